@@ -1,0 +1,94 @@
+/*
+ * Logging: a constant message and key=value pairs, as text or JSON lines on stderr. Levels: error = someone must act;
+ * warn = degraded, heals itself; info = a change of state; debug = anything. Levels change at run time, for all or per
+ * scope ("ads", "bus", ...). Secrets have no printer.
+ *
+ *     static struct log_scope log = LOG_SCOPE("ads", "xDS streams");
+ *     log_info(&log, "connected", KV("proxy", id), KV("streams", n));
+ *
+ * Thread-safe: a line is written by one write(2).
+ */
+#pragma once
+
+#include "common/base/str.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_LEVEL_COUNT };
+
+struct log_kv {
+	const char *key;
+	enum { LOG_KV_STR, LOG_KV_INT, LOG_KV_UINT, LOG_KV_DOUBLE, LOG_KV_BOOL } type;
+	union {
+		struct str str;
+		int64_t i;
+		uint64_t u;
+		double d;
+		bool b;
+	};
+};
+
+struct log_scope {
+	const char *name;
+	const char *about;
+	_Atomic int level; /* -1: the default level */
+	struct log_scope *next;
+	_Atomic bool registered;
+};
+
+#define LOG_SCOPE(scope_name, what) {.name = (scope_name), .about = (what), .level = -1}
+
+static inline struct log_kv log_kv_str(const char *k, struct str v)
+{
+	return (struct log_kv){.key = k, .type = LOG_KV_STR, .str = v};
+}
+static inline struct log_kv log_kv_cstr(const char *k, const char *v)
+{
+	return log_kv_str(k, str_of(v ? v : ""));
+}
+static inline struct log_kv log_kv_int(const char *k, int64_t v)
+{
+	return (struct log_kv){.key = k, .type = LOG_KV_INT, .i = v};
+}
+static inline struct log_kv log_kv_uint(const char *k, uint64_t v)
+{
+	return (struct log_kv){.key = k, .type = LOG_KV_UINT, .u = v};
+}
+static inline struct log_kv log_kv_double(const char *k, double v)
+{
+	return (struct log_kv){.key = k, .type = LOG_KV_DOUBLE, .d = v};
+}
+static inline struct log_kv log_kv_bool(const char *k, bool v)
+{
+	return (struct log_kv){.key = k, .type = LOG_KV_BOOL, .b = v};
+}
+
+#define KV(key_, value_)                                                                           \
+	_Generic((value_), char *: log_kv_cstr, const char *: log_kv_cstr, struct str: log_kv_str, \
+		 bool: log_kv_bool, double: log_kv_double, unsigned char: log_kv_uint,             \
+		 unsigned short: log_kv_uint, unsigned: log_kv_uint, unsigned long: log_kv_uint,   \
+		 unsigned long long: log_kv_uint, default: log_kv_int)(key_, value_)
+
+bool log_enabled(struct log_scope *s, enum log_level level);
+void log_emit(struct log_scope *s, enum log_level level, const char *message, const struct log_kv *kv, size_t n);
+
+#define LOG_AT(scope_, level_, message_, ...)                                                      \
+	do {                                                                                       \
+		if (log_enabled((scope_), (level_))) {                                             \
+			const struct log_kv kv_[] = {{0}, ##__VA_ARGS__};                          \
+			log_emit((scope_), (level_), (message_), kv_ + 1, ARRAY_LEN(kv_) - 1);     \
+		}                                                                                  \
+	} while (0)
+#define log_error(s, m, ...) LOG_AT(s, LOG_ERROR, m, ##__VA_ARGS__)
+#define log_warn(s, m, ...) LOG_AT(s, LOG_WARN, m, ##__VA_ARGS__)
+#define log_info(s, m, ...) LOG_AT(s, LOG_INFO, m, ##__VA_ARGS__)
+#define log_debug(s, m, ...) LOG_AT(s, LOG_DEBUG, m, ##__VA_ARGS__)
+
+struct err;
+/* "default:info,ads:debug": all problems are in e, nothing changes on error. */
+bool log_set_levels(struct str spec, struct err *e) MUST_CHECK;
+void log_set_json(bool json);
+void log_set_process(const char *name); /* "pilot": stands in every line */
+/* Redirects lines to a function (tests count warnings with it); NULL = stderr. */
+void log_set_sink(void (*sink)(enum log_level level, struct str line, void *ctx), void *ctx);
+const char *log_level_name(enum log_level level);
+/* Registered scopes, for the debug page: a linked list through `next`. A scope registers itself at its first use. */
+struct log_scope *log_scopes(void);

@@ -1,0 +1,23 @@
+/* Files: whole reads with a limit, atomic writes (temporary file, fsync, rename), and watching directory trees. */
+#pragma once
+
+#include "common/base/err.h"
+#include "common/base/str.h"
+#include "common/io/loop.h"
+
+/* The caller frees *out; it is also NUL-terminated. */
+bool file_read(const char *path, size_t limit, char **out, size_t *out_len, struct err *e) MUST_CHECK;
+/* Readers see the old content or the new, never a part. Mode as given (0600 for keys). */
+bool file_write_atomic(const char *path, struct str content, unsigned mode, struct err *e) MUST_CHECK;
+bool file_mkdirs(const char *path, unsigned mode, struct err *e) MUST_CHECK;
+bool file_exists(const char *path);
+
+/*
+ * Watches a directory tree (inotify): fn is called, coalesced, at most once per quiet period after anything below was
+ * created, changed, removed or renamed; also symbolic-link swaps as Kubernetes makes them. It says only *that* something
+ * changed. When the kernel's queue overflowed or watches ran out it still calls, and falls back to polling each second.
+ */
+struct dir_watch;
+struct dir_watch *dir_watch_new(struct loop *l, const char *root, uint64_t quiet_ms, void (*fn)(void *ctx), void *ctx,
+				struct err *e) MUST_CHECK;
+void dir_watch_free(struct dir_watch *w);

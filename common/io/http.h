@@ -1,0 +1,26 @@
+/*
+ * A small HTTP/1.1 GET/POST client for local admin ports (Envoy's 15000, an application's probe), libcurl underneath.
+ * Asynchronous on the loop's thread. done() comes exactly once.
+ */
+#pragma once
+
+#include "common/base/str.h"
+#include "common/io/loop.h"
+
+struct http_client;
+struct http_client *http_client_new(struct loop *l);
+void http_client_free(struct http_client *c); /* pending requests end with status 0 */
+
+struct http_request {
+	const char *method;              /* NULL: GET */
+	const char *url;                 /* http:// or https:// */
+	const char *const *headers;      /* "Name: value", NULL-terminated */
+	struct str body;
+	uint64_t timeout_ms;             /* 0: 5 s */
+	size_t max_body_bytes;           /* 0: LIMIT_HTTP_BODY_BYTES */
+	const char *unix_socket;         /* NULL: TCP */
+	bool insecure;                   /* https: do not verify (probes, as kubelet does) */
+};
+/* status 0: no answer, body holds the reason. */
+void http_send(struct http_client *c, const struct http_request *r,
+	       void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx);
