@@ -1,0 +1,42 @@
+/*
+ * What a proxy says of itself in its first request: Node id "type~ip~name.namespace~domain", cluster, locality and the metadata that
+ * Istio's agents send (NAMESPACE, LABELS, SERVICE_ACCOUNT, WORKLOAD_NAME, CLUSTER_ID, NETWORK, INSTANCE_IPS, ISTIO_VERSION,
+ * MESH_ID, PROXY_CONFIG, INTERCEPTION_MODE ...). Parsed once per stream into an arena; immutable afterwards.
+ */
+#pragma once
+
+#include "common/base/arena.h"
+#include "common/base/err.h"
+#include "xds/core.pb-c.h"
+
+enum proxy_type { PROXY_SIDECAR, PROXY_ROUTER, PROXY_WAYPOINT, PROXY_TYPE_COUNT };
+
+struct proxy_label {
+	struct str key, value;
+};
+
+struct proxy {
+	enum proxy_type type;
+	struct str id;        /* whole node id */
+	struct str name;      /* pod name */
+	struct str ns;
+	struct str domain;    /* dns domain, "default.svc.cluster.local" */
+	struct str ip;        /* first */
+	struct str *ips;
+	size_t n_ips;
+	struct proxy_label *labels; /* sorted by key */
+	size_t n_labels;
+	struct str service_account;
+	struct str workload;
+	struct str cluster_id;
+	struct str network;
+	struct str locality;  /* region/zone/subzone */
+	struct str version;   /* ISTIO_VERSION */
+	struct str *extensions; /* names Envoy offers, sorted; empty: unknown = all of stock Envoy's */
+	size_t n_extensions;
+	bool no_capture;      /* INTERCEPTION_MODE NONE */
+};
+
+/* Errors name what is missing: ERR_PEER. */
+bool proxy_parse(struct arena *a, const Core__Node *node, struct proxy **out, struct err *e) MUST_CHECK;
+const struct str *proxy_label(const struct proxy *p, struct str key); /* NULL: absent */
