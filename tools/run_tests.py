@@ -1,0 +1,119 @@
+"""Runs the test suites and adds up what passed and failed; started by tools/test.
+
+A suite is a row of SUITES: what it builds and the commands it runs. A command is either `meson` (tests registered in meson.build, by
+meson suite) or `pytest`. A suite that ran no test counts as a failure: nothing can pass by not being there.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PYTHON = os.path.join(ROOT, ".venv/bin/python3")
+
+
+class Meson:
+    """The meson tests of one suite in one build flavour."""
+
+    def __init__(self, flavour, suite, env=None):
+        self.flavour, self.suite, self.env = flavour, suite, env or {}
+        self.name = f"{suite} ({flavour})"
+
+    def run(self):
+        build(self.flavour)
+        env = dict(os.environ, **self.env)
+        folder = os.path.join(ROOT, "build", self.flavour)
+        log = os.path.join(folder, "meson-logs", f"testlog-{self.suite}.json")
+        if os.path.exists(log):
+            os.unlink(log)
+        subprocess.run(["meson", "test", "-C", folder, "--no-rebuild", "--suite", self.suite, "--logbase", f"testlog-{self.suite}",
+                        "--print-errorlogs", "--timeout-multiplier", "6", "-q"], env=env, cwd=ROOT, check=False)
+        passed = failed = 0
+        if os.path.exists(log):
+            for line in open(log):
+                result = json.loads(line)["result"]
+                passed += result in ("OK", "EXPECTEDFAIL")
+                failed += result not in ("OK", "EXPECTEDFAIL", "SKIP")
+        return passed, failed
+
+
+class Pytest:
+    """One pytest folder; `flavour` says which build's daemons it drives."""
+
+    def __init__(self, folder, flavour="gcc", args=()):
+        self.folder, self.flavour, self.args = folder, flavour, args
+        self.name = f"{os.path.basename(folder)} ({flavour})" if flavour != "gcc" else os.path.basename(folder)
+
+    def run(self):
+        build(self.flavour)
+        with tempfile.TemporaryDirectory() as tmp:
+            xml = os.path.join(tmp, "junit.xml")
+            env = dict(os.environ, FAIRLEAD_BUILD=os.path.join(ROOT, "build", self.flavour))
+            subprocess.run([PYTHON, "-m", "pytest", "-q", "--tb=short", "-rfE", f"--junitxml={xml}", *self.args, self.folder],
+                           cwd=ROOT, env=env, check=False)
+            if not os.path.exists(xml):
+                return 0, 1
+            suite = ET.parse(xml).getroot().find("testsuite")
+            total, bad = int(suite.get("tests")), int(suite.get("failures")) + int(suite.get("errors"))
+            return total - bad - int(suite.get("skipped")), bad
+
+
+SUITES = {
+    "tools": [Pytest("tests/tools")],
+    "protos": [Pytest("tests/protos")],
+    "unit": [Meson("gcc", "unit"), Meson("asan", "unit")],
+    "fuzz": [Meson("asan", "fuzz")],
+    "io": [Pytest("tests/io"), Pytest("tests/io", "asan")],
+    "golden": [Pytest("tests/golden"), Pytest("tests/golden", "asan")],
+    "sim": [Pytest("tests/sim")],
+    "tsan": [Meson("tsan", "pilot")],
+    "daemons": [Pytest("tests/daemons"), Pytest("tests/daemons", "asan")],
+    "samples": [Pytest("tests/samples")],
+    "docs": [Pytest("tests/docs")],
+    "mesh": [Pytest("tests/mesh"), Pytest("tests/mesh", "asan")],
+}
+
+built = set()
+
+
+def build(flavour):
+    if flavour in built:
+        return
+    start = time.monotonic()
+    subprocess.run([os.path.join(ROOT, "tools/build"), flavour], cwd=ROOT, check=True)
+    print(f"built {flavour} in {time.monotonic() - start:.0f} s", flush=True)
+    built.add(flavour)
+
+
+def main(names):
+    unknown = [n for n in names if n not in SUITES]
+    if unknown:
+        sys.exit(f"no suite {', '.join(unknown)}; there are: {', '.join(SUITES)}")
+    total_passed = total_failed = 0
+    rows = []
+    for name in names or SUITES:
+        for step in SUITES[name]:
+            print(f"--- {name}: {step.name}", flush=True)
+            start = time.monotonic()
+            try:
+                passed, failed = step.run()
+            except subprocess.CalledProcessError as error:
+                print(error, flush=True)
+                passed, failed = 0, 1
+            if passed + failed == 0:
+                print(f"{step.name}: no test ran, which counts as a failure", flush=True)
+                failed = 1
+            rows.append((name, step.name, passed, failed, time.monotonic() - start))
+            total_passed += passed
+            total_failed += failed
+    for name, step, passed, failed, seconds in rows:
+        print(f"{name:10} {step:24} {passed:5} passed {failed:4} failed {seconds:7.0f} s")
+    print(f"{total_passed} passed, {total_failed} failed", flush=True)
+    return 1 if total_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
