@@ -5,7 +5,7 @@
 
 uint64_t clock_mono_ms(void); /* never goes back */
 uint64_t clock_mono_us(void);
-int64_t clock_wall_ms(void);  /* since 1970, UTC */
+int64_t clock_wall_ms(void); /* since 1970, UTC */
 void clock_fix_for_tests(bool fixed, uint64_t mono_ms, int64_t wall_ms);
 
 /* RFC 3339 in UTC: "2026-01-02T03:04:05Z"; out holds at least 32 bytes. */

@@ -9,12 +9,12 @@
 
 enum err_kind {
 	ERR_NONE,
-	ERR_BUG,     /* ours */
-	ERR_PEER,    /* what the other side sent is wrong */
-	ERR_SYSTEM,  /* the kernel said no */
+	ERR_BUG, /* ours */
+	ERR_PEER, /* what the other side sent is wrong */
+	ERR_SYSTEM, /* the kernel said no */
 	ERR_LIBRARY, /* a library said no */
-	ERR_LIMIT,   /* a documented bound was reached */
-	ERR_DENIED,  /* not allowed: authentication, authorisation, policy */
+	ERR_LIMIT, /* a documented bound was reached */
+	ERR_DENIED, /* not allowed: authentication, authorisation, policy */
 	ERR_COUNT
 };
 
@@ -26,5 +26,5 @@ struct err {
 /* All return false, so that `return err_set(...)` reads well. */
 bool err_set(struct err *e, enum err_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool err_errno(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3); /* adds ": strerror(errno)"; ERR_SYSTEM */
-bool err_in(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);    /* prefixes "<context>: " */
+bool err_in(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3); /* prefixes "<context>: " */
 const char *err_kind_name(enum err_kind kind);

@@ -4,29 +4,29 @@
  */
 #pragma once
 
-#define LIMIT_FILE_BYTES (64u << 20)           /* one configuration file */
-#define LIMIT_DOCUMENT_BYTES (4u << 20)        /* one YAML or JSON document (Kubernetes: 1.5 MiB in etcd) */
-#define LIMIT_DOCUMENT_DEPTH 64u               /* nesting */
-#define LIMIT_DOCUMENT_NODES 400000u           /* scalars, maps and sequences after alias expansion */
+#define LIMIT_FILE_BYTES (64u << 20) /* one configuration file */
+#define LIMIT_DOCUMENT_BYTES (4u << 20) /* one YAML or JSON document (Kubernetes: 1.5 MiB in etcd) */
+#define LIMIT_DOCUMENT_DEPTH 64u /* nesting */
+#define LIMIT_DOCUMENT_NODES 400000u /* scalars, maps and sequences after alias expansion */
 #define LIMIT_DOCUMENTS_PER_FILE 100000u
 #define LIMIT_SOURCE_FILES 200000u
 #define LIMIT_YAML_ALIASES 1000u
 #define LIMIT_DIAGS_PER_DOCUMENT 200u
-#define LIMIT_PB_MESSAGE_BYTES (256u << 20)    /* any packed message */
+#define LIMIT_PB_MESSAGE_BYTES (256u << 20) /* any packed message */
 #define LIMIT_PB_DEPTH 64u
-#define LIMIT_GRPC_MESSAGE_BYTES (64u << 20)   /* received; xDS responses are the largest */
+#define LIMIT_GRPC_MESSAGE_BYTES (64u << 20) /* received; xDS responses are the largest */
 #define LIMIT_GRPC_HEADER_BYTES (64u << 10)
-#define LIMIT_GRPC_CONCURRENT_STREAMS 1000u    /* per connection */
-#define LIMIT_GRPC_CONNECTIONS 20000u          /* per listener */
-#define LIMIT_GRPC_QUEUE_BYTES (128u << 20)    /* output waiting on one stream; past it the stream is reset */
+#define LIMIT_GRPC_CONCURRENT_STREAMS 1000u /* per connection */
+#define LIMIT_GRPC_CONNECTIONS 20000u /* per listener */
+#define LIMIT_GRPC_QUEUE_BYTES (128u << 20) /* output waiting on one stream; past it the stream is reset */
 #define LIMIT_BUS_FRAME_BYTES (64u << 20)
-#define LIMIT_BUS_CHUNK_BYTES (1u << 20)       /* a snapshot chunk is closed at this size */
-#define LIMIT_BUS_QUEUE_FRAMES 10000u          /* PUB high-water mark: drop and resync */
+#define LIMIT_BUS_CHUNK_BYTES (1u << 20) /* a snapshot chunk is closed at this size */
+#define LIMIT_BUS_QUEUE_FRAMES 10000u /* PUB high-water mark: drop and resync */
 #define LIMIT_CSR_BYTES (64u << 10)
 #define LIMIT_JWT_BYTES (16u << 10)
 #define LIMIT_PEM_BYTES (1u << 20)
-#define LIMIT_XDS_NAMES 100000u                /* resource names one stream subscribes to */
+#define LIMIT_XDS_NAMES 100000u /* resource names one stream subscribes to */
 #define LIMIT_NODE_METADATA_BYTES (256u << 10)
 #define LIMIT_METRIC_SERIES 20000u
-#define LIMIT_HTTP_BODY_BYTES (4u << 20)       /* admin and webhook requests */
-#define LIMIT_REGEX_BYTES 1024u                /* Istio: regex length in StringMatch */
+#define LIMIT_HTTP_BODY_BYTES (4u << 20) /* admin and webhook requests */
+#define LIMIT_REGEX_BYTES 1024u /* Istio: regex length in StringMatch */

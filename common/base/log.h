@@ -34,7 +34,10 @@ struct log_scope {
 	_Atomic bool registered;
 };
 
-#define LOG_SCOPE(scope_name, what) {.name = (scope_name), .about = (what), .level = -1}
+#define LOG_SCOPE(scope_name, what) \
+	{ \
+		.name = (scope_name), .about = (what), .level = -1 \
+	}
 
 static inline struct log_kv log_kv_str(const char *k, struct str v)
 {
@@ -61,7 +64,7 @@ static inline struct log_kv log_kv_bool(const char *k, bool v)
 	return (struct log_kv){.key = k, .type = LOG_KV_BOOL, .b = v};
 }
 
-#define KV(key_, value_)                                                                           \
+#define KV(key_, value_) \
 	_Generic((value_), char *: log_kv_cstr, const char *: log_kv_cstr, struct str: log_kv_str, \
 		 bool: log_kv_bool, double: log_kv_double, unsigned char: log_kv_uint,             \
 		 unsigned short: log_kv_uint, unsigned: log_kv_uint, unsigned long: log_kv_uint,   \
@@ -70,12 +73,12 @@ static inline struct log_kv log_kv_bool(const char *k, bool v)
 bool log_enabled(struct log_scope *s, enum log_level level);
 void log_emit(struct log_scope *s, enum log_level level, const char *message, const struct log_kv *kv, size_t n);
 
-#define LOG_AT(scope_, level_, message_, ...)                                                      \
-	do {                                                                                       \
-		if (log_enabled((scope_), (level_))) {                                             \
-			const struct log_kv kv_[] = {{0}, ##__VA_ARGS__};                          \
-			log_emit((scope_), (level_), (message_), kv_ + 1, ARRAY_LEN(kv_) - 1);     \
-		}                                                                                  \
+#define LOG_AT(scope_, level_, message_, ...) \
+	do { \
+		if (log_enabled((scope_), (level_))) { \
+			const struct log_kv kv_[] = {{0}, ##__VA_ARGS__}; \
+			log_emit((scope_), (level_), (message_), kv_ + 1, ARRAY_LEN(kv_) - 1); \
+		} \
 	} while (0)
 #define log_error(s, m, ...) LOG_AT(s, LOG_ERROR, m, ##__VA_ARGS__)
 #define log_warn(s, m, ...) LOG_AT(s, LOG_WARN, m, ##__VA_ARGS__)

@@ -12,9 +12,9 @@ struct map;
 struct map *map_new(void);
 void map_free(struct map *m); /* NULL is fine; values are not freed */
 void map_free_p(struct map **m);
-void *map_get(const struct map *m, struct str key);       /* NULL: absent */
+void *map_get(const struct map *m, struct str key); /* NULL: absent */
 void *map_put(struct map *m, struct str key, void *value); /* value not NULL; returns the one it replaced or NULL */
-void *map_del(struct map *m, struct str key);              /* the value it had, or NULL */
+void *map_del(struct map *m, struct str key); /* the value it had, or NULL */
 size_t map_len(const struct map *m);
 void map_clear(struct map *m);
 

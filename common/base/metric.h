@@ -21,25 +21,25 @@ struct metric {
 	const char *name;
 	const char *help;
 	const char *labels[METRIC_LABELS_MAX + 1]; /* NULL-terminated */
-	const double *buckets;                     /* histogram upper bounds, ascending, 0-terminated; NULL: default seconds */
+	const double *buckets; /* histogram upper bounds, ascending, 0-terminated; NULL: default seconds */
 	struct metric_series *series;
 	struct metric *next;
 };
 
-#define METRIC(var, kind, name_, help_, ...)                                                       \
-	static struct metric var = {                                                               \
-		.type = METRIC_##kind, .name = (name_), .help = (help_), .labels = {__VA_ARGS__}}; \
-	__attribute__((constructor)) static void metric_register_##var(void)                       \
-	{                                                                                          \
-		metric_register(&var);                                                             \
-	}                                                                                          \
+#define METRIC(var, kind, name_, help_, ...) \
+	static struct metric var = {.type = METRIC_##kind, .name = (name_), .help = (help_), .labels = {__VA_ARGS__}}; \
+	__attribute__((constructor)) static void metric_register_##var(void) \
+	{ \
+		metric_register(&var); \
+	} \
 	struct metric
 
 void metric_register(struct metric *m);
 /* Label values: const char * each, one per label name; the count is checked by the declared names. */
 #define metric_add(m, value, ...) metric_add_(m, (double)(value), (const char *[]){NULL, ##__VA_ARGS__, NULL} + 1)
 #define metric_set(m, value, ...) metric_set_(m, (double)(value), (const char *[]){NULL, ##__VA_ARGS__, NULL} + 1)
-#define metric_observe(m, value, ...) metric_observe_(m, (double)(value), (const char *[]){NULL, ##__VA_ARGS__, NULL} + 1)
+#define metric_observe(m, value, ...) \
+	metric_observe_(m, (double)(value), (const char *[]){NULL, ##__VA_ARGS__, NULL} + 1)
 #define metric_get(m, ...) metric_get_(m, (const char *[]){NULL, ##__VA_ARGS__, NULL} + 1)
 void metric_add_(struct metric *m, double value, const char *const *label_values);
 void metric_set_(struct metric *m, double value, const char *const *label_values);

@@ -14,5 +14,5 @@ struct ref {
 };
 
 void ref_init(struct ref *r, void (*destroy)(struct ref *r)); /* count 1 */
-struct ref *ref_get(struct ref *r);                            /* one more; returns r */
-void ref_put(struct ref *r);                                   /* one less; NULL is fine */
+struct ref *ref_get(struct ref *r); /* one more; returns r */
+void ref_put(struct ref *r); /* one less; NULL is fine */

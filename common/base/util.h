@@ -16,12 +16,12 @@
 #define UNUSED __attribute__((unused))
 #define cleanup(fn) __attribute__((cleanup(fn)))
 
-#define take(p)                                                                                    \
-	({                                                                                         \
-		__auto_type take_from_ = &(p);                                                     \
-		__auto_type taken_ = *take_from_;                                                  \
-		*take_from_ = NULL;                                                                \
-		taken_;                                                                            \
+#define take(p) \
+	({ \
+		__auto_type take_from_ = &(p); \
+		__auto_type taken_ = *take_from_; \
+		*take_from_ = NULL; \
+		taken_; \
 	})
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -6,25 +6,25 @@
 
 #include "common/base/util.h"
 
-#define VEC(type)                                                                                  \
-	struct {                                                                                   \
-		type *items;                                                                       \
-		size_t len;                                                                        \
-		size_t cap;                                                                        \
+#define VEC(type) \
+	struct { \
+		type *items; \
+		size_t len; \
+		size_t cap; \
 	}
 
-#define vec_push(v, item)                                                                          \
-	do {                                                                                       \
-		if ((v)->len == (v)->cap)                                                          \
-			(v)->items = vec_grow((v)->items, &(v)->cap, sizeof(*(v)->items));         \
-		(v)->items[(v)->len++] = (item);                                                   \
+#define vec_push(v, item) \
+	do { \
+		if ((v)->len == (v)->cap) \
+			(v)->items = vec_grow((v)->items, &(v)->cap, sizeof(*(v)->items)); \
+		(v)->items[(v)->len++] = (item); \
 	} while (0)
 
-#define vec_done(v)                                                                                \
-	do {                                                                                       \
-		free((v)->items);                                                                  \
-		(v)->items = NULL;                                                                 \
-		(v)->len = (v)->cap = 0;                                                           \
+#define vec_done(v) \
+	do { \
+		free((v)->items); \
+		(v)->items = NULL; \
+		(v)->len = (v)->cap = 0; \
 	} while (0)
 
 void *vec_grow(void *items, size_t *cap, size_t item_size);

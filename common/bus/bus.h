@@ -20,8 +20,8 @@
 struct bus_change {
 	uint32_t topic;
 	struct str key;
-	struct str value;  /* packed message of the topic's type */
-	uint64_t hash;     /* of value; filled in by the publisher when 0 */
+	struct str value; /* packed message of the topic's type */
+	uint64_t hash; /* of value; filled in by the publisher when 0 */
 	struct str origin; /* causal id */
 };
 
@@ -35,16 +35,18 @@ void bus_keys_free(struct bus_keys *k);
 /* ---- publisher */
 struct bus_publisher;
 struct bus_publisher_options {
-	const char *address;  /* with {role} */
-	const char *role;     /* "galley", "citadel": only topics of this role may be published */
+	const char *address; /* with {role} */
+	const char *role; /* "galley", "citadel": only topics of this role may be published */
 	const struct bus_keys *keys;
-	const char *record;   /* NULL, or a file to which every batch is also recorded */
+	const char *record; /* NULL, or a file to which every batch is also recorded */
 	uint64_t heartbeat_ms; /* 0: 1000 */
 	/* Reports from below (status): NULL = refused. */
-	void (*on_report)(void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n);
+	void (*on_report)(
+		void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n);
 	void *ctx;
 };
-struct bus_publisher *bus_publisher_new(struct loop *l, const struct bus_publisher_options *o, struct err *e) MUST_CHECK;
+struct bus_publisher *bus_publisher_new(
+	struct loop *l, const struct bus_publisher_options *o, struct err *e) MUST_CHECK;
 void bus_publisher_free(struct bus_publisher *p);
 /* One atomic batch. Changes whose hash equals the held value are dropped; an empty rest publishes nothing. Returns how many changed. */
 size_t bus_publish(struct bus_publisher *p, const struct bus_change *changes, size_t n, const char *cause);
@@ -61,14 +63,14 @@ struct bus_replica_ops {
 	void (*on_state)(void *ctx, enum bus_state state); /* may be NULL */
 };
 struct bus_replica_options {
-	const char *address;      /* with {role} */
-	const char *publisher;    /* role it follows: "galley" */
-	const char *role;         /* own role */
+	const char *address; /* with {role} */
+	const char *publisher; /* role it follows: "galley" */
+	const char *role; /* own role */
 	const char *instance;
-	const uint32_t *topics;   /* ids, 0-terminated */
+	const uint32_t *topics; /* ids, 0-terminated */
 	const struct bus_keys *keys;
-	const char *persist;      /* file for the last snapshot; NULL: none */
-	const char *record;       /* file that gets every batch seen; NULL: none */
+	const char *persist; /* file for the last snapshot; NULL: none */
+	const char *record; /* file that gets every batch seen; NULL: none */
 	const struct bus_replica_ops *ops;
 	void *ctx;
 };
@@ -77,7 +79,7 @@ void bus_replica_free(struct bus_replica *r); /* writes the persisted snapshot *
 enum bus_state bus_replica_state(const struct bus_replica *r);
 const char *bus_state_name(enum bus_state s);
 bool bus_replica_has_content(const struct bus_replica *r); /* from the publisher or from disk */
-uint64_t bus_replica_age_ms(const struct bus_replica *r);  /* since the last frame of the publisher */
+uint64_t bus_replica_age_ms(const struct bus_replica *r); /* since the last frame of the publisher */
 /* Sends a report upwards; merged per key while the publisher is away (bounded). */
 void bus_report(struct bus_replica *r, const struct bus_change *changes, size_t n);
 void bus_replica_debug(const struct bus_replica *r, struct strbuf *json);
@@ -88,8 +90,9 @@ void bus_replica_drop_for_tests(struct bus_replica *r, unsigned n);
 struct bus_recording; /* reader */
 bool bus_recording_open(const char *path, struct bus_recording **out, struct err *e) MUST_CHECK;
 /* Next batch; false at the end or on error (then e->kind != ERR_NONE). Borrowed until the next call. */
-bool bus_recording_next(struct bus_recording *r, const struct bus_change **changes, size_t *n, uint64_t *at_ms, struct err *e);
+bool bus_recording_next(
+	struct bus_recording *r, const struct bus_change **changes, size_t *n, uint64_t *at_ms, struct err *e);
 void bus_recording_close(struct bus_recording *r);
 /* Feeds a recording to the ops of a daemon as if a publisher had sent it; with_timing keeps the recorded pace. done() at the end. */
 bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
-		void (*done)(void *ctx), struct err *e) MUST_CHECK;
+	void (*done)(void *ctx), struct err *e) MUST_CHECK;

@@ -14,7 +14,8 @@ struct admin_request;
 struct admin *admin_new(struct loop *l, const char *address, uint16_t *bound_port, struct err *e) MUST_CHECK;
 void admin_free(struct admin *a);
 /* Path exact, or a prefix when it ends with "/". method "GET", "POST"; HEAD is answered from GET. The longest match wins. */
-void admin_route(struct admin *a, const char *method, const char *path, void (*fn)(void *ctx, struct admin_request *r), void *ctx);
+void admin_route(struct admin *a, const char *method, const char *path, void (*fn)(void *ctx, struct admin_request *r),
+	void *ctx);
 struct str admin_request_path(const struct admin_request *r);
 struct str admin_request_query(const struct admin_request *r, const char *key); /* one parameter; empty if absent */
 struct str admin_request_query_string(const struct admin_request *r);

@@ -32,16 +32,16 @@ struct daemon_command {
 };
 
 struct daemon_def {
-	const char *name;     /* "pilot" */
+	const char *name; /* "pilot" */
 	const char *summary;
-	unsigned admin_port;  /* default of --admin-address */
+	unsigned admin_port; /* default of --admin-address */
 	const struct option_row *options;
 	size_t n_options;
 	const struct debug_page *pages;
 	size_t n_pages;
 	const struct daemon_command *commands;
 	size_t n_commands;
-	size_t config_size;   /* of the daemon's own config struct */
+	size_t config_size; /* of the daemon's own config struct */
 	/* Creates the daemon's state; false: exit 1 with e. */
 	bool (*start)(struct daemon *d, const void *config, void **self, struct err *e);
 	void (*drain)(void *self); /* NULL: nothing to drain; calls daemon_drained() when done */
@@ -52,10 +52,10 @@ struct daemon_def {
 int daemon_main(const struct daemon_def *def, int argc, char **argv);
 
 struct loop *daemon_loop(const struct daemon *d);
-const char *daemon_bus(const struct daemon *d);           /* --bus */
-const char *daemon_bus_keys_dir(const struct daemon *d);  /* --bus-keys, NULL when not given */
-const char *daemon_state_dir(const struct daemon *d);     /* --state-dir, exists; NULL when not given */
-const char *daemon_instance(const struct daemon *d);      /* --instance, default host name-pid */
+const char *daemon_bus(const struct daemon *d); /* --bus */
+const char *daemon_bus_keys_dir(const struct daemon *d); /* --bus-keys, NULL when not given */
+const char *daemon_state_dir(const struct daemon *d); /* --state-dir, exists; NULL when not given */
+const char *daemon_instance(const struct daemon *d); /* --instance, default host name-pid */
 /* /readyz: the reasons that hold; an empty set is ready (200), else 503 with the reasons as text. Keys are constant strings. */
 void daemon_not_ready(struct daemon *d, const char *key, const char *reason);
 void daemon_ready(struct daemon *d, const char *key);
@@ -64,8 +64,8 @@ void daemon_note(struct daemon *d, const char *key, const char *text); /* text N
 void daemon_drained(struct daemon *d);
 void daemon_fail(struct daemon *d, const struct err *e); /* logs and stops with exit code 1 */
 
-#define DAEMON(def)                                                                                \
-	int main(int argc, char **argv)                                                            \
-	{                                                                                          \
-		return daemon_main(&(def), argc, argv);                                            \
+#define DAEMON(def) \
+	int main(int argc, char **argv) \
+	{ \
+		return daemon_main(&(def), argc, argv); \
 	}

@@ -11,24 +11,29 @@
 enum option_type { OPTION_STRING, OPTION_BOOL, OPTION_U32, OPTION_MS, OPTION_LIST };
 
 struct option_row {
-	const char *name;          /* "xds-port" -> --xds-port, FAIRLEAD_PILOT_XDS_PORT, xds-port: */
+	const char *name; /* "xds-port" -> --xds-port, FAIRLEAD_PILOT_XDS_PORT, xds-port: */
 	enum option_type type;
-	size_t offset;             /* in the config struct: const char *, bool, uint32_t, uint64_t (ms), const char ** NULL-terminated */
-	const char *fallback;      /* default, as text; NULL: empty/0/false */
-	uint64_t min, max;         /* numbers and ms; max 0: no bound */
+	size_t offset; /* in the config struct: const char *, bool, uint32_t, uint64_t (ms), const char ** NULL-terminated */
+	const char *fallback; /* default, as text; NULL: empty/0/false */
+	uint64_t min, max; /* numbers and ms; max 0: no bound */
 	const char *help;
 };
 
-#define OPT_STR(type, field, def, help_) .type = OPTION_STRING, .offset = offsetof(type, field), .fallback = (def), .help = (help_)
-#define OPT_BOOL(type, field, help_) .type = OPTION_BOOL, .offset = offsetof(type, field), .fallback = "false", .help = (help_)
-#define OPT_U32(type, field, def, lo, hi, help_)                                                   \
-	.type = OPTION_U32, .offset = offsetof(type, field), .fallback = (def), .min = (lo), .max = (hi), .help = (help_)
+#define OPT_STR(type, field, def, help_) \
+	.type = OPTION_STRING, .offset = offsetof(type, field), .fallback = (def), .help = (help_)
+#define OPT_BOOL(type, field, help_) \
+	.type = OPTION_BOOL, .offset = offsetof(type, field), .fallback = "false", .help = (help_)
+#define OPT_U32(type, field, def, lo, hi, help_) \
+	.type = OPTION_U32, .offset = offsetof(type, field), .fallback = (def), .min = (lo), .max = (hi), \
+	.help = (help_)
 /* Takes "100ms", "5s", "1h"; a bare number is milliseconds. */
-#define OPT_MS(type, field, def, lo, hi, help_)                                                    \
+#define OPT_MS(type, field, def, lo, hi, help_) \
 	.type = OPTION_MS, .offset = offsetof(type, field), .fallback = (def), .min = (lo), .max = (hi), .help = (help_)
-#define OPT_LIST(type, field, help_) .type = OPTION_LIST, .offset = offsetof(type, field), .help = (help_) /* repeatable, or comma-separated */
+#define OPT_LIST(type, field, help_) \
+	.type = OPTION_LIST, .offset = offsetof(type, field), .help = (help_) /* repeatable, or comma-separated */
 
 /* Fills config (strings live in the arena). rest: arguments that are no options, NULL-terminated. */
 bool options_parse(struct arena *a, const char *program, const struct option_row *rows, size_t n, int argc, char **argv,
-		   void *config, const char *const **rest, struct err *e) MUST_CHECK;
-void options_help(const char *program, const char *summary, const struct option_row *rows, size_t n, struct strbuf *out);
+	void *config, const char *const **rest, struct err *e) MUST_CHECK;
+void options_help(
+	const char *program, const char *summary, const struct option_row *rows, size_t n, struct strbuf *out);

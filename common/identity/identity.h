@@ -13,16 +13,18 @@
 struct identity;
 
 struct identity_options {
-	const char *ca_address;       /* "host:port" or "unix:/path" */
-	const char *ca_roots_file;    /* PEM that verifies the CA's server certificate; read again before each attempt; NULL: plaintext (unix only) */
-	const char *const *ca_names;  /* accepted server names (DNS or SPIFFE URI), NULL-terminated */
-	const char *token_file;       /* JWT, read again before each attempt; NULL: none */
-	const char *spiffe_id;        /* asked for */
-	const char *const *dns;       /* extra DNS SANs (control-plane daemons only), or NULL */
-	uint64_t ttl_ms;              /* asked for; 0: 24 h */
-	const char *key_type;         /* "p256" (default), "rsa2048" */
-	const char *persist_dir;      /* keeps key.pem, cert-chain.pem, root-cert.pem (0600) so that a restart needs no CA; NULL: none */
-	double renew_at;              /* fraction of the lifetime, 0: 0.5 */
+	const char *ca_address; /* "host:port" or "unix:/path" */
+	const char *
+		ca_roots_file; /* PEM that verifies the CA's server certificate; read again before each attempt; NULL: plaintext (unix only) */
+	const char *const *ca_names; /* accepted server names (DNS or SPIFFE URI), NULL-terminated */
+	const char *token_file; /* JWT, read again before each attempt; NULL: none */
+	const char *spiffe_id; /* asked for */
+	const char *const *dns; /* extra DNS SANs (control-plane daemons only), or NULL */
+	uint64_t ttl_ms; /* asked for; 0: 24 h */
+	const char *key_type; /* "p256" (default), "rsa2048" */
+	const char *
+		persist_dir; /* keeps key.pem, cert-chain.pem, root-cert.pem (0600) so that a restart needs no CA; NULL: none */
+	double renew_at; /* fraction of the lifetime, 0: 0.5 */
 	void (*on_change)(void *ctx); /* key, chain or roots changed */
 	void *ctx;
 };
@@ -32,7 +34,7 @@ struct identity_material {
 	const char *chain_pem; /* leaf first */
 	const char *roots_pem;
 	int64_t not_after_ms;
-	uint64_t generation;   /* grows with every change */
+	uint64_t generation; /* grows with every change */
 };
 
 struct identity *identity_new(struct loop *l, const struct identity_options *o, struct err *e) MUST_CHECK;

@@ -19,5 +19,5 @@ bool file_exists(const char *path);
  */
 struct dir_watch;
 struct dir_watch *dir_watch_new(struct loop *l, const char *root, uint64_t quiet_ms, void (*fn)(void *ctx), void *ctx,
-				struct err *e) MUST_CHECK;
+	struct err *e) MUST_CHECK;
 void dir_watch_free(struct dir_watch *w);

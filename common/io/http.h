@@ -12,15 +12,15 @@ struct http_client *http_client_new(struct loop *l);
 void http_client_free(struct http_client *c); /* pending requests end with status 0 */
 
 struct http_request {
-	const char *method;              /* NULL: GET */
-	const char *url;                 /* http:// or https:// */
-	const char *const *headers;      /* "Name: value", NULL-terminated */
+	const char *method; /* NULL: GET */
+	const char *url; /* http:// or https:// */
+	const char *const *headers; /* "Name: value", NULL-terminated */
 	struct str body;
-	uint64_t timeout_ms;             /* 0: 5 s */
-	size_t max_body_bytes;           /* 0: LIMIT_HTTP_BODY_BYTES */
-	const char *unix_socket;         /* NULL: TCP */
-	bool insecure;                   /* https: do not verify (probes, as kubelet does) */
+	uint64_t timeout_ms; /* 0: 5 s */
+	size_t max_body_bytes; /* 0: LIMIT_HTTP_BODY_BYTES */
+	const char *unix_socket; /* NULL: TCP */
+	bool insecure; /* https: do not verify (probes, as kubelet does) */
 };
 /* status 0: no answer, body holds the reason. */
 void http_send(struct http_client *c, const struct http_request *r,
-	       void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx);
+	void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx);

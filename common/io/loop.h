@@ -14,7 +14,7 @@ struct watch;
 
 struct loop *loop_new(void);
 void loop_free(struct loop *l); /* runs what closing handles still need */
-void loop_run(struct loop *l);  /* until loop_stop() */
+void loop_run(struct loop *l); /* until loop_stop() */
 void loop_run_once(struct loop *l, uint64_t max_wait_ms); /* for tests */
 void loop_stop(struct loop *l); /* from any thread */
 /* Runs fn(ctx) on the loop's thread, in the order posted, from any thread. What was posted before loop_free() still runs. */

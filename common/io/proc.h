@@ -9,20 +9,23 @@ struct proc;
 
 struct proc_options {
 	const char *const *argv; /* argv[0] is searched on PATH */
-	const char *const *env;  /* NULL: inherit; else the whole environment, NULL-terminated "K=V" */
+	const char *const *env; /* NULL: inherit; else the whole environment, NULL-terminated "K=V" */
 	const char *cwd;
 	int stdout_fd; /* -1: inherit */
 	int stderr_fd; /* -1: inherit */
-	int uid;       /* -1: unchanged */
+	int uid; /* -1: unchanged */
 	int gid;
 	bool survives_parent;
 	int netns_fd; /* -1: unchanged; else setns() before exec */
 	bool keep_cap_net_admin; /* ambient CAP_NET_ADMIN, CAP_NET_BIND_SERVICE survive the change of uid */
 };
-#define PROC_OPTIONS_INIT {.stdout_fd = -1, .stderr_fd = -1, .uid = -1, .gid = -1, .netns_fd = -1}
+#define PROC_OPTIONS_INIT \
+	{ \
+		.stdout_fd = -1, .stderr_fd = -1, .uid = -1, .gid = -1, .netns_fd = -1 \
+	}
 
-struct proc *proc_start(struct loop *l, const struct proc_options *o,
-			void (*on_exit)(void *ctx, int status, int signo), void *ctx, struct err *e) MUST_CHECK;
+struct proc *proc_start(struct loop *l, const struct proc_options *o, void (*on_exit)(void *ctx, int status, int signo),
+	void *ctx, struct err *e) MUST_CHECK;
 int proc_pid(const struct proc *p);
 bool proc_running(const struct proc *p);
 void proc_kill(struct proc *p, int signo);

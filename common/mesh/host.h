@@ -10,8 +10,8 @@
  * `suffix` is the mesh's domain suffix, "cluster.local". */
 struct str host_resolve(struct arena *a, struct str host, struct str ns, struct str suffix);
 bool host_is_wildcard(struct str host);
-bool host_matches(struct str pattern, struct str host);         /* pattern covers host (host may be a wildcard too: subset) */
-bool host_overlaps(struct str x, struct str y);                 /* some name belongs to both */
+bool host_matches(struct str pattern, struct str host); /* pattern covers host (host may be a wildcard too: subset) */
+bool host_overlaps(struct str x, struct str y); /* some name belongs to both */
 /* <0: x is more specific than y, as Istio orders hosts. */
 int host_specificity(struct str x, struct str y);
 /* RFC 1123 names and Istio's wildcard rule; NULL when fine, else the reason. */

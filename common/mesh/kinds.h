@@ -21,14 +21,14 @@ enum topic_id {
 
 struct kind {
 	enum kind_id id;
-	const char *name;     /* "VirtualService" */
-	const char *group;    /* "networking.istio.io", "" for core */
+	const char *name; /* "VirtualService" */
+	const char *group; /* "networking.istio.io", "" for core */
 	const char *versions; /* "v1,v1beta1,v1alpha3", preferred first */
 	const char *plural;
 	const ProtobufCMessageDescriptor *message; /* of spec; of the whole object for Kubernetes' own kinds */
-	uint32_t topic;       /* TOPIC_..., TOPIC_NONE for inputs */
+	uint32_t topic; /* TOPIC_..., TOPIC_NONE for inputs */
 	bool cluster_scoped;
-	bool kubernetes;      /* the message is the whole object, unknown fields are skipped */
+	bool kubernetes; /* the message is the whole object, unknown fields are skipped */
 };
 
 const struct kind *kind_get(enum kind_id id);

@@ -16,4 +16,5 @@ struct label_set {
 
 struct label label_at(struct label_set s, size_t i);
 const char *label_get(struct label_set s, const char *key); /* NULL: absent */
-bool labels_match(struct label_set selector, struct label_set labels); /* every pair of selector is in labels; empty matches all */
+bool labels_match(struct label_set selector,
+	struct label_set labels); /* every pair of selector is in labels; empty matches all */

@@ -16,10 +16,10 @@ struct node {
 	enum node_type type;
 	unsigned line;
 	unsigned column;
-	bool quoted;      /* a quoted scalar is always a string */
-	struct str text;  /* scalars: as written (unescaped) */
-	size_t len;       /* LIST, MAP */
-	struct node **items;     /* LIST */
+	bool quoted; /* a quoted scalar is always a string */
+	struct str text; /* scalars: as written (unescaped) */
+	size_t len; /* LIST, MAP */
+	struct node **items; /* LIST */
 	struct node_pair *pairs; /* MAP, in document order; duplicate keys were refused */
 };
 
@@ -30,7 +30,7 @@ struct node_pair {
 };
 
 const struct node *node_get(const struct node *map, const char *key); /* NULL when absent or not a map */
-struct str node_text(const struct node *map, const char *key);        /* empty when absent or not a scalar */
+struct str node_text(const struct node *map, const char *key); /* empty when absent or not a scalar */
 /* "metadata.name" through nested maps. */
 struct str node_text_at(const struct node *map, const char *dotted_path);
 

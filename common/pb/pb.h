@@ -15,15 +15,16 @@
 void *pb_new(struct arena *a, const ProtobufCMessageDescriptor *d);
 
 /* Appends to a repeated field: `pb_add(a, route, routes, item)` works on `n_routes`/`routes`; grows by doubling in the arena. */
-#define pb_add(a, msg, field, item)                                                                \
-	do {                                                                                       \
+#define pb_add(a, msg, field, item) \
+	do { \
 		(msg)->field = pb_grow((a), (msg)->field, (msg)->n_##field, sizeof(*(msg)->field)); \
-		(msg)->field[(msg)->n_##field++] = (item);                                         \
+		(msg)->field[(msg)->n_##field++] = (item); \
 	} while (0)
 void *pb_grow(struct arena *a, void *items, size_t len, size_t item_size);
 
 /* Limits: LIMIT_PB_MESSAGE_BYTES, LIMIT_PB_DEPTH. The result (and all below) is in the arena; NULL and e on error. */
-ProtobufCMessage *pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *d, const void *data, size_t len, struct err *e) MUST_CHECK;
+ProtobufCMessage *pb_unpack(
+	struct arena *a, const ProtobufCMessageDescriptor *d, const void *data, size_t len, struct err *e) MUST_CHECK;
 #define PB_UNPACK(a, Type, lower, data, len, e) ((Type *)pb_unpack((a), &lower##__descriptor, (data), (len), (e)))
 
 /* Packed, in the arena. Deterministic: fields by number, map entries sorted by key (pb_sort_maps is applied by the codec and by

@@ -19,14 +19,15 @@ bool pki_key_pem(const struct pki_key *k, char **out, struct err *e) MUST_CHECK;
 void secret_free(char *secret); /* wipes and frees a NUL-terminated string; NULL is fine */
 
 /* Certificate signing request with SANs: URIs ("spiffe://...") and DNS names, NULL-terminated lists or NULL. */
-bool pki_csr_new(const struct pki_key *k, const char *const *uris, const char *const *dns, char **out_pem, struct err *e) MUST_CHECK;
+bool pki_csr_new(const struct pki_key *k, const char *const *uris, const char *const *dns, char **out_pem,
+	struct err *e) MUST_CHECK;
 
 struct pki_csr {
-	const char **uris;  /* NULL-terminated, in the arena */
+	const char **uris; /* NULL-terminated, in the arena */
 	const char **dns;
 	const char **other_sans; /* kinds of SAN that are neither, by name ("email", "ip") */
 	bool wants_ca;
-	const char *key_type;    /* "EC P-256", "RSA 2048" ... */
+	const char *key_type; /* "EC P-256", "RSA 2048" ... */
 	unsigned key_bits;
 	struct str spki_der;
 };
@@ -34,19 +35,19 @@ struct pki_csr {
 bool pki_csr_parse(struct arena *a, struct str pem, struct pki_csr *out, struct err *e) MUST_CHECK;
 
 struct pki_cert_request {
-	struct str spki_der;         /* subject's public key */
-	const char *common_name;     /* "" for workloads: then SAN is critical */
+	struct str spki_der; /* subject's public key */
+	const char *common_name; /* "" for workloads: then SAN is critical */
 	const char *organization;
 	const char *const *uris;
 	const char *const *dns;
 	int64_t not_before_ms;
 	int64_t not_after_ms;
 	bool ca;
-	int path_len;                /* ca: -1 none */
+	int path_len; /* ca: -1 none */
 };
 /* Signs with issuer_key; issuer_cert_pem NULL = self-signed. Serial: 127 random bits. */
-bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r, char **out_pem, struct err *e)
-	MUST_CHECK;
+bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r,
+	char **out_pem, struct err *e) MUST_CHECK;
 
 struct pki_cert {
 	const char *subject, *issuer;
@@ -69,7 +70,7 @@ bool pki_spki_of(const struct pki_key *k, struct arena *a, struct str *out_der, 
 struct jwt {
 	const char *kid, *alg;
 	const char *issuer, *subject;
-	const char **audiences;      /* NULL-terminated */
+	const char **audiences; /* NULL-terminated */
 	int64_t expires_ms, not_before_ms, issued_ms; /* 0: absent */
 	const char *payload_json;
 };
@@ -78,5 +79,6 @@ bool jwks_parse(struct str json, struct jwks **out, struct err *e) MUST_CHECK;
 void jwks_free(struct jwks *k);
 /* Signature only; times and audience are the caller's to check. */
 bool jwt_verify(struct arena *a, struct str token, const struct jwks *keys, struct jwt *out, struct err *e) MUST_CHECK;
-bool jwt_sign(const struct pki_key *k, const char *kid, const char *payload_json, char **out_token, struct err *e) MUST_CHECK;
+bool jwt_sign(
+	const struct pki_key *k, const char *kid, const char *payload_json, char **out_token, struct err *e) MUST_CHECK;
 bool jwks_of_key(const struct pki_key *k, const char *kid, char **out_json, struct err *e) MUST_CHECK;

@@ -17,11 +17,11 @@ struct proxy_label {
 
 struct proxy {
 	enum proxy_type type;
-	struct str id;        /* whole node id */
-	struct str name;      /* pod name */
+	struct str id; /* whole node id */
+	struct str name; /* pod name */
 	struct str ns;
-	struct str domain;    /* dns domain, "default.svc.cluster.local" */
-	struct str ip;        /* first */
+	struct str domain; /* dns domain, "default.svc.cluster.local" */
+	struct str ip; /* first */
 	struct str *ips;
 	size_t n_ips;
 	struct proxy_label *labels; /* sorted by key */
@@ -30,11 +30,11 @@ struct proxy {
 	struct str workload;
 	struct str cluster_id;
 	struct str network;
-	struct str locality;  /* region/zone/subzone */
-	struct str version;   /* ISTIO_VERSION */
+	struct str locality; /* region/zone/subzone */
+	struct str version; /* ISTIO_VERSION */
 	struct str *extensions; /* names Envoy offers, sorted; empty: unknown = all of stock Envoy's */
 	size_t n_extensions;
-	bool no_capture;      /* INTERCEPTION_MODE NONE */
+	bool no_capture; /* INTERCEPTION_MODE NONE */
 };
 
 /* Errors name what is missing: ERR_PEER. */

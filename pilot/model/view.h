@@ -28,12 +28,13 @@ struct source_ref {
 struct view {
 	const struct model *model;
 	const struct scope *scope;
-	struct read_keys *reads;  /* where questions are recorded; NULL: not recorded */
-	struct arena *scratch;    /* for answers that must be computed */
+	struct read_keys *reads; /* where questions are recorded; NULL: not recorded */
+	struct arena *scratch; /* for answers that must be computed */
 	/* NULL, or gets every configuration object that an answer contained. */
 	void (*on_source)(void *ctx, const struct source_ref *s);
 	void *ctx;
 };
 
 /* The scopes of a proxy in this model; strings in the arena. The question is itself recorded (a Sidecar that appears changes the scope). */
-const struct scope *scope_of(struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind, struct read_keys *reads);
+const struct scope *scope_of(
+	struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind, struct read_keys *reads);

@@ -12,10 +12,10 @@ enum xds_type {
 
 struct xds_type_info {
 	enum xds_type type;
-	const char *name;     /* "cds" */
-	const char *message;  /* "envoy.config.cluster.v3.Cluster" */
-	const char *url;      /* "type.googleapis.com/..." */
-	bool wildcard;        /* may be subscribed to without names */
+	const char *name; /* "cds" */
+	const char *message; /* "envoy.config.cluster.v3.Cluster" */
+	const char *url; /* "type.googleapis.com/..." */
+	bool wildcard; /* may be subscribed to without names */
 };
 
 const struct xds_type_info *xds_type_info(enum xds_type t);
