@@ -85,23 +85,28 @@ def peer_of(headers):
 
     Each proxy on the way appends an element to x-forwarded-client-cert, so the last one counts.
     """
-    value = headers.get("x-forwarded-client-cert", "")
-    uris = re.findall(r"""(?:^|;)URI=("(?:[^"\\]|\\.)*"|[^;,]*)""", _last_element(value))
-    return uris[0].strip('"') if uris and uris[0] else None
+    last = _split(headers.get("x-forwarded-client-cert", ""), ",")[-1]
+    for part in _split(last, ";"):
+        name, _, value = part.strip().partition("=")
+        if name == "URI" and value.strip('"'):
+            return value.strip('"')
+    return None
 
 
-def _last_element(value):
-    quoted, start, skip = False, 0, False
-    for at, char in enumerate(value):
+def _split(text, separator):
+    """Splits at separators that stand outside of quotes; a backslash quotes inside of them."""
+    parts, start, quoted, skip = [], 0, False, False
+    for at, char in enumerate(text):
         if skip:
             skip = False
         elif char == "\\":
             skip = quoted
         elif char == '"':
             quoted = not quoted
-        elif char == "," and not quoted:
+        elif char == separator and not quoted:
+            parts.append(text[start:at])
             start = at + 1
-    return value[start:].strip()
+    return parts + [text[start:]]
 
 
 def hop(identity, headers):
@@ -112,6 +117,12 @@ def hop(identity, headers):
         "podname": identity.pod,
         "caller": peer_of(headers),
     }
+
+
+def hops_of(data):
+    """The steps that an answer reports; another program's answer may hold anything there."""
+    hops = data.get("hops") if data else None
+    return [step for step in hops if isinstance(step, dict)] if isinstance(hops, list) else []
 
 
 def forwarded(headers):
@@ -136,8 +147,10 @@ class Backend:
             body = reply.read(MAX_ANSWER_BYTES)
         except TimeoutError:
             return Answer(504, None, f"{self.host} did not answer in {self.timeout:g} s")
-        except (OSError, http.client.HTTPException) as problem:
-            return Answer(503, None, f"{self.host}: {problem}")
+        except OSError as problem:
+            return Answer(503, None, f"{self.host}: {problem.strerror or problem}")
+        except http.client.HTTPException as problem:
+            return Answer(502, None, f"{self.host}: {type(problem).__name__}")
         finally:
             connection.close()
         return _decode(self.host, reply.status, body)
@@ -227,8 +240,6 @@ class _Refused(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version = "bookinfo"
-    sys_version = ""
     timeout = IDLE_SECONDS
     # Head and body leave in one segment: two would wait for each other's acknowledgement.
     wbufsize = 64 * 1024
@@ -305,6 +316,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD" and response.status not in (204, 304):
             self.wfile.write(response.body)
+
+    def version_string(self):
+        return "bookinfo"
 
     def log_request(self, code="-", size="-"):
         if self.server.log_requests:

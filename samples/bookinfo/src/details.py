@@ -27,7 +27,7 @@ def main():
     def details(request):
         if int(request.args["id"]) != BOOK["id"]:
             return json_response({"error": "no such product"}, 404)
-        return json_response({**BOOK, "path": [hop(me, request.headers)]})
+        return json_response({**BOOK, "hops": [hop(me, request.headers)]})
 
     serve(options, me, [("GET", "/details/(?P<id>[0-9]{1,9})", details)])
 

@@ -27,7 +27,7 @@ header { background:linear-gradient(120deg, #0d2738, #1c5372); color:#fff; }
 .brand svg { width:2rem; height:2rem; }
 form { display:flex; gap:.5rem; align-items:center; margin:0; }
 input, button { font:inherit; font-size:.92rem; border-radius:.45rem; padding:.35rem .7rem; }
-input { border:1px solid #ffffff55; background:#ffffff1c; color:#fff; width:10rem; }
+input { border:1px solid #ffffff55; background:#ffffff1c; color:#fff; width:13.5rem; }
 input::placeholder { color:#d3e0e8; }
 button { border:0; background:#f4ead5; color:#12344d; font-weight:600; cursor:pointer; }
 main { max-width:68rem; margin:0 auto; padding:1.8rem 1.5rem 3rem; }
@@ -65,11 +65,13 @@ dd { margin:0; font-weight:600; overflow-wrap:anywhere; }
   border-radius:.6rem; padding:.9rem 1.2rem; margin:0; }
 .error strong { color:var(--bad); display:block; }
 .error small, .note { color:var(--soft); }
-.small { padding:.3rem .7rem; font-size:.88rem; align-self:flex-start; }
-table { width:100%; border-collapse:collapse; background:var(--paper); font-size:.92rem;
+.reviews .badge { align-self:flex-start; }
+.note, .summary, #stars { margin:0 0 1rem; }
+table { width:100%; border-collapse:separate; background:var(--paper); font-size:.92rem;
   border:1px solid var(--line); border-radius:.9rem; border-spacing:0; overflow:hidden; }
 th, td { text-align:left; padding:.6rem 1.1rem; border-bottom:1px solid var(--line); }
 th { font-size:.74rem; letter-spacing:.05em; text-transform:uppercase; color:var(--soft); }
+td:nth-child(-n+3) { white-space:nowrap; }
 tr:last-child td { border-bottom:0; }
 code { font:.86rem ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap:anywhere; }
 .tls { color:var(--good); font-weight:600; } .plain { color:var(--warn); font-weight:600; }
@@ -105,7 +107,7 @@ def esc(value):
     return escape(str(value), quote=True)
 
 
-def render(product, details, reviews, user, path, errors):
+def render(product, details, reviews, user, hops, errors):
     """The whole page. errors: service -> (text for the reader, cause)."""
     return document(product["title"], user, f"""
 <section class="book" id="product">
@@ -116,11 +118,12 @@ def render(product, details, reviews, user, path, errors):
 </div>
 </section>
 {reviews_block(reviews, errors["reviews"])}
-{path_block(path)}""")
+{hops_block(hops)}""")
 
 
 def render_message(title, text):
-    body = error_block("message", title, text) + '<p><a href="/productpage">Back to the book</a></p>'
+    back = '<p><a href="/productpage">Back to the book</a></p>'
+    body = error_block("message", title, text) + back
     return document(title, None, body)
 
 
@@ -153,8 +156,8 @@ def login_block(user):
             'maxlength="64" required> <button>Sign in</button></form>')
 
 
-def error_block(name, text, cause, css="error"):
-    return (f'<p class="{css}" id="{esc(name)}"><strong>{esc(text)}</strong> '
+def error_block(name, text, cause):
+    return (f'<p class="error" id="{esc(name)}"><strong>{esc(text)}</strong> '
             f'<small>{esc(cause)}</small></p>')
 
 
@@ -174,7 +177,8 @@ def reviews_block(reviews, error):
                 + error_block("reviews-error", *error))
     version, pod = reviews.get("version", "unknown"), reviews.get("podname", "unknown")
     color = reviews.get("color") if reviews.get("color") in COLORS else "none"
-    items = [item for item in reviews.get("reviews", []) if isinstance(item, dict)]
+    items = reviews.get("reviews")
+    items = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
     cards = "".join(review_card(item, number) for number, item in enumerate(items, 1))
     return f"""
 <div class="heading"><h2>What readers say</h2>
@@ -200,10 +204,10 @@ def summary_block(items, color):
     if not given:
         return ('<div id="stars" data-color="none">'
                 + error_block("ratings-error", "Sorry, ratings are currently unavailable.",
-                              "The reviews themselves are not affected.") + "</div><br>")
+                              "The reviews themselves are not affected.") + "</div>")
     mean = sum(given) / len(given)
     return (f'<p class="summary" id="stars" data-color="{color}" data-mean="{mean:.1f}">'
-            f'{star_row(round(mean), color)}<span>{mean:.1f} of {STARS}, '
+            f'{star_row(int(mean + 0.5), color)}<span>{mean:.1f} of {STARS}, '
             f'{len(given)} ratings</span></p>')
 
 
@@ -224,15 +228,16 @@ def review_card(item, number):
             f'</p><footer>{esc(item.get("reviewer", ""))}</footer></blockquote>')
 
 
-def path_block(path):
-    rows = "".join(map(path_row, path))
+def hops_block(hops):
+    rows = "".join(map(hop_row, hops))
     return f"""
 <div class="heading"><h2>How this page came to you</h2></div>
-<table id="path"><thead><tr><th>Service</th><th>Version</th><th>Pod</th><th>Asked by</th></tr></thead>
+<table id="hops">
+<thead><tr><th>Service</th><th>Version</th><th>Pod</th><th>Asked by</th></tr></thead>
 <tbody>{rows}</tbody></table>"""
 
 
-def path_row(step):
+def hop_row(step):
     caller = step.get("caller")
     who = (f'<span class="tls">mutual TLS</span> <code>{esc(caller)}</code>' if caller
            else '<span class="plain">plaintext, caller not proven</span>')

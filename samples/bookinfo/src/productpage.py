@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 sys.dont_write_bytecode = True  # the folder is watched as a source of configuration
 
 import page
-from bookservice import (Backend, Response, arguments, forwarded, hop, identity_of,
+from bookservice import (Backend, Response, arguments, forwarded, hop, hops_of, identity_of,
                          json_response, serve)
 
 PRODUCT = {
@@ -91,10 +91,8 @@ class ProductPage:
 
     def show(self, request):
         details, reviews = self.ask("details", request), self.ask("reviews", request)
-        path = [hop(self.me, request.headers)]
-        for answer in (details, reviews):
-            path += answer.data.get("path", []) if answer.data else []
-        html = page.render(PRODUCT, details.data, reviews.data, user_of(request), path,
+        hops = [hop(self.me, request.headers)] + hops_of(details.data) + hops_of(reviews.data)
+        html = page.render(PRODUCT, details.data, reviews.data, user_of(request), hops,
                            {"details": (UNAVAILABLE["details"], details.error),
                             "reviews": (UNAVAILABLE["reviews"], reviews.error)})
         version = str(reviews.data.get("version", "")) if reviews.data else ""
@@ -112,7 +110,7 @@ class ProductPage:
                 return json_response({"error": UNAVAILABLE[name], "cause": answer.error},
                                      answer.status)
             me = [hop(self.me, request.headers)]
-            return json_response({**answer.data, "path": me + answer.data.get("path", [])})
+            return json_response({**answer.data, "hops": me + hops_of(answer.data)})
         return run
 
 

@@ -16,7 +16,7 @@ def main():
     def ratings(request):
         if int(request.args["id"]) != 0:
             return json_response({"error": "no such product"}, 404)
-        return json_response({"id": 0, "ratings": STARS, "path": [hop(me, request.headers)]})
+        return json_response({"id": 0, "ratings": STARS, "hops": [hop(me, request.headers)]})
 
     serve(options, me, [("GET", "/ratings/(?P<id>[0-9]{1,9})", ratings)])
 

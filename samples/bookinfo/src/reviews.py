@@ -9,7 +9,8 @@ import sys
 
 sys.dont_write_bytecode = True  # the folder is watched as a source of configuration
 
-from bookservice import (Backend, arguments, forwarded, hop, identity_of, json_response, serve)
+from bookservice import (Backend, arguments, forwarded, hop, hops_of, identity_of, json_response,
+                         serve)
 
 COLORS = {"v1": "none", "v2": "black", "v3": "red"}
 TEXTS = {
@@ -53,13 +54,11 @@ def main():
         answer = None
         if color != "none":
             answer = ratings.get("/ratings/0", forwarded(request.headers))
-        path = [hop(me, request.headers)]
-        if answer and answer.data:
-            path += answer.data.get("path", [])
+        hops = [hop(me, request.headers)] + hops_of(answer.data if answer else None)
         items = [review(who, text, color, answer) for who, text in TEXTS.items()]
         return json_response({
             "id": "0", "version": me.version, "podname": me.pod, "clustername": me.cluster,
-            "color": color, "reviews": items, "path": path,
+            "color": color, "reviews": items, "hops": hops,
         })
 
     serve(options, me, [("GET", "/reviews/(?P<id>[0-9]{1,9})", reviews)])
