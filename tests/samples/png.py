@@ -1,4 +1,4 @@
-"""Reads the pixels of a PNG: 8 bits a channel, RGB or RGBA, not interlaced (what Chromium writes)."""
+"""Reads the pixels of a PNG as Chromium writes it: 8 bits a channel, RGB or RGBA, no interlace."""
 
 import struct
 import zlib

@@ -1,7 +1,7 @@
 """echo: answers with what it received, for trying out routes and for tests of a mesh.
 
-Any method, any path but /health and /peer. ?code=503 chooses the status, ?delay=250 waits that many milliseconds
-before the answer.
+Any method, any path but /health and /peer. ?code=503 chooses the status, ?delay=250 waits that
+many milliseconds before the answer.
 """
 
 import os
