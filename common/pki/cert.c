@@ -1,0 +1,283 @@
+/*
+ * DOC: X.509 certificates: issuing (leaf and CA), parsing bundles, verifying chains. A workload's certificate has an empty subject, so its
+ * subjectAltName is critical (RFC 5280, 4.2.1.6); leaves carry digitalSignature + keyEncipherment and both extended usages, as Istio's do.
+ */
+#include "common/pki/pki_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <mbedtls/md.h>
+#include <mbedtls/oid.h>
+#include <mbedtls/sha256.h>
+
+#include "common/base/clock.h"
+
+bool pki_crt_parse(mbedtls_x509_crt *crt, struct str pem, struct err *e)
+{
+	mbedtls_x509_crt_init(crt);
+	if (pem.len > LIMIT_PEM_BYTES)
+		return err_set(e, ERR_LIMIT, "certificates of %zu bytes; the limit is %u", pem.len, LIMIT_PEM_BYTES);
+	char *text = xstrndup(pem.ptr ? pem.ptr : "", pem.len);
+	int rc = mbedtls_x509_crt_parse(crt, (const unsigned char *)text, strlen(text) + 1);
+	free(text);
+	if (rc == 0)
+		return true;
+	mbedtls_x509_crt_free(crt);
+	if (rc > 0)
+		return err_set(e, ERR_PEER, "%d certificates of the PEM bundle do not parse", rc);
+	(void)pki_library_error(e, rc, "parse PEM certificates");
+	if (e)
+		e->kind = ERR_PEER;
+	return false;
+}
+
+static void x509_time(int64_t wall_ms, char out[16])
+{
+	time_t t = (time_t)(wall_ms / 1000);
+	struct tm tm;
+	(void)gmtime_r(&t, &tm);
+	(void)strftime(out, 16, "%Y%m%d%H%M%S", &tm);
+}
+
+static int set_serial(mbedtls_x509write_cert *w)
+{
+	unsigned char raw[16];
+	random_bytes(raw, sizeof(raw));
+	raw[0] &= 0x7f; /* positive, 127 random bits (RFC 5280: at most 20 octets; CABF: at least 64 bits) */
+	raw[0] |= 0x40;
+	mbedtls_mpi serial;
+	mbedtls_mpi_init(&serial);
+	int rc = mbedtls_mpi_read_binary(&serial, raw, sizeof(raw));
+	if (!rc)
+		rc = mbedtls_x509write_crt_set_serial(w, &serial);
+	mbedtls_mpi_free(&serial);
+	return rc;
+}
+
+static int set_names(mbedtls_x509write_cert *w, const struct pki_cert_request *r, const mbedtls_x509_crt *issuer)
+{
+	char subject[512] = "", issuer_name[1024];
+	bool organized = !str_empty(r->organization), named = !str_empty(r->common_name);
+	(void)snprintf(subject, sizeof(subject), "%s%s%s%s%s", organized ? "O=" : "", organized ? r->organization : "",
+		organized && named ? "," : "", named ? "CN=" : "", named ? r->common_name : "");
+	int rc = mbedtls_x509write_crt_set_subject_name(w, subject);
+	if (rc)
+		return rc;
+	if (!issuer)
+		return mbedtls_x509write_crt_set_issuer_name(w, subject);
+	int n = mbedtls_x509_dn_gets(issuer_name, sizeof(issuer_name), &issuer->subject);
+	return n < 0 ? n : mbedtls_x509write_crt_set_issuer_name(w, issuer_name);
+}
+
+static int set_usages(mbedtls_x509write_cert *w, bool ca)
+{
+	int rc = mbedtls_x509write_crt_set_key_usage(w,
+		ca ? MBEDTLS_X509_KU_KEY_CERT_SIGN | MBEDTLS_X509_KU_CRL_SIGN :
+		     MBEDTLS_X509_KU_DIGITAL_SIGNATURE | MBEDTLS_X509_KU_KEY_ENCIPHERMENT);
+	if (rc || ca)
+		return rc;
+	/* SEQUENCE { serverAuth, clientAuth } */
+	static const unsigned char eku[] = {0x30, 0x14, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01, 0x06, 0x08, 0x2b, 0x06,
+		0x01, 0x05, 0x05, 0x07, 0x03, 0x02};
+	return mbedtls_x509write_crt_set_extension(w, MBEDTLS_OID_EXTENDED_KEY_USAGE, MBEDTLS_OID_SIZE(MBEDTLS_OID_EXTENDED_KEY_USAGE), 0, eku,
+		sizeof(eku));
+}
+
+static int set_sans(mbedtls_x509write_cert *w, const struct pki_cert_request *r)
+{
+	bool any = (r->uris && r->uris[0]) || (r->dns && r->dns[0]);
+	unsigned char *san = NULL;
+	size_t len = 0;
+	if (!any)
+		return 0;
+	if (!pki_sans_write(r->uris, r->dns, &san, &len, NULL))
+		return MBEDTLS_ERR_X509_ALLOC_FAILED;
+	bool critical = str_empty(r->common_name) && str_empty(r->organization);
+	int rc = mbedtls_x509write_crt_set_extension(w, MBEDTLS_OID_SUBJECT_ALT_NAME, MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), critical,
+		san, len);
+	free(san);
+	return rc;
+}
+
+static int fill(mbedtls_x509write_cert *w, const struct pki_cert_request *r, const mbedtls_x509_crt *issuer)
+{
+	char from[16], to[16];
+	x509_time(r->not_before_ms, from);
+	x509_time(r->not_after_ms, to);
+	mbedtls_x509write_crt_set_version(w, MBEDTLS_X509_CRT_VERSION_3);
+	mbedtls_x509write_crt_set_md_alg(w, MBEDTLS_MD_SHA256);
+	int rc = set_serial(w);
+	rc = rc ? rc : set_names(w, r, issuer);
+	rc = rc ? rc : mbedtls_x509write_crt_set_validity(w, from, to);
+	rc = rc ? rc : mbedtls_x509write_crt_set_basic_constraints(w, r->ca, r->ca ? r->path_len : -1);
+	rc = rc ? rc : set_usages(w, r->ca);
+	rc = rc ? rc : mbedtls_x509write_crt_set_authority_key_identifier(w);
+	if (r->ca)
+		rc = rc ? rc : mbedtls_x509write_crt_set_subject_key_identifier(w);
+	return rc ? rc : set_sans(w, r);
+}
+
+bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r, char **out_pem, struct err *e)
+{
+	mbedtls_x509_crt issuer;
+	mbedtls_x509_crt_init(&issuer);
+	if (issuer_cert_pem.ptr && !pki_crt_parse(&issuer, issuer_cert_pem, e))
+		return err_in(e, "issuer certificate");
+	mbedtls_pk_context subject;
+	mbedtls_pk_init(&subject);
+	mbedtls_x509write_cert w;
+	mbedtls_x509write_crt_init(&w);
+	unsigned char pem[16384];
+	int rc = mbedtls_pk_parse_public_key(&subject, (const unsigned char *)r->spki_der.ptr, r->spki_der.len);
+	if (!rc) {
+		mbedtls_x509write_crt_set_subject_key(&w, &subject);
+		mbedtls_x509write_crt_set_issuer_key(&w, (mbedtls_pk_context *)&issuer_key->pk);
+		rc = fill(&w, r, issuer_cert_pem.ptr ? &issuer : NULL);
+	}
+	if (!rc)
+		rc = mbedtls_x509write_crt_pem(&w, pem, sizeof(pem), pki_random, NULL);
+	mbedtls_x509write_crt_free(&w);
+	mbedtls_pk_free(&subject);
+	mbedtls_x509_crt_free(&issuer);
+	if (rc)
+		return pki_library_error(e, rc, "issue a certificate");
+	*out_pem = xstrdup((char *)pem);
+	return true;
+}
+
+static int64_t wall_ms_of(const mbedtls_x509_time *t)
+{
+	struct tm tm = {.tm_year = t->year - 1900, .tm_mon = t->mon - 1, .tm_mday = t->day, .tm_hour = t->hour, .tm_min = t->min, .tm_sec = t->sec};
+	return (int64_t)timegm(&tm) * 1000;
+}
+
+static char *hex(struct arena *a, const unsigned char *data, size_t len)
+{
+	char *out = arena_alloc(a, len * 2 + 1);
+	for (size_t i = 0; i < len; i++)
+		(void)snprintf(out + 2 * i, 3, "%02x", data[i]);
+	return out;
+}
+
+/* The value of the subjectAltName extension within v3_ext (SEQUENCE OF Extension); empty when there is none. */
+static struct str find_san(const mbedtls_x509_crt *crt)
+{
+	unsigned char *p = crt->v3_ext.p;
+	const unsigned char *end = p + crt->v3_ext.len;
+	size_t len = 0;
+	if (!p || mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE))
+		return (struct str){0};
+	while (p < end && !mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE)) {
+		unsigned char *q = p;
+		const unsigned char *stop = p + len;
+		p += len;
+		size_t oid_len = 0, value_len = 0;
+		int critical = 0;
+		if (mbedtls_asn1_get_tag(&q, stop, &oid_len, MBEDTLS_ASN1_OID))
+			continue;
+		bool san = str_eq(str_n(q, oid_len), STR(MBEDTLS_OID_SUBJECT_ALT_NAME));
+		q += oid_len;
+		(void)mbedtls_asn1_get_bool(&q, stop, &critical);
+		if (san && !mbedtls_asn1_get_tag(&q, stop, &value_len, MBEDTLS_ASN1_OCTET_STRING))
+			return str_n(q, value_len);
+	}
+	return (struct str){0};
+}
+
+bool pki_cert_sans(struct arena *a, const mbedtls_x509_crt *crt, struct pki_sans *out, struct err *e)
+{
+	static const char *none[] = {NULL};
+	*out = (struct pki_sans){none, none, none};
+	struct str san = find_san(crt);
+	return !san.ptr || pki_sans_parse(a, (const unsigned char *)san.ptr, san.len, out, e);
+}
+
+static bool describe(struct arena *a, const mbedtls_x509_crt *crt, struct pki_cert *out, struct err *e)
+{
+	char name[1024];
+	unsigned char digest[32];
+	unsigned bits = 0;
+	struct pki_sans sans = {0};
+	if (!pki_cert_sans(a, crt, &sans, e))
+		return false;
+	out->subject = arena_strdup(a, mbedtls_x509_dn_gets(name, sizeof(name), &crt->subject) > 0 ? name : "");
+	out->issuer = arena_strdup(a, mbedtls_x509_dn_gets(name, sizeof(name), &crt->issuer) > 0 ? name : "");
+	out->uris = sans.uris;
+	out->dns = sans.dns;
+	out->serial_hex = hex(a, crt->serial.p, crt->serial.len);
+	out->not_before_ms = wall_ms_of(&crt->valid_from);
+	out->not_after_ms = wall_ms_of(&crt->valid_to);
+	out->ca = crt->ca_istrue != 0;
+	out->der = str_n(arena_dup(a, crt->raw.p, crt->raw.len), crt->raw.len);
+	(void)mbedtls_sha256_ret(crt->raw.p, crt->raw.len, digest, 0);
+	out->sha256_hex = hex(a, digest, sizeof(digest));
+	out->key_type = pki_pk_name(&crt->pk, &bits);
+	return true;
+}
+
+bool pki_certs_parse(struct arena *a, struct str pem, struct pki_cert **out, size_t *n, struct err *e)
+{
+	mbedtls_x509_crt first;
+	if (!pki_crt_parse(&first, pem, e))
+		return false;
+	size_t count = 0;
+	for (const mbedtls_x509_crt *c = &first; c; c = c->next)
+		count++;
+	struct pki_cert *list = ARENA_ARRAY(a, struct pki_cert, count);
+	bool ok = true;
+	size_t i = 0;
+	for (const mbedtls_x509_crt *c = &first; c && ok; c = c->next)
+		ok = describe(a, c, &list[i++], e);
+	mbedtls_x509_crt_free(&first);
+	if (ok) {
+		*out = list;
+		*n = count;
+	}
+	return ok;
+}
+
+/* mbedTLS checks times against time(2); we judge them by the caller's clock, so its verdict on them is masked. */
+static bool times_hold(const mbedtls_x509_crt *chain, int64_t now_ms, struct err *e)
+{
+	for (const mbedtls_x509_crt *c = chain; c; c = c->next) {
+		char when[32];
+		if (now_ms < wall_ms_of(&c->valid_from)) {
+			clock_format(wall_ms_of(&c->valid_from), when);
+			return err_set(e, ERR_DENIED, "a certificate of the chain is not valid before %s", when);
+		}
+		if (now_ms > wall_ms_of(&c->valid_to)) {
+			clock_format(wall_ms_of(&c->valid_to), when);
+			return err_set(e, ERR_DENIED, "a certificate of the chain expired at %s", when);
+		}
+	}
+	return true;
+}
+
+bool pki_verify(struct str chain_pem, struct str roots_pem, int64_t now_ms, struct err *e)
+{
+	mbedtls_x509_crt chain, roots;
+	if (!pki_crt_parse(&chain, chain_pem, e))
+		return err_in(e, "chain");
+	if (!pki_crt_parse(&roots, roots_pem, e)) {
+		mbedtls_x509_crt_free(&chain);
+		return err_in(e, "roots");
+	}
+	uint32_t flags = 0;
+	int rc = mbedtls_x509_crt_verify(&chain, &roots, NULL, NULL, &flags, NULL, NULL);
+	flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
+	bool ok = (rc == 0 || rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED) && flags == 0;
+	if (!ok) {
+		char text[256] = "";
+		(void)mbedtls_x509_crt_verify_info(text, sizeof(text), "", flags);
+		for (char *c = text; *c; c++)
+			*c = *c == '\n' ? ';' : *c;
+		(void)err_set(e, ERR_DENIED, "the chain does not lead to a trusted root: %s", text);
+	}
+	ok = ok && times_hold(&chain, now_ms, e);
+	mbedtls_x509_crt_free(&chain);
+	mbedtls_x509_crt_free(&roots);
+	return ok;
+}
