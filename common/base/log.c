@@ -34,6 +34,11 @@ const char *log_level_name(enum log_level level)
 	return (unsigned)level < LOG_LEVEL_COUNT ? level_names[level] : "unknown";
 }
 
+enum log_level log_default_level(void)
+{
+	return (enum log_level)atomic_load(&default_level);
+}
+
 struct log_scope *log_scopes(void)
 {
 	return atomic_load(&scopes);

@@ -3,8 +3,8 @@
  * warn = degraded, heals itself; info = a change of state; debug = anything. Levels change at run time, for all or per
  * scope ("ads", "bus", ...). Secrets have no printer.
  *
- *     static struct log_scope log = LOG_SCOPE("ads", "xDS streams");
- *     log_info(&log, "connected", KV("proxy", id), KV("streams", n));
+ *     static struct log_scope scope = LOG_SCOPE("ads", "xDS streams");
+ *     log_info(&scope, "connected", KV("proxy", id), KV("streams", n));
  *
  * Thread-safe: a line is written by one write(2).
  */
@@ -93,5 +93,6 @@ void log_set_process(const char *name); /* "pilot": stands in every line */
 /* Redirects lines to a function (tests count warnings with it); NULL = stderr. */
 void log_set_sink(void (*sink)(enum log_level level, struct str line, void *ctx), void *ctx);
 const char *log_level_name(enum log_level level);
+enum log_level log_default_level(void);
 /* Registered scopes, for the debug page: a linked list through `next`. A scope registers itself at its first use. */
 struct log_scope *log_scopes(void);

@@ -24,7 +24,7 @@ struct debug_page {
 	void (*write)(void *self, struct str query, struct strbuf *out);
 };
 
-/* Commands that run instead of the daemon (`citadel token ...`): argv after the name. Returns the exit code. */
+/* Commands that run instead of the daemon (`citadel token ...`): argv[0] is the command's name. Returns the exit code. */
 struct daemon_command {
 	const char *name;
 	const char *help;

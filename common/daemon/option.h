@@ -19,18 +19,18 @@ struct option_row {
 	const char *help;
 };
 
-#define OPT_STR(type, field, def, help_) \
-	.type = OPTION_STRING, .offset = offsetof(type, field), .fallback = (def), .help = (help_)
-#define OPT_BOOL(type, field, help_) \
-	.type = OPTION_BOOL, .offset = offsetof(type, field), .fallback = "false", .help = (help_)
-#define OPT_U32(type, field, def, lo, hi, help_) \
-	.type = OPTION_U32, .offset = offsetof(type, field), .fallback = (def), .min = (lo), .max = (hi), \
+#define OPT_STR(config_, field, def, help_) \
+	.type = OPTION_STRING, .offset = offsetof(config_, field), .fallback = (def), .help = (help_)
+#define OPT_BOOL(config_, field, help_) \
+	.type = OPTION_BOOL, .offset = offsetof(config_, field), .fallback = "false", .help = (help_)
+#define OPT_U32(config_, field, def, lo, hi, help_) \
+	.type = OPTION_U32, .offset = offsetof(config_, field), .fallback = (def), .min = (lo), .max = (hi), \
 	.help = (help_)
 /* Takes "100ms", "5s", "1h"; a bare number is milliseconds. */
-#define OPT_MS(type, field, def, lo, hi, help_) \
-	.type = OPTION_MS, .offset = offsetof(type, field), .fallback = (def), .min = (lo), .max = (hi), .help = (help_)
-#define OPT_LIST(type, field, help_) \
-	.type = OPTION_LIST, .offset = offsetof(type, field), .help = (help_) /* repeatable, or comma-separated */
+#define OPT_MS(config_, field, def, lo, hi, help_) \
+	.type = OPTION_MS, .offset = offsetof(config_, field), .fallback = (def), .min = (lo), .max = (hi), .help = (help_)
+#define OPT_LIST(config_, field, help_) \
+	.type = OPTION_LIST, .offset = offsetof(config_, field), .help = (help_) /* repeatable, or comma-separated */
 
 /* Fills config (strings live in the arena). rest: arguments that are no options, NULL-terminated. */
 bool options_parse(struct arena *a, const char *program, const struct option_row *rows, size_t n, int argc, char **argv,
