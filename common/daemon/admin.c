@@ -244,7 +244,8 @@ static int open_listener(const char *address, uint16_t *bound_port, struct err *
 	if (bound_port && !addr_is_unix(&addr)) {
 		if (getsockname(fd, (struct sockaddr *)&addr.sa, &addr.len) == 0) {
 			addr_format(&addr, text);
-			(void)addr_split(str_of(text), &host, bound_port, NULL);
+			if (!addr_split(str_of(text), &host, bound_port, NULL))
+				*bound_port = 0;
 		}
 	}
 	return fd;
