@@ -1,0 +1,18 @@
+/*
+ * Namespaces of the machine-local mesh. The runner enters a network and mount namespace of its own (as an ordinary user: in a user
+ * namespace where it is root): the "node", with a bridge to which every pod's namespace is wired. Nothing outside is touched, and
+ * everything vanishes with the processes. Call these before any thread exists.
+ */
+#pragma once
+
+#include "common/base/err.h"
+
+#define NODE_ADDRESS "10.88.0.1"
+#define NODE_PREFIX "16"
+#define NODE_BRIDGE "fl0"
+
+/* After this the process is in the node's namespaces; sockets opened before still belong to the machine's. */
+bool netns_enter_node(struct err *e) MUST_CHECK;
+/* In a pod's own process: leaves the node's namespaces for new ones, wires eth0 with `ip` to the bridge, and binds `hosts_file` over
+ * /etc/hosts. `node_pid` is a process in the node's namespaces. */
+bool netns_enter_pod(int node_pid, const char *ip, const char *hosts_file, struct err *e) MUST_CHECK;

@@ -1,0 +1,250 @@
+/*
+ * DOC: The process that is a pod: it makes the pod's namespaces, sets up traffic capture, starts the agent and the application, starts them
+ * again with backoff when they end, and on SIGTERM lets the agent drain before the application goes. It is to the pod what the kubelet and the
+ * pause container are on Kubernetes.
+ */
+#include "cli/up/pod_init.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/up/netns.h"
+#include "cli/up/spec.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/io/file.h"
+#include "common/io/proc.h"
+
+#define RESTART_MIN_MS 200
+#define RESTART_MAX_MS 5000
+#define STABLE_MS 10000 /* a child that lived this long starts again at once */
+#define STOP_GRACE_MS 30000
+
+static struct log_scope pod_log = LOG_SCOPE("pod", "a machine-local pod");
+
+struct child {
+	struct pod_init *pod;
+	const char *name;
+	const char *const *argv;
+	const char *const *env;
+	const char *cwd;
+	struct proc *proc;
+	struct timer *restart;
+	uint64_t started_ms;
+	uint64_t backoff_ms;
+	int log_fd;
+};
+
+struct pod_init {
+	struct loop *loop;
+	struct arena *arena;
+	struct spec spec;
+	struct child agent;
+	struct child app;
+	struct timer *deadline;
+	bool stopping;
+	int node_pid;
+};
+
+static void child_start(struct child *c);
+
+static void write_run_file(struct pod_init *p)
+{
+	char *path = xasprintf("%s/run.json", p->spec.pod_dir);
+	char *text = xasprintf("{\"pid\": %d, \"agent\": %d, \"app\": %d}\n", (int)getpid(), p->agent.proc ? proc_pid(p->agent.proc) : 0,
+		p->app.proc ? proc_pid(p->app.proc) : 0);
+	struct err e = {0};
+	if (!file_write_atomic(path, str_of(text), 0644, &e))
+		log_warn(&pod_log, "run file not written", KV("error", e.text));
+	free(text);
+	free(path);
+}
+
+static void stop_app_or_loop(struct pod_init *p)
+{
+	if (p->agent.proc)
+		proc_kill(p->agent.proc, SIGTERM);
+	else if (p->app.proc)
+		proc_kill(p->app.proc, SIGTERM);
+	else
+		loop_stop(p->loop);
+}
+
+static void on_child_exit(void *ctx, int status, int signo)
+{
+	struct child *c = ctx;
+	proc_free(take(c->proc));
+	write_run_file(c->pod);
+	if (c->pod->stopping) {
+		stop_app_or_loop(c->pod);
+		return;
+	}
+	bool stable = clock_mono_ms() - c->started_ms > STABLE_MS;
+	c->backoff_ms = stable ? RESTART_MIN_MS : c->backoff_ms * 2;
+	if (c->backoff_ms > RESTART_MAX_MS)
+		c->backoff_ms = RESTART_MAX_MS;
+	log_warn(&pod_log, "ended and will be started again", KV("what", c->name), KV("status", status), KV("signal", signo),
+		KV("after_ms", c->backoff_ms));
+	timer_start(c->restart, c->backoff_ms, 0);
+}
+
+static void child_start(struct child *c)
+{
+	struct proc_options o = PROC_OPTIONS_INIT;
+	o.argv = c->argv;
+	o.env = c->env;
+	o.cwd = c->cwd;
+	o.stdout_fd = o.stderr_fd = c->log_fd;
+	struct err e = {0};
+	c->started_ms = clock_mono_ms();
+	c->proc = proc_start(c->pod->loop, &o, on_child_exit, c, &e);
+	if (!c->proc) {
+		log_error(&pod_log, "not started", KV("what", c->name), KV("error", e.text));
+		timer_start(c->restart, RESTART_MAX_MS, 0);
+	}
+	write_run_file(c->pod);
+}
+
+static void on_restart(void *ctx)
+{
+	child_start(ctx);
+}
+
+static void on_deadline(void *ctx)
+{
+	struct pod_init *p = ctx;
+	log_warn(&pod_log, "did not stop in time and is killed");
+	loop_stop(p->loop);
+}
+
+static void on_signal(void *ctx, int signo)
+{
+	struct pod_init *p = ctx;
+	(void)signo;
+	if (p->stopping)
+		return;
+	p->stopping = true;
+	timer_stop(p->agent.restart);
+	timer_stop(p->app.restart);
+	timer_start(p->deadline, STOP_GRACE_MS, 0);
+	stop_app_or_loop(p);
+}
+
+static const char *const *agent_argv(struct pod_init *p)
+{
+	struct arena *a = p->arena;
+	const struct spec *s = &p->spec;
+	const char *pairs[] = {
+		"--type", s->pod.gateway ? "router" : "sidecar", "--pod-name", s->pod.name, "--pod-namespace", s->pod.ns, "--pod-ip", s->pod.ip,
+		"--service-account", s->pod.service_account, "--workload", s->pod.workload, "--labels", s->pod.labels_json, "--annotations",
+		s->pod.annotations_json, "--trust-domain", s->mesh.trust_domain, "--discovery-address", s->mesh.discovery, "--ca-address",
+		s->mesh.ca, "--ca-roots", arena_printf(a, "%s/citadel/root-cert.pem", s->mesh.state), "--token-file",
+		arena_printf(a, "%s/token", s->pod_dir), "--state-dir", arena_printf(a, "%s/agent", s->pod_dir), "--envoy", s->mesh.envoy,
+		"--admin-address", arena_printf(a, "unix:%s/agent.admin", s->pod_dir), "--cert-ttl", s->mesh.cert_ttl,
+		/* One loop thread for each Envoy: a laptop runs a dozen of them. Capture tells the proxy by this socket mark. */
+		"--concurrency", "1", "--proxy-mark", "1337",
+	};
+	const char **argv = ARENA_ARRAY(a, const char *, ARRAY_LEN(pairs) + 2);
+	argv[0] = arena_printf(a, "%s/agent/agent", s->mesh.bin);
+	memcpy(argv + 1, pairs, sizeof(pairs));
+	return argv;
+}
+
+static void child_init(struct pod_init *p, struct child *c, const char *name)
+{
+	char *path = xasprintf("%s/%s.log", p->spec.pod_dir, name);
+	c->pod = p;
+	c->name = name;
+	c->backoff_ms = RESTART_MIN_MS;
+	c->restart = timer_new(p->loop, on_restart, c);
+	c->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	free(path);
+}
+
+static const char *const *app_environment(struct pod_init *p)
+{
+	extern char **environ;
+	size_t n = 0, m = 0;
+	while (environ[n])
+		n++;
+	while (p->spec.pod.env && p->spec.pod.env[m])
+		m++;
+	const char **env = ARENA_ARRAY(p->arena, const char *, n + m + 1);
+	for (size_t i = 0; i < m; i++) /* the pod's own come first: getenv(3) finds the first */
+		env[i] = p->spec.pod.env[i];
+	for (size_t i = 0; i < n; i++)
+		env[m + i] = environ[i];
+	return env;
+}
+
+static bool capture(struct pod_init *p, struct err *e)
+{
+	char *agent cleanup(free_p) = xasprintf("%s/agent/agent", p->spec.mesh.bin);
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)execl(agent, agent, "capture", "--proxy-mark", "1337", "--annotations", p->spec.pod.annotations_json, (char *)NULL);
+		_exit(127);
+	}
+	int status = 0;
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return err_errno(e, "run %s capture", agent);
+	return (WIFEXITED(status) && WEXITSTATUS(status) == 0) || err_set(e, ERR_SYSTEM, "traffic capture was not set up: see pod.log");
+}
+
+static bool prepare(struct pod_init *p, struct err *e)
+{
+	const struct spec *s = &p->spec;
+	char *agent_dir cleanup(free_p) = xasprintf("%s/agent", s->pod_dir);
+	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(p->node_pid, s->pod.ip, s->mesh.hosts, e) &&
+	       (!s->pod.proxy || s->pod.gateway || capture(p, e));
+}
+
+static void run(struct pod_init *p)
+{
+	p->loop = loop_new();
+	p->deadline = timer_new(p->loop, on_deadline, p);
+	child_init(p, &p->agent, "agent");
+	child_init(p, &p->app, "app");
+	struct signal_watch *term = signal_new(p->loop, SIGTERM, on_signal, p);
+	struct signal_watch *intr = signal_new(p->loop, SIGINT, on_signal, p);
+	p->agent.argv = agent_argv(p);
+	p->app.argv = p->spec.pod.command;
+	p->app.env = app_environment(p);
+	p->app.cwd = p->spec.mesh.dir;
+	if (p->app.argv)
+		child_start(&p->app);
+	if (p->spec.pod.proxy)
+		child_start(&p->agent);
+	log_info(&pod_log, "started", KV("pod", p->spec.pod.name), KV("ip", p->spec.pod.ip));
+	loop_run(p->loop);
+	proc_free(p->agent.proc);
+	proc_free(p->app.proc);
+	signal_free(term);
+	signal_free(intr);
+	timer_free(p->agent.restart);
+	timer_free(p->app.restart);
+	timer_free(p->deadline);
+	(void)close(p->agent.log_fd);
+	(void)close(p->app.log_fd);
+	loop_free(p->loop);
+}
+
+int pod_init_main(int argc, char **argv)
+{
+	struct err e = {0};
+	struct pod_init p = {.arena = arena_new(), .node_pid = getppid()};
+	log_set_process("pod");
+	bool ok = argc == 2 || err_set(&e, ERR_PEER, "usage: fairlead pod-init SPEC");
+	ok = ok && spec_read(p.arena, argv[1], &p.spec, &e) && prepare(&p, &e);
+	if (ok)
+		run(&p);
+	else
+		log_error(&pod_log, "the pod did not start", KV("error", e.text));
+	arena_free(p.arena);
+	return ok ? 0 : 1;
+}

@@ -1,0 +1,36 @@
+/*
+ * The Pods of a directory, as `fairlead up` needs them: what to run, where, with which address and identity. Read from the same
+ * files that galley reads; Pods without status.podIP, and documents that do not parse, are left out and named in the warnings
+ * (galley says the same in more detail). Everything lives in the arena.
+ */
+#pragma once
+
+#include "common/base/arena.h"
+#include "common/base/diag.h"
+#include "common/base/err.h"
+#include "kube/kube.pb-c.h"
+
+struct pod {
+	const char *name;
+	const char *ns;
+	const char *ip;
+	const char *service_account;
+	const char *workload;     /* owner-like name: the pod's own when nothing else is known */
+	const char *labels_json;  /* {"app":"reviews",...} */
+	const char *annotations_json;
+	const char *const *command; /* NULL: nothing to run beside the proxy */
+	const char *const *env;     /* "K=V", NULL-terminated */
+	uint32_t port;            /* first container port, 0: none */
+	bool proxy;               /* gets an agent and an Envoy */
+	bool gateway;             /* router: no application, no capture */
+	uint64_t hash;            /* of all of this: a changed pod is restarted */
+};
+
+struct pods {
+	struct pod *items;
+	size_t len;
+};
+
+/* False only when the directory cannot be read at all. */
+bool pods_read(struct arena *a, const char *dir, struct pods *out, struct diags *warnings, struct err *e) MUST_CHECK;
+const struct pod *pods_find(const struct pods *p, const char *ns, const char *name);

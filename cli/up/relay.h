@@ -1,0 +1,16 @@
+/*
+ * Lets the machine into the mesh: TCP connections accepted on sockets that were opened before the runner entered its namespaces are
+ * relayed to addresses inside. One loop, bounded buffers, half-close kept.
+ */
+#pragma once
+
+#include "common/base/err.h"
+#include "common/io/loop.h"
+
+struct relay;
+
+/* Binds in the machine's namespace; call before netns_enter_node(). Port 0 picks one. Returns the descriptor or -1. */
+int relay_bind(const char *address, char bound[128], struct err *e);
+/* Owns the descriptor. `to` is "ip:port" and may be changed. */
+struct relay *relay_new(struct loop *l, int listen_fd, const char *to, struct err *e);
+void relay_free(struct relay *r);
