@@ -1,0 +1,101 @@
+#include "cfg/mesh.pb-c.h"
+#include "galley/checks/names.h"
+#include "galley/checks/shared.h"
+#include "galley/checks/values.h"
+#include "galley/kind.h"
+
+/*
+ * DOC: MeshConfig. There is one, named "default". Normal form: what is absent gets Istio's documented default, so that pilot and
+ * agents never ask what an empty field means.
+ */
+
+#define API "api: MeshConfig."
+
+static void default_pool(struct check *c, const Mesh__MeshConfig__DefaultTrafficPolicy *p)
+{
+	if (p)
+		check_connection_pool(c, p->connection_pool, "spec.defaultTrafficPolicy.connectionPool");
+}
+
+static void validate(struct check *c, const void *message)
+{
+	const Mesh__MeshConfig *m = message;
+	if (!streq(c->name, "default"))
+		check_error(c, "mesh-name", "docs: the mesh has one MeshConfig", "metadata.name", "\"%s\": the MeshConfig is named \"default\"",
+			    c->name);
+	check_locality(c, m->locality_lb_setting, true, "spec.localityLbSetting");
+	check_zone_aware(c, m->zone_aware_lb_setting, true, "spec.zoneAwareLbSetting");
+	check_retry(c, m->default_http_retry_policy, "spec.defaultHttpRetryPolicy");
+	default_pool(c, m->default_traffic_policy);
+	check_export_list(c, m->default_service_export_to, m->n_default_service_export_to, "spec.defaultServiceExportTo", false, false);
+	check_export_list(c, m->default_virtual_service_export_to, m->n_default_virtual_service_export_to,
+			  "spec.defaultVirtualServiceExportTo", false, false);
+	check_export_list(c, m->default_destination_rule_export_to, m->n_default_destination_rule_export_to,
+			  "spec.defaultDestinationRuleExportTo", false, false);
+	if (m->mesh_mtls && m->mesh_mtls->n_ecdh_curves)
+		check_error(c, "mesh-tls", API "meshMTLS", "spec.meshMTLS.ecdhCurves", "is not supported; see tlsDefaults");
+}
+
+static const struct rule rules[] = {
+	{"proxyListenPort", check_port, .source = API "proxyListenPort"},
+	{"proxyInboundListenPort", check_port, .source = API "proxyInboundListenPort"},
+	{"proxyHttpPort", check_port, .source = API "proxyHttpPort"},
+	{"connectTimeout", check_duration, 1, 3600e3, .source = API "connectTimeout"},
+	{"protocolDetectionTimeout", check_duration, 0, 3600e3, .source = API "protocolDetectionTimeout"},
+	{"trustDomain", check_trust_domain, .source = API "trustDomain"},
+	{"trustDomainAliases[]", check_trust_domain, .source = API "trustDomainAliases"},
+	{"rootNamespace", check_label, .source = API "rootNamespace"},
+	{"serviceSettings[].hosts[]", check_host_or_ip, .source = API "serviceSettings"},
+	{"defaultServiceExportTo[]", check_export_to, .source = API "defaultServiceExportTo"},
+	{"defaultVirtualServiceExportTo[]", check_export_to, .source = API "defaultVirtualServiceExportTo"},
+	{"defaultDestinationRuleExportTo[]", check_export_to, .source = API "defaultDestinationRuleExportTo"},
+	{"extensionProviders[].name", NULL, .required = true, .source = API "extensionProviders.name"},
+	{"defaultConfig.drainDuration", check_duration, 1, 3600e3, .source = "api: ProxyConfig.drainDuration"},
+	{"defaultConfig.terminationDrainDuration", check_duration, 0, 0, .source = "api: ProxyConfig.terminationDrainDuration"},
+	{"defaultConfig.concurrency", check_wrapped, 0, 1024, .source = "api: ProxyConfig.concurrency"},
+	{"defaultConfig.proxyAdminPort", check_port, .source = "api: ProxyConfig.proxyAdminPort"},
+	{"defaultConfig.statusPort", check_number, 0, 65535, .source = "api: ProxyConfig.statusPort"},
+	{"defaultConfig.tracing.sampling", check_number, 0, 100, .source = "api: Tracing.sampling"},
+};
+
+static Wkt__Duration *seconds(struct normal *n, int64_t s)
+{
+	Wkt__Duration *d = pb_new(n->arena, &wkt__duration__descriptor);
+	d->seconds = s;
+	return d;
+}
+
+static char *text_or(struct normal *n, char *text, const char *fallback)
+{
+	return str_empty(text) ? arena_strdup(n->arena, fallback) : text;
+}
+
+static void normalise(struct normal *n, void *message)
+{
+	Mesh__MeshConfig *m = message;
+	m->trust_domain = text_or(n, m->trust_domain, "cluster.local");
+	m->root_namespace = text_or(n, m->root_namespace, "istio-system");
+	m->ingress_class = text_or(n, m->ingress_class, "istio");
+	m->ingress_service = text_or(n, m->ingress_service, "istio-ingressgateway");
+	m->proxy_listen_port = m->proxy_listen_port ? m->proxy_listen_port : 15001;
+	m->proxy_inbound_listen_port = m->proxy_inbound_listen_port ? m->proxy_inbound_listen_port : 15006;
+	if (!m->connect_timeout)
+		m->connect_timeout = seconds(n, 10);
+	if (!m->protocol_detection_timeout)
+		m->protocol_detection_timeout = seconds(n, 0);
+	if (!m->dns_refresh_rate)
+		m->dns_refresh_rate = seconds(n, 60);
+	if (!m->enable_auto_mtls) {
+		m->enable_auto_mtls = pb_new(n->arena, &wkt__bool_value__descriptor);
+		m->enable_auto_mtls->value = true;
+	}
+	if (!m->outbound_traffic_policy) {
+		m->outbound_traffic_policy = pb_new(n->arena, &mesh__mesh_config__outbound_traffic_policy__descriptor);
+		m->outbound_traffic_policy->mode = MESH__MESH_CONFIG__OUTBOUND_TRAFFIC_POLICY__MODE__ALLOW_ANY;
+	}
+	if (!m->default_config)
+		m->default_config = PB_NEW(n->arena, Mesh__ProxyConfig, mesh__proxy_config);
+}
+
+extern const struct kind_ops mesh_config_ops;
+const struct kind_ops mesh_config_ops = {RULES(rules), .validate = validate, .normalise = normalise};

@@ -1,0 +1,51 @@
+#include "galley/kinds/kubernetes.h"
+
+#include "galley/checks/names.h"
+#include "galley/checks/values.h"
+#include "kube/kube.pb-c.h"
+
+/*
+ * DOC: Kubernetes' Service: ports that exist and have distinct names and numbers, addresses that are addresses, a name for an
+ * ExternalName.
+ */
+
+static void ports(struct check *c, const Kube__ServiceSpec *s)
+{
+	for (size_t i = 0; i < s->n_ports; i++)
+		for (size_t k = 0; k < i; k++) {
+			if (streq(s->ports[i]->name, s->ports[k]->name))
+				check_error(c, "duplicate-port-name", "kube: ServicePort.name", path_at(c, "spec.ports[%zu].name", i),
+					    "port name \"%s\" is there twice", s->ports[i]->name);
+			if (s->ports[i]->port == s->ports[k]->port && streq(s->ports[i]->protocol, s->ports[k]->protocol))
+				check_error(c, "duplicate-port", "kube: ServicePort.port", path_at(c, "spec.ports[%zu].port", i),
+					    "port %d is there twice", s->ports[i]->port);
+		}
+}
+
+static void cluster_ip(struct check *c, const char *ip, const char *path)
+{
+	if (!str_empty(ip) && !streq(ip, "None") && !host_is_ip(str_of(ip)))
+		check_error(c, "ip", "kube: ServiceSpec.clusterIP", path, "\"%s\" is neither an IP address nor None", ip);
+}
+
+static void validate(struct check *c, const void *message)
+{
+	const Kube__ServiceSpec *s = ((const Kube__Service *)message)->spec;
+	if (!s)
+		return;
+	ports(c, s);
+	cluster_ip(c, s->clusterip, "spec.clusterIP");
+	for (size_t i = 0; i < s->n_clusterips; i++)
+		cluster_ip(c, s->clusterips[i], path_at(c, "spec.clusterIPs[%zu]", i));
+	if (!streq(s->type, "ExternalName"))
+		return;
+	const char *problem = fqdn_problem(c->arena, str_of(s->external_name ? s->external_name : ""));
+	if (problem && !host_is_ip(str_of(s->external_name ? s->external_name : "")))
+		check_error(c, "host", "kube: ServiceSpec.externalName", "spec.externalName", "%s", problem);
+}
+
+static const struct rule rules[] = {
+	{"spec.ports[].port", check_port, .required = true, .source = "kube: ServicePort.port"},
+};
+
+const struct kind_ops service_ops = {RULES(rules), .validate = validate};
