@@ -11,6 +11,7 @@
 
 #include <mbedtls/md.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/platform.h>
 #include <mbedtls/sha256.h>
 
 #include "common/base/clock.h"
@@ -57,33 +58,98 @@ static int set_serial(mbedtls_x509write_cert *w)
 	return rc;
 }
 
+/* The value of an extension within v3_ext (SEQUENCE OF Extension); empty when there is none. */
+static struct str find_extension(const mbedtls_x509_crt *crt, struct str oid)
+{
+	unsigned char *p = crt->v3_ext.p;
+	const unsigned char *end = p + crt->v3_ext.len;
+	size_t len = 0;
+	if (!p || mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE))
+		return (struct str){0};
+	while (p < end && !mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE)) {
+		unsigned char *q = p;
+		const unsigned char *stop = p + len;
+		p += len;
+		size_t oid_len = 0, value_len = 0;
+		int critical = 0;
+		if (mbedtls_asn1_get_tag(&q, stop, &oid_len, MBEDTLS_ASN1_OID))
+			continue;
+		bool wanted = str_eq(str_n(q, oid_len), oid);
+		q += oid_len;
+		(void)mbedtls_asn1_get_bool(&q, stop, &critical);
+		if (wanted && !mbedtls_asn1_get_tag(&q, stop, &value_len, MBEDTLS_ASN1_OCTET_STRING))
+			return str_n(q, value_len);
+	}
+	return (struct str){0};
+}
+
+/*
+ * The issuer's name exactly as its certificate has it: verifiers compare bytes (Go does), and mbedTLS's way by text would lose string
+ * types, repeated attributes (DC=example,DC=com) and commas. The writer emits the list back to front, so it is built in reverse.
+ */
+static int copy_issuer(mbedtls_x509write_cert *w, const mbedtls_x509_name *from)
+{
+	for (const mbedtls_x509_name *n = from; n && n->oid.p; n = n->next) {
+		if (n->next_merged)
+			return MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE; /* a multi-valued RDN cannot be written */
+		mbedtls_asn1_named_data *d = mbedtls_calloc(1, sizeof(*d));
+		if (!d)
+			return MBEDTLS_ERR_X509_ALLOC_FAILED;
+		d->next = w->issuer;
+		w->issuer = d;
+		d->oid = n->oid;
+		d->val = n->val;
+		d->oid.p = mbedtls_calloc(1, n->oid.len ? n->oid.len : 1);
+		d->val.p = mbedtls_calloc(1, n->val.len ? n->val.len : 1);
+		if (!d->oid.p || !d->val.p)
+			return MBEDTLS_ERR_X509_ALLOC_FAILED;
+		memcpy(d->oid.p, n->oid.p, n->oid.len);
+		memcpy(d->val.p, n->val.p, n->val.len);
+	}
+	return 0;
+}
+
 static int set_names(mbedtls_x509write_cert *w, const struct pki_cert_request *r, const mbedtls_x509_crt *issuer)
 {
-	char subject[512] = "", issuer_name[1024];
+	char subject[512] = "";
 	bool organized = !str_empty(r->organization), named = !str_empty(r->common_name);
 	(void)snprintf(subject, sizeof(subject), "%s%s%s%s%s", organized ? "O=" : "", organized ? r->organization : "",
 		organized && named ? "," : "", named ? "CN=" : "", named ? r->common_name : "");
 	int rc = mbedtls_x509write_crt_set_subject_name(w, subject);
 	if (rc)
 		return rc;
-	if (!issuer)
-		return mbedtls_x509write_crt_set_issuer_name(w, subject);
-	int n = mbedtls_x509_dn_gets(issuer_name, sizeof(issuer_name), &issuer->subject);
-	return n < 0 ? n : mbedtls_x509write_crt_set_issuer_name(w, issuer_name);
+	return issuer ? copy_issuer(w, &issuer->subject) : mbedtls_x509write_crt_set_issuer_name(w, subject);
+}
+
+/* The authority key identifier must repeat the issuer's subject key identifier, however that was made (RFC 5280, 4.2.1.1). */
+static int set_authority(mbedtls_x509write_cert *w, const mbedtls_x509_crt *issuer)
+{
+	struct str ski = issuer ? find_extension(issuer, STR(MBEDTLS_OID_SUBJECT_KEY_IDENTIFIER)) : (struct str){0};
+	unsigned char *p = (unsigned char *)ski.ptr, value[80];
+	size_t len = 0;
+	if (!p || mbedtls_asn1_get_tag(&p, p + ski.len, &len, MBEDTLS_ASN1_OCTET_STRING) || len == 0 || len > 64)
+		return mbedtls_x509write_crt_set_authority_key_identifier(w);
+	value[0] = MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE;
+	value[1] = (unsigned char)(len + 2);
+	value[2] = MBEDTLS_ASN1_CONTEXT_SPECIFIC; /* [0] keyIdentifier */
+	value[3] = (unsigned char)len;
+	memcpy(value + 4, p, len);
+	return mbedtls_x509write_crt_set_extension(w, MBEDTLS_OID_AUTHORITY_KEY_IDENTIFIER,
+		MBEDTLS_OID_SIZE(MBEDTLS_OID_AUTHORITY_KEY_IDENTIFIER), 0, value, len + 4);
 }
 
 static int set_usages(mbedtls_x509write_cert *w, bool ca)
 {
-	int rc = mbedtls_x509write_crt_set_key_usage(w,
-		ca ? MBEDTLS_X509_KU_KEY_CERT_SIGN | MBEDTLS_X509_KU_CRL_SIGN :
-		     MBEDTLS_X509_KU_DIGITAL_SIGNATURE | MBEDTLS_X509_KU_KEY_ENCIPHERMENT);
+	int rc = mbedtls_x509write_crt_set_key_usage(
+		w, ca ? MBEDTLS_X509_KU_KEY_CERT_SIGN | MBEDTLS_X509_KU_CRL_SIGN
+		      : MBEDTLS_X509_KU_DIGITAL_SIGNATURE | MBEDTLS_X509_KU_KEY_ENCIPHERMENT);
 	if (rc || ca)
 		return rc;
 	/* SEQUENCE { serverAuth, clientAuth } */
-	static const unsigned char eku[] = {0x30, 0x14, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01, 0x06, 0x08, 0x2b, 0x06,
-		0x01, 0x05, 0x05, 0x07, 0x03, 0x02};
-	return mbedtls_x509write_crt_set_extension(w, MBEDTLS_OID_EXTENDED_KEY_USAGE, MBEDTLS_OID_SIZE(MBEDTLS_OID_EXTENDED_KEY_USAGE), 0, eku,
-		sizeof(eku));
+	static const unsigned char eku[] = {0x30, 0x14, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01,
+		0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02};
+	return mbedtls_x509write_crt_set_extension(w, MBEDTLS_OID_EXTENDED_KEY_USAGE,
+		MBEDTLS_OID_SIZE(MBEDTLS_OID_EXTENDED_KEY_USAGE), 0, eku, sizeof(eku));
 }
 
 static int set_sans(mbedtls_x509write_cert *w, const struct pki_cert_request *r)
@@ -96,8 +162,8 @@ static int set_sans(mbedtls_x509write_cert *w, const struct pki_cert_request *r)
 	if (!pki_sans_write(r->uris, r->dns, &san, &len, NULL))
 		return MBEDTLS_ERR_X509_ALLOC_FAILED;
 	bool critical = str_empty(r->common_name) && str_empty(r->organization);
-	int rc = mbedtls_x509write_crt_set_extension(w, MBEDTLS_OID_SUBJECT_ALT_NAME, MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), critical,
-		san, len);
+	int rc = mbedtls_x509write_crt_set_extension(
+		w, MBEDTLS_OID_SUBJECT_ALT_NAME, MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), critical, san, len);
 	free(san);
 	return rc;
 }
@@ -114,13 +180,14 @@ static int fill(mbedtls_x509write_cert *w, const struct pki_cert_request *r, con
 	rc = rc ? rc : mbedtls_x509write_crt_set_validity(w, from, to);
 	rc = rc ? rc : mbedtls_x509write_crt_set_basic_constraints(w, r->ca, r->ca ? r->path_len : -1);
 	rc = rc ? rc : set_usages(w, r->ca);
-	rc = rc ? rc : mbedtls_x509write_crt_set_authority_key_identifier(w);
+	rc = rc ? rc : set_authority(w, issuer);
 	if (r->ca)
 		rc = rc ? rc : mbedtls_x509write_crt_set_subject_key_identifier(w);
 	return rc ? rc : set_sans(w, r);
 }
 
-bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r, char **out_pem, struct err *e)
+bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r,
+	char **out_pem, struct err *e)
 {
 	mbedtls_x509_crt issuer;
 	mbedtls_x509_crt_init(&issuer);
@@ -150,7 +217,12 @@ bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, con
 
 static int64_t wall_ms_of(const mbedtls_x509_time *t)
 {
-	struct tm tm = {.tm_year = t->year - 1900, .tm_mon = t->mon - 1, .tm_mday = t->day, .tm_hour = t->hour, .tm_min = t->min, .tm_sec = t->sec};
+	struct tm tm = {.tm_year = t->year - 1900,
+		.tm_mon = t->mon - 1,
+		.tm_mday = t->day,
+		.tm_hour = t->hour,
+		.tm_min = t->min,
+		.tm_sec = t->sec};
 	return (int64_t)timegm(&tm) * 1000;
 }
 
@@ -162,36 +234,11 @@ static char *hex(struct arena *a, const unsigned char *data, size_t len)
 	return out;
 }
 
-/* The value of the subjectAltName extension within v3_ext (SEQUENCE OF Extension); empty when there is none. */
-static struct str find_san(const mbedtls_x509_crt *crt)
-{
-	unsigned char *p = crt->v3_ext.p;
-	const unsigned char *end = p + crt->v3_ext.len;
-	size_t len = 0;
-	if (!p || mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE))
-		return (struct str){0};
-	while (p < end && !mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE)) {
-		unsigned char *q = p;
-		const unsigned char *stop = p + len;
-		p += len;
-		size_t oid_len = 0, value_len = 0;
-		int critical = 0;
-		if (mbedtls_asn1_get_tag(&q, stop, &oid_len, MBEDTLS_ASN1_OID))
-			continue;
-		bool san = str_eq(str_n(q, oid_len), STR(MBEDTLS_OID_SUBJECT_ALT_NAME));
-		q += oid_len;
-		(void)mbedtls_asn1_get_bool(&q, stop, &critical);
-		if (san && !mbedtls_asn1_get_tag(&q, stop, &value_len, MBEDTLS_ASN1_OCTET_STRING))
-			return str_n(q, value_len);
-	}
-	return (struct str){0};
-}
-
 bool pki_cert_sans(struct arena *a, const mbedtls_x509_crt *crt, struct pki_sans *out, struct err *e)
 {
 	static const char *none[] = {NULL};
 	*out = (struct pki_sans){none, none, none};
-	struct str san = find_san(crt);
+	struct str san = find_extension(crt, STR(MBEDTLS_OID_SUBJECT_ALT_NAME));
 	return !san.ptr || pki_sans_parse(a, (const unsigned char *)san.ptr, san.len, out, e);
 }
 

@@ -4,27 +4,33 @@
  */
 #include "common/pki/pki_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <mbedtls/asn1.h>
 #include <mbedtls/md.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/pem.h>
+#include <mbedtls/platform.h>
 
 #include "common/base/str.h"
 
-bool pki_csr_new(const struct pki_key *k, const char *const *uris, const char *const *dns, char **out_pem, struct err *e)
+bool pki_csr_new(
+	const struct pki_key *k, const char *const *uris, const char *const *dns, char **out_pem, struct err *e)
 {
 	unsigned char *san = NULL;
 	size_t san_len = 0;
-	if (!pki_sans_write(uris, dns, &san, &san_len, e))
+	bool any = (uris && uris[0]) ||
+		   (dns && dns[0]); /* an empty subjectAltName is not allowed (RFC 5280, 4.2.1.6) */
+	if (any && !pki_sans_write(uris, dns, &san, &san_len, e))
 		return false;
 	mbedtls_x509write_csr csr;
 	mbedtls_x509write_csr_init(&csr);
 	mbedtls_x509write_csr_set_key(&csr, (mbedtls_pk_context *)&k->pk);
 	mbedtls_x509write_csr_set_md_alg(&csr, MBEDTLS_MD_SHA256);
 	int rc = mbedtls_x509write_csr_set_subject_name(&csr, "");
-	if (!rc)
+	if (!rc && any)
 		rc = mbedtls_x509write_csr_set_extension(&csr, MBEDTLS_OID_SUBJECT_ALT_NAME,
 			MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), san, san_len);
 	unsigned char pem[16384];
@@ -38,21 +44,51 @@ bool pki_csr_new(const struct pki_key *k, const char *const *uris, const char *c
 	return true;
 }
 
-static bool verify_signature(mbedtls_x509_csr *csr, struct err *e)
+/*
+ * A CertificationRequest taken apart. By hand, because mbedTLS 2.28 refuses an empty subject, which RFC 2986 allows and which workloads
+ * have: their name is the SAN.
+ */
+struct request {
+	unsigned char *der;
+	struct str info; /* CertificationRequestInfo: what is signed */
+	struct str attributes; /* content of [0] */
+	struct str spki;
+	mbedtls_x509_buf signature;
+	mbedtls_pk_context pk;
+	mbedtls_md_type_t md;
+	mbedtls_pk_type_t pk_type;
+	void *pk_options;
+};
+
+static void request_done(struct request *r)
 {
-	const mbedtls_md_info_t *md = mbedtls_md_info_from_type(csr->sig_md);
+	mbedtls_pk_free(&r->pk);
+	mbedtls_free(r->pk_options);
+	free(r->der);
+}
+
+static bool malformed(struct err *e, const char *what)
+{
+	return err_set(e, ERR_PEER, "the CSR is not well-formed: %s (RFC 2986)", what);
+}
+
+static bool verify_signature(const struct request *r, struct err *e)
+{
+	const mbedtls_md_info_t *md = mbedtls_md_info_from_type(r->md);
 	unsigned char hash[MBEDTLS_MD_MAX_SIZE];
-	if (!md || csr->sig_md == MBEDTLS_MD_SHA1 || csr->sig_md == MBEDTLS_MD_MD5)
-		return err_set(e, ERR_PEER, "the CSR is signed with a digest that is not accepted (SHA-256 or better is)");
-	int rc = mbedtls_md(md, csr->cri.p, csr->cri.len, hash);
+	if (!md || r->md == MBEDTLS_MD_SHA1 || r->md == MBEDTLS_MD_MD5)
+		return err_set(
+			e, ERR_PEER, "the CSR is signed with a digest that is not accepted (SHA-256 or better is)");
+	int rc = mbedtls_md(md, (const unsigned char *)r->info.ptr, r->info.len, hash);
 	if (!rc)
-		rc = mbedtls_pk_verify_ext(csr->sig_pk, csr->sig_opts, &csr->pk, csr->sig_md, hash, mbedtls_md_get_size(md), csr->sig.p,
-			csr->sig.len);
+		rc = mbedtls_pk_verify_ext(r->pk_type, r->pk_options, (mbedtls_pk_context *)&r->pk, r->md, hash,
+			mbedtls_md_get_size(md), r->signature.p, r->signature.len);
 	return rc == 0 || err_set(e, ERR_PEER, "the CSR's signature does not verify with its own public key");
 }
 
 /* One Extension { OID, critical BOOLEAN DEFAULT FALSE, OCTET STRING }. */
-static bool one_extension(struct arena *a, unsigned char **p, const unsigned char *end, struct pki_csr *out, struct err *e)
+static bool one_extension(
+	struct arena *a, unsigned char **p, const unsigned char *end, struct pki_csr *out, struct err *e)
 {
 	size_t len = 0, oid_len = 0;
 	if (mbedtls_asn1_get_tag(p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE))
@@ -91,7 +127,8 @@ static bool one_extension(struct arena *a, unsigned char **p, const unsigned cha
 }
 
 /* Attribute { OID extensionRequest, SET OF SEQUENCE OF Extension }; other attributes are skipped. */
-static bool one_attribute(struct arena *a, unsigned char **p, const unsigned char *end, struct pki_csr *out, struct err *e)
+static bool one_attribute(
+	struct arena *a, unsigned char **p, const unsigned char *end, struct pki_csr *out, struct err *e)
 {
 	size_t len = 0, oid_len = 0;
 	if (mbedtls_asn1_get_tag(p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE))
@@ -106,7 +143,8 @@ static bool one_attribute(struct arena *a, unsigned char **p, const unsigned cha
 		return true;
 	}
 	if (mbedtls_asn1_get_tag(p, stop, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SET) ||
-		mbedtls_asn1_get_tag(p, stop, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE) || *p + len != stop)
+		mbedtls_asn1_get_tag(p, stop, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE) ||
+		*p + len != stop)
 		return err_set(e, ERR_PEER, "the CSR's extension request is not well-formed");
 	while (*p < stop)
 		if (!one_extension(a, p, stop, out, e))
@@ -114,56 +152,108 @@ static bool one_attribute(struct arena *a, unsigned char **p, const unsigned cha
 	return true;
 }
 
-/* CertificationRequestInfo { version, subject, SPKI, [0] attributes }: mbedTLS parses all but the attributes. */
-static bool parse_attributes(struct arena *a, mbedtls_x509_csr *csr, struct pki_csr *out, struct err *e)
+static bool parse_attributes(struct arena *a, const struct request *r, struct pki_csr *out, struct err *e)
 {
-	unsigned char *p = csr->cri.p;
-	const unsigned char *end = csr->cri.p + csr->cri.len;
-	size_t len = 0;
-	int version = 0;
-	if (mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE) || mbedtls_asn1_get_int(&p, end, &version))
-		return err_set(e, ERR_PEER, "the CSR is not well-formed");
-	for (int skip = 0; skip < 2; skip++) { /* subject, subjectPublicKeyInfo */
-		unsigned char *start = p;
-		if (mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE))
-			return err_set(e, ERR_PEER, "the CSR is not well-formed");
-		p += len;
-		if (skip == 1)
-			out->spki_der = str_n(arena_dup(a, start, (size_t)(p - start)), (size_t)(p - start));
-	}
-	if (p == end)
-		return true;
-	if (mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_CONTEXT_SPECIFIC))
-		return err_set(e, ERR_PEER, "the CSR's attributes are not well-formed");
-	const unsigned char *stop = p + len;
-	while (p < stop)
-		if (!one_attribute(a, &p, stop, out, e))
+	unsigned char *p = (unsigned char *)r->attributes.ptr;
+	const unsigned char *end = p + r->attributes.len;
+	while (p < end)
+		if (!one_attribute(a, &p, end, out, e))
 			return false;
 	return true;
+}
+
+#define SEQUENCE (MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_SEQUENCE)
+
+/* CertificationRequestInfo { version INTEGER (0), subject Name, subjectPublicKeyInfo, [0] attributes } */
+static bool split_info(struct request *r, struct err *e)
+{
+	unsigned char *p = (unsigned char *)r->info.ptr;
+	const unsigned char *end = p + r->info.len;
+	size_t len = 0;
+	int version = 0;
+	if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE) || p + len != end ||
+		mbedtls_asn1_get_int(&p, end, &version) || version != 0)
+		return malformed(e, "version");
+	if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE))
+		return malformed(e, "subject");
+	p += len;
+	unsigned char *spki = p;
+	if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE))
+		return malformed(e, "public key");
+	p += len;
+	r->spki = str_n(spki, (size_t)(p - spki));
+	if (mbedtls_pk_parse_subpubkey(&spki, p, &r->pk))
+		return err_set(e, ERR_PEER, "the CSR's public key is of a kind that is not supported or not valid");
+	if (p == end)
+		return true;
+	if (mbedtls_asn1_get_tag(&p, end, &len, MBEDTLS_ASN1_CONSTRUCTED | MBEDTLS_ASN1_CONTEXT_SPECIFIC) ||
+		p + len != end)
+		return malformed(e, "attributes");
+	r->attributes = str_n(p, len);
+	return true;
+}
+
+/* CertificationRequest { info, signatureAlgorithm, signature BIT STRING } */
+static bool split_request(struct request *r, size_t der_len, struct err *e)
+{
+	unsigned char *p = r->der;
+	const unsigned char *end = p + der_len;
+	size_t len = 0;
+	if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE) || p + len != end)
+		return malformed(e, "outer sequence");
+	unsigned char *info = p;
+	if (mbedtls_asn1_get_tag(&p, end, &len, SEQUENCE))
+		return malformed(e, "request info");
+	p += len;
+	r->info = str_n(info, (size_t)(p - info));
+	mbedtls_x509_buf oid = {0}, params = {0};
+	if (mbedtls_x509_get_alg(&p, end, &oid, &params) ||
+		mbedtls_x509_get_sig_alg(&oid, &params, &r->md, &r->pk_type, &r->pk_options))
+		return err_set(e, ERR_PEER, "the CSR's signature algorithm is not supported");
+	if (mbedtls_x509_get_sig(&p, end, &r->signature) || p != end)
+		return malformed(e, "signature");
+	return split_info(r, e);
+}
+
+/* The DER between the armour; text before the first line of it is allowed (RFC 7468, 2). */
+static bool unarmour(struct str pem, unsigned char **out, size_t *len, struct err *e)
+{
+	static const char *const labels[] = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"};
+	char *text = xstrndup(pem.ptr ? pem.ptr : "", pem.len);
+	int rc = -1;
+	for (size_t i = 0; rc && i < ARRAY_LEN(labels); i++) {
+		char begin[64], end[64];
+		size_t used = 0;
+		mbedtls_pem_context ctx;
+		mbedtls_pem_init(&ctx);
+		(void)snprintf(begin, sizeof(begin), "-----BEGIN %s-----", labels[i]);
+		(void)snprintf(end, sizeof(end), "-----END %s-----", labels[i]);
+		rc = mbedtls_pem_read_buffer(&ctx, begin, end, (const unsigned char *)text, NULL, 0, &used);
+		if (!rc) {
+			*len = ctx.buflen;
+			*out = xmalloc(ctx.buflen + 1);
+			memcpy(*out, ctx.buf, ctx.buflen);
+		}
+		mbedtls_pem_free(&ctx);
+	}
+	free(text);
+	return rc == 0 || err_set(e, ERR_PEER, "the CSR is not PEM of a CERTIFICATE REQUEST (RFC 7468, 7)");
 }
 
 bool pki_csr_parse(struct arena *a, struct str pem, struct pki_csr *out, struct err *e)
 {
 	if (pem.len > LIMIT_CSR_BYTES)
 		return err_set(e, ERR_LIMIT, "CSR of %zu bytes; the limit is %u", pem.len, LIMIT_CSR_BYTES);
-	mbedtls_x509_csr csr;
-	mbedtls_x509_csr_init(&csr);
-	char *text = xstrndup(pem.ptr, pem.len);
-	int rc = mbedtls_x509_csr_parse(&csr, (const unsigned char *)text, strlen(text) + 1);
-	free(text);
 	static const char *none[] = {NULL};
 	struct pki_csr parsed = {.uris = none, .dns = none, .other_sans = none};
-	bool ok = rc == 0;
-	if (rc) {
-		(void)pki_library_error(e, rc, "parse a PEM certificate signing request");
-		if (e)
-			e->kind = ERR_PEER;
-	}
-	ok = ok && verify_signature(&csr, e) && parse_attributes(a, &csr, &parsed, e);
-	if (ok) {
-		parsed.key_type = pki_pk_name(&csr.pk, &parsed.key_bits);
-		*out = parsed;
-	}
-	mbedtls_x509_csr_free(&csr);
-	return ok;
+	struct request r cleanup(request_done) = {0};
+	mbedtls_pk_init(&r.pk);
+	size_t len = 0;
+	if (!unarmour(pem, &r.der, &len, e) || !split_request(&r, len, e) || !verify_signature(&r, e) ||
+		!parse_attributes(a, &r, &parsed, e))
+		return false;
+	parsed.key_type = pki_pk_name(&r.pk, &parsed.key_bits);
+	parsed.spki_der = str_n(arena_dup(a, r.spki.ptr, r.spki.len), r.spki.len);
+	*out = parsed;
+	return true;
 }

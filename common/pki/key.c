@@ -57,8 +57,8 @@ static int generate(mbedtls_pk_context *pk, enum pki_key_type type)
 	if (rc)
 		return rc;
 	if (ec)
-		return mbedtls_ecp_gen_key(type == PKI_P256 ? MBEDTLS_ECP_DP_SECP256R1 : MBEDTLS_ECP_DP_SECP384R1, mbedtls_pk_ec(*pk),
-			pki_random, NULL);
+		return mbedtls_ecp_gen_key(type == PKI_P256 ? MBEDTLS_ECP_DP_SECP256R1 : MBEDTLS_ECP_DP_SECP384R1,
+			mbedtls_pk_ec(*pk), pki_random, NULL);
 	return mbedtls_rsa_gen_key(mbedtls_pk_rsa(*pk), pki_random, NULL, type == PKI_RSA2048 ? 2048 : 4096, 65537);
 }
 
@@ -117,8 +117,13 @@ bool pki_spki_of(const struct pki_key *k, struct arena *a, struct str *out_der, 
 const char *pki_pk_name(const mbedtls_pk_context *pk, unsigned *bits)
 {
 	*bits = (unsigned)mbedtls_pk_get_bitlen(pk);
-	if (mbedtls_pk_can_do(pk, MBEDTLS_PK_ECKEY))
-		return *bits == 256 ? "EC P-256" : *bits == 384 ? "EC P-384" : "EC";
+	if (mbedtls_pk_can_do(pk, MBEDTLS_PK_ECKEY)) {
+		/* By curve, not by size: secp256k1 and brainpoolP256r1 have 256 bits too. */
+		mbedtls_ecp_group_id curve = mbedtls_pk_ec(*pk)->grp.id;
+		return curve == MBEDTLS_ECP_DP_SECP256R1   ? "EC P-256"
+		       : curve == MBEDTLS_ECP_DP_SECP384R1 ? "EC P-384"
+							   : "EC";
+	}
 	if (!mbedtls_pk_can_do(pk, MBEDTLS_PK_RSA))
 		return "unknown";
 	return *bits == 2048 ? "RSA 2048" : *bits == 3072 ? "RSA 3072" : *bits == 4096 ? "RSA 4096" : "RSA";

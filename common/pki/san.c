@@ -78,11 +78,14 @@ bool pki_sans_parse(struct arena *a, const unsigned char *der, size_t len, struc
 	return ok;
 }
 
-/* mbedTLS writes ASN.1 backwards: from *p down to start. */
+/* mbedTLS writes ASN.1 backwards, from *p down to start: so the last name goes first. */
 static int write_names(unsigned char **p, unsigned char *start, const char *const *list, unsigned kind)
 {
 	int total = 0, rc = 0;
-	for (size_t i = 0; list && list[i]; i++) {
+	size_t i = 0;
+	while (list && list[i])
+		i++;
+	while (i-- > 0) {
 		size_t len = strlen(list[i]);
 		rc = mbedtls_asn1_write_raw_buffer(p, start, (const unsigned char *)list[i], len);
 		if (rc < 0)
