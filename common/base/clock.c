@@ -91,7 +91,7 @@ static bool take_date(struct str *s, struct tm *tm)
 	int year, month, day;
 
 	if (!take_number(s, 4, 0, 9999, &year) || !take_char(s, "-") || !take_number(s, 2, 1, 12, &month) ||
-	    !take_char(s, "-") || !take_number(s, 2, 1, 31, &day) || day > days_in_month(year, month))
+		!take_char(s, "-") || !take_number(s, 2, 1, 31, &day) || day > days_in_month(year, month))
 		return false;
 	tm->tm_year = year - 1900;
 	tm->tm_mon = month - 1;
@@ -104,7 +104,7 @@ static bool take_time(struct str *s, struct tm *tm, int *ms)
 	int scale = 100;
 
 	if (!take_number(s, 2, 0, 23, &tm->tm_hour) || !take_char(s, ":") || !take_number(s, 2, 0, 59, &tm->tm_min) ||
-	    !take_char(s, ":") || !take_number(s, 2, 0, 60, &tm->tm_sec))
+		!take_char(s, ":") || !take_number(s, 2, 0, 60, &tm->tm_sec))
 		return false;
 	*ms = 0;
 	if (!take_char(s, "."))
@@ -129,7 +129,7 @@ static bool take_offset(struct str *s, int *seconds)
 		return true;
 	west = s->len > 0 && s->ptr[0] == '-';
 	if (!take_char(s, "+-") || !take_number(s, 2, 0, 23, &hours) || !take_char(s, ":") ||
-	    !take_number(s, 2, 0, 59, &minutes))
+		!take_number(s, 2, 0, 59, &minutes))
 		return false;
 	*seconds = (hours * 60 + minutes) * 60 * (west ? -1 : 1);
 	return true;
@@ -142,7 +142,7 @@ bool clock_parse(const char *rfc3339, int64_t *out_wall_ms)
 	int ms, offset;
 
 	if (!take_date(&s, &tm) || !take_char(&s, "Tt ") || !take_time(&s, &tm, &ms) || !take_offset(&s, &offset) ||
-	    s.len > 0)
+		s.len > 0)
 		return false;
 	*out_wall_ms = ((int64_t)timegm(&tm) - offset) * 1000 + ms;
 	return true;

@@ -27,7 +27,8 @@ static void reserve(struct diags *d)
 	d->cap = cap;
 }
 
-struct diag *diag_add(struct diags *d, enum diag_severity severity, const char *rule, const char *path, const char *fmt, ...)
+struct diag *diag_add(
+	struct diags *d, enum diag_severity severity, const char *rule, const char *path, const char *fmt, ...)
 {
 	struct diag *item;
 	char *text = NULL;

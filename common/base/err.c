@@ -61,8 +61,13 @@ bool err_in(struct err *e, const char *fmt, ...)
 const char *err_kind_name(enum err_kind kind)
 {
 	static const char *const names[ERR_COUNT] = {
-		[ERR_NONE] = "none",	   [ERR_BUG] = "bug",	  [ERR_PEER] = "peer",	   [ERR_SYSTEM] = "system",
-		[ERR_LIBRARY] = "library", [ERR_LIMIT] = "limit", [ERR_DENIED] = "denied",
+		[ERR_NONE] = "none",
+		[ERR_BUG] = "bug",
+		[ERR_PEER] = "peer",
+		[ERR_SYSTEM] = "system",
+		[ERR_LIBRARY] = "library",
+		[ERR_LIMIT] = "limit",
+		[ERR_DENIED] = "denied",
 	};
 
 	return (unsigned)kind < ERR_COUNT ? names[kind] : "unknown";

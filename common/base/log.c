@@ -149,7 +149,7 @@ static void add_value(struct strbuf *b, const struct log_kv *kv, bool json)
 }
 
 static void write_text(struct strbuf *b, const struct log_scope *s, enum log_level level, const char *message,
-		       const struct log_kv *kv, size_t n)
+	const struct log_kv *kv, size_t n)
 {
 	add_time(b);
 	strbuf_addf(b, " %-5s ", log_level_name(level));
@@ -163,7 +163,7 @@ static void write_text(struct strbuf *b, const struct log_scope *s, enum log_lev
 }
 
 static void write_json(struct strbuf *b, const struct log_scope *s, enum log_level level, const char *message,
-		       const struct log_kv *kv, size_t n)
+	const struct log_kv *kv, size_t n)
 {
 	strbuf_adds(b, "{\"time\":\"");
 	add_time(b);
@@ -225,7 +225,7 @@ static bool check_part(struct str part, struct str *scope, const char **level, s
 		}
 	}
 	return err_set(e, ERR_PEER, "log level \"" STR_FMT "\": unknown level; error, warn, info and debug exist",
-		       STR_ARG(part));
+		STR_ARG(part));
 }
 
 /* The levels are static strings; the map's values are never written through. */

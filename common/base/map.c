@@ -22,8 +22,8 @@ struct entry {
 struct map {
 	struct entry *entries;
 	uint32_t *table; /* 2 * cap slots of entry index + 1; 0 is free */
-	size_t used;     /* entries including holes */
-	size_t cap;      /* a power of two, or 0 */
+	size_t used; /* entries including holes */
+	size_t cap; /* a power of two, or 0 */
 	size_t live;
 };
 

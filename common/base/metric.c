@@ -19,9 +19,9 @@
 static const double default_buckets[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 0};
 
 struct series {
-	char *labels;             /* `{a="x",b="y"}` without braces, escaped */
-	_Atomic double value;     /* histogram: the sum */
-	_Atomic uint64_t count;   /* histogram only */
+	char *labels; /* `{a="x",b="y"}` without braces, escaped */
+	_Atomic double value; /* histogram: the sum */
+	_Atomic uint64_t count; /* histogram only */
 	_Atomic uint64_t buckets[]; /* histogram only: not cumulative */
 };
 
@@ -153,8 +153,8 @@ static struct series *lookup(const struct metric *m, struct str key)
 /* With the write lock held: a series that is there afterwards; beyond the limit, the overflow series. */
 static struct series *create(struct metric *m, const char *const *values, struct str key)
 {
-	static const char *const overflow[METRIC_LABELS_MAX] = {"overflow", "overflow", "overflow",
-								"overflow", "overflow", "overflow"};
+	static const char *const overflow[METRIC_LABELS_MAX] = {
+		"overflow", "overflow", "overflow", "overflow", "overflow", "overflow"};
 	struct strbuf overflow_key = {0};
 	struct series *s = lookup(m, key);
 
@@ -298,7 +298,8 @@ static void write_sample(struct strbuf *out, const char *name, const char *suffi
 	strbuf_addc(out, '\n');
 }
 
-static void write_bucket(struct strbuf *out, const struct metric *m, const struct series *s, double bound, uint64_t count)
+static void write_bucket(
+	struct strbuf *out, const struct metric *m, const struct series *s, double bound, uint64_t count)
 {
 	strbuf_addf(out, "%s_bucket{%s%sle=\"", m->name, s->labels, *s->labels ? "," : "");
 	add_number(out, bound);

@@ -21,7 +21,7 @@ bool str_u64(struct str s, uint64_t max, uint64_t *out)
 		return false;
 	for (size_t i = 0; i < s.len; i++) {
 		if (!is_digit(s.ptr[i]) || __builtin_mul_overflow(value, 10u, &value) ||
-		    __builtin_add_overflow(value, (uint64_t)(s.ptr[i] - '0'), &value))
+			__builtin_add_overflow(value, (uint64_t)(s.ptr[i] - '0'), &value))
 			return false;
 	}
 	if (value > max)
@@ -85,8 +85,14 @@ static uint64_t duration_unit(struct str s, size_t *len)
 		const char *name;
 		uint64_t ns;
 	} units[] = {
-		{"ns", 1},	{"us", 1000},	       {"\xc2\xb5s", 1000},	   {"\xce\xbcs", 1000},
-		{"ms", 1000000}, {"s", 1000000000},    {"m", UINT64_C(60000000000)}, {"h", UINT64_C(3600000000000)},
+		{"ns", 1},
+		{"us", 1000},
+		{"\xc2\xb5s", 1000},
+		{"\xce\xbcs", 1000},
+		{"ms", 1000000},
+		{"s", 1000000000},
+		{"m", UINT64_C(60000000000)},
+		{"h", UINT64_C(3600000000000)},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
@@ -142,7 +148,7 @@ static bool take_term(struct str *s, uint64_t *total)
 		return false;
 	unit = duration_unit(*s, &unit_len);
 	if (unit == 0 || __builtin_mul_overflow(value, unit, &value) ||
-	    __builtin_add_overflow(value, fraction_ns(fraction, unit), &value))
+		__builtin_add_overflow(value, fraction_ns(fraction, unit), &value))
 		return false;
 	*s = str_from(*s, unit_len);
 	return !__builtin_add_overflow(*total, value, total);

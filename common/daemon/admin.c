@@ -255,8 +255,8 @@ static bool start_http(struct admin *a, int listener, struct err *e)
 {
 	a->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, a,
 		MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_uri, a, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, a, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
+		on_completed, a, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_LIMIT,
+		MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
 	if (!a->http) {
 		close(listener);
 		return err_set(e, ERR_LIBRARY, "libmicrohttpd did not start");
@@ -306,8 +306,8 @@ void admin_free(struct admin *a)
 	free(a);
 }
 
-void admin_route(
-	struct admin *a, const char *method, const char *path, void (*fn)(void *ctx, struct admin_request *r), void *ctx)
+void admin_route(struct admin *a, const char *method, const char *path, void (*fn)(void *ctx, struct admin_request *r),
+	void *ctx)
 {
 	struct route route = {.method = xstrdup(method), .path = xstrdup(path), .fn = fn, .ctx = ctx};
 

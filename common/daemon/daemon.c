@@ -27,15 +27,21 @@ static const struct option_row common_rows[] = {
 	{.name = "admin-address",
 		OPT_STR(struct common_config, admin_address, NULL, "where health, metrics and debug pages are served")},
 	{.name = "log-level",
-		OPT_STR(struct common_config, log_level, "info", "error, warn, info or debug; per scope: info,ads:debug")},
-	{.name = "log-format", OPT_STR(struct common_config, log_format, "text", "text or json lines on standard error")},
-	{.name = "bus", OPT_STR(struct common_config, bus, "ipc:///run/fairlead/{role}",
-				"where publishers are found; {role} becomes their role")},
-	{.name = "bus-keys", OPT_STR(struct common_config, bus_keys, NULL, "folder of the bus's keys; needed for tcp://")},
+		OPT_STR(struct common_config, log_level, "info",
+			"error, warn, info or debug; per scope: info,ads:debug")},
+	{.name = "log-format",
+		OPT_STR(struct common_config, log_format, "text", "text or json lines on standard error")},
+	{.name = "bus",
+		OPT_STR(struct common_config, bus, "ipc:///run/fairlead/{role}",
+			"where publishers are found; {role} becomes their role")},
+	{.name = "bus-keys",
+		OPT_STR(struct common_config, bus_keys, NULL, "folder of the bus's keys; needed for tcp://")},
 	{.name = "state-dir", OPT_STR(struct common_config, state_dir, NULL, "folder for what must survive a restart")},
-	{.name = "instance", OPT_STR(struct common_config, instance, NULL, "name of this process (default <host name>-<pid>)")},
+	{.name = "instance",
+		OPT_STR(struct common_config, instance, NULL, "name of this process (default <host name>-<pid>)")},
 	{.name = "drain-timeout",
-		OPT_MS(struct common_config, drain_timeout_ms, "5s", 0, 3600000, "how long a stop waits for work to end")},
+		OPT_MS(struct common_config, drain_timeout_ms, "5s", 0, 3600000,
+			"how long a stop waits for work to end")},
 	{.name = "version", OPT_BOOL(struct common_config, version, "print the version and end")},
 	{.name = "help", OPT_BOOL(struct common_config, help, "print this text and end")},
 };
@@ -190,9 +196,8 @@ static void print_help(const struct daemon *d)
 		strbuf_addf(&out, "\nCommands (%s <command> --help):\n", def->name);
 	for (size_t i = 0; i < def->n_commands; i++)
 		strbuf_addf(&out, "  %-28s %s\n", def->commands[i].name, def->commands[i].help);
-	strbuf_addf(&out,
-		"\nEvery option may also be a key of the --config file or an environment variable,\n"
-		"FAIRLEAD_<PROGRAM>_<NAME>. The flag is the strongest, then the variable, then the file.\n");
+	strbuf_addf(&out, "\nEvery option may also be a key of the --config file or an environment variable,\n"
+			  "FAIRLEAD_<PROGRAM>_<NAME>. The flag is the strongest, then the variable, then the file.\n");
 	fputs(out.ptr, stdout);
 	strbuf_done(&out);
 }

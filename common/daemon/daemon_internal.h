@@ -25,7 +25,6 @@ struct common_config {
 	bool help;
 };
 
-
 struct daemon_page_ctx {
 	struct daemon *daemon;
 	const struct debug_page *page;

@@ -8,7 +8,13 @@
 #include "common/base/vec.h"
 #include "common/daemon/option.h"
 
-enum option_source { OPTION_FROM_DEFAULT, OPTION_FROM_FILE, OPTION_FROM_ENVIRONMENT, OPTION_FROM_FLAG, OPTION_SOURCE_COUNT };
+enum option_source {
+	OPTION_FROM_DEFAULT,
+	OPTION_FROM_FILE,
+	OPTION_FROM_ENVIRONMENT,
+	OPTION_FROM_FLAG,
+	OPTION_SOURCE_COUNT
+};
 
 struct option_value {
 	const struct option_row *row;

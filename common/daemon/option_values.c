@@ -13,8 +13,8 @@ static bool store_bool(struct str text, void *field)
 	static const struct {
 		const char *word;
 		bool value;
-	} words[] = {
-		{"true", true}, {"yes", true}, {"on", true}, {"1", true}, {"false", false}, {"no", false}, {"off", false}, {"0", false}};
+	} words[] = {{"true", true}, {"yes", true}, {"on", true}, {"1", true}, {"false", false}, {"no", false},
+		{"off", false}, {"0", false}};
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		if (str_ieq(text, str_of(words[i].word))) {
@@ -73,11 +73,13 @@ static bool store_number(
 	struct arena *a, const struct option_row *row, const char *text, void *field, const char **problem)
 {
 	uint64_t value = 0;
-	bool parsed = !text || (row->type == OPTION_MS ? parse_ms(str_of(text), &value) : str_u64(str_of(text), UINT32_MAX, &value));
+	bool parsed = !text || (row->type == OPTION_MS ? parse_ms(str_of(text), &value)
+						       : str_u64(str_of(text), UINT32_MAX, &value));
 
 	if (!parsed) {
 		*problem = arena_printf(a, "\"%.100s\" is not %s (%s)", text,
-			row->type == OPTION_MS ? "a duration like 250ms, 5s or 1h" : "a whole number", range_text(a, row));
+			row->type == OPTION_MS ? "a duration like 250ms, 5s or 1h" : "a whole number",
+			range_text(a, row));
 		return false;
 	}
 	if (text && !in_range(row, value)) {
@@ -180,8 +182,11 @@ const char *options_nearest(const struct option_set *set, struct str name)
 
 static const char *value_word(enum option_type type)
 {
-	static const char *const words[] = {
-		[OPTION_STRING] = "=TEXT", [OPTION_BOOL] = "", [OPTION_U32] = "=N", [OPTION_MS] = "=DURATION", [OPTION_LIST] = "=A,B"};
+	static const char *const words[] = {[OPTION_STRING] = "=TEXT",
+		[OPTION_BOOL] = "",
+		[OPTION_U32] = "=N",
+		[OPTION_MS] = "=DURATION",
+		[OPTION_LIST] = "=A,B"};
 
 	return words[type];
 }
@@ -201,8 +206,7 @@ static void help_row(const struct option_row *row, struct strbuf *out)
 	strbuf_addc(out, '\n');
 }
 
-void options_help(
-	const char *program, const char *summary, const struct option_row *rows, size_t n, struct strbuf *out)
+void options_help(const char *program, const char *summary, const struct option_row *rows, size_t n, struct strbuf *out)
 {
 	if (summary)
 		strbuf_addf(out, "%s - %s\n\n", program, summary);

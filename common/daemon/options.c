@@ -59,8 +59,8 @@ static int take_flag(struct option_set *set, int left, char **argv)
 	if (row == set->n) {
 		const char *near = options_nearest(set, name);
 
-		options_problem(set, "unknown option --" STR_FMT "%s%s%s", STR_ARG(name), near ? "; did you mean --" : "",
-			near ? near : "", near ? "?" : "");
+		options_problem(set, "unknown option --" STR_FMT "%s%s%s", STR_ARG(name),
+			near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 		return 1;
 	}
 	if (!with_value && set->rows[row].type == OPTION_BOOL) {

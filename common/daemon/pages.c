@@ -119,8 +119,8 @@ static void write_levels(struct strbuf *out)
 		strbuf_adds(out, ",\"about\":");
 		strbuf_add_json(out, str_of(s->about));
 		strbuf_addf(out, ",\"level\":\"%s\",\"own\":%s}%s",
-			log_level_name(level < 0 ? log_default_level() : (enum log_level)level), level < 0 ? "false" : "true",
-			s->next ? "," : "");
+			log_level_name(level < 0 ? log_default_level() : (enum log_level)level),
+			level < 0 ? "false" : "true", s->next ? "," : "");
 	}
 	strbuf_adds(out, "]}\n");
 }
@@ -180,7 +180,8 @@ static const struct standard_page standard_pages[] = {
 	{"GET", "/", "the pages, as text", index_page},
 };
 
-static void write_list_row(struct strbuf *out, bool first, const char *method, const char *prefix, const char *name, const char *help)
+static void write_list_row(
+	struct strbuf *out, bool first, const char *method, const char *prefix, const char *name, const char *help)
 {
 	strbuf_addf(out, "%s{\"method\":\"%s\",\"path\":", first ? "" : ",\n ", method);
 	cleanup(free_p) char *path = xasprintf("%s%s", prefix, name);
@@ -250,6 +251,7 @@ void daemon_mount_pages(struct daemon *d)
 	d->pages = ARENA_ARRAY(d->arena, struct daemon_page_ctx, d->def->n_pages);
 	for (size_t i = 0; i < d->def->n_pages; i++) {
 		d->pages[i] = (struct daemon_page_ctx){d, &d->def->pages[i]};
-		admin_route(d->admin, "GET", arena_printf(d->arena, "/debug/%s", d->def->pages[i].name), own_page, &d->pages[i]);
+		admin_route(d->admin, "GET", arena_printf(d->arena, "/debug/%s", d->def->pages[i].name), own_page,
+			&d->pages[i]);
 	}
 }

@@ -14,7 +14,8 @@
 #include "common/daemon/daemon_internal.h"
 #include "common/io/file.h"
 
-METRIC(build_info, GAUGE, "fairlead_build_info", "Version of the running program; the value is always 1", "program", "version");
+METRIC(build_info, GAUGE, "fairlead_build_info", "Version of the running program; the value is always 1", "program",
+	"version");
 METRIC(resident_bytes, GAUGE, "process_resident_memory_bytes", "Resident memory in bytes");
 METRIC(cpu_seconds, COUNTER, "process_cpu_seconds_total", "User and system processor time spent, in seconds");
 METRIC(start_time, GAUGE, "process_start_time_seconds", "When the process started, in seconds since 1970");
@@ -99,7 +100,8 @@ void process_write_memory(struct strbuf *out)
 	static const struct {
 		const char *smaps;
 		const char *json;
-	} shown[] = {{"Rss", "rss_bytes"}, {"Pss", "pss_bytes"}, {"Anonymous", "anonymous_bytes"}, {"Swap", "swap_bytes"}};
+	} shown[] = {
+		{"Rss", "rss_bytes"}, {"Pss", "pss_bytes"}, {"Anonymous", "anonymous_bytes"}, {"Swap", "swap_bytes"}};
 	cleanup(free_p) char *text = NULL;
 	size_t len = 0;
 	struct str line;

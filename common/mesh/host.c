@@ -6,7 +6,7 @@
  */
 #include "common/mesh/host.h"
 
-#define HOST_MAX_BYTES 255u  /* RFC 1035 section 2.3.4 */
+#define HOST_MAX_BYTES 255u /* RFC 1035 section 2.3.4 */
 #define LABEL_MAX_BYTES 63u
 
 static char lower(char c)
@@ -156,14 +156,14 @@ bool host_split_service(struct str fqdn, struct str suffix, struct str *name, st
 	size_t at;
 
 	if (fqdn.len <= suffix.len || suffix.len == 0 || !ends_with(fqdn, suffix) ||
-	    fqdn.ptr[fqdn.len - suffix.len - 1] != '.')
+		fqdn.ptr[fqdn.len - suffix.len - 1] != '.')
 		return false;
 	head = str_sub(fqdn, 0, fqdn.len - suffix.len - 1);
 	if (!ends_with(head, STR(".svc")))
 		return false;
 	head.len -= STR(".svc").len;
 	if (!str_find(head, '.', &at) || at == 0 || at + 1 == head.len || host_is_wildcard(head) ||
-	    memchr(head.ptr + at + 1, '.', head.len - at - 1))
+		memchr(head.ptr + at + 1, '.', head.len - at - 1))
 		return false;
 	*name = str_sub(head, 0, at);
 	*ns = str_from(head, at + 1);

@@ -23,29 +23,29 @@
 #define IS_KUBE_MESSAGE(prefix) ((#prefix)[0] == 'k' && (#prefix)[4] == '_')
 
 static const struct kind kinds[KIND_COUNT] = {
-#define KIND(id_, name_, group_, versions_, plural_, message_, topic_, scope_)                     \
-	[KIND_##id_] = {                                                                           \
-		.id = KIND_##id_,                                                                  \
-		.name = (name_),                                                                   \
-		.group = (group_),                                                                 \
-		.versions = (versions_),                                                           \
-		.plural = (plural_),                                                               \
-		.message = &message_##__descriptor,                                                \
-		.topic = TOPIC_##topic_,                                                           \
-		.cluster_scoped = SCOPE_##scope_,                                                  \
-		.kubernetes = IS_KUBE_MESSAGE(message_),                                           \
+#define KIND(id_, name_, group_, versions_, plural_, message_, topic_, scope_) \
+	[KIND_##id_] = { \
+		.id = KIND_##id_, \
+		.name = (name_), \
+		.group = (group_), \
+		.versions = (versions_), \
+		.plural = (plural_), \
+		.message = &message_##__descriptor, \
+		.topic = TOPIC_##topic_, \
+		.cluster_scoped = SCOPE_##scope_, \
+		.kubernetes = IS_KUBE_MESSAGE(message_), \
 	},
 #include "protos/kinds.def"
 #undef KIND
 };
 
 static const struct topic topics[] = {
-#define TOPIC(id_, number_, name_, publisher_, message_, about_)                                   \
-	{.id = (number_),                                                                          \
-	 .name = (name_),                                                                          \
-	 .publisher = (publisher_),                                                                \
-	 .message = &message_##__descriptor,                                                       \
-	 .about = (about_)},
+#define TOPIC(id_, number_, name_, publisher_, message_, about_) \
+	{.id = (number_), \
+		.name = (name_), \
+		.publisher = (publisher_), \
+		.message = &message_##__descriptor, \
+		.about = (about_)},
 #include "protos/topics.def"
 #undef TOPIC
 };

@@ -18,7 +18,7 @@ struct entry {
 _Static_assert(offsetof(struct entry, key) == offsetof(Kube__ObjectMeta__LabelsEntry, key) &&
 		       offsetof(struct entry, value) == offsetof(Kube__ObjectMeta__LabelsEntry, value) &&
 		       sizeof(struct entry) == sizeof(Kube__ObjectMeta__LabelsEntry),
-	       "protobuf-c's layout of map<string, string> entries");
+	"protobuf-c's layout of map<string, string> entries");
 
 struct label label_at(struct label_set s, size_t i)
 {

@@ -39,12 +39,14 @@ bool spiffe_parse(struct str uri, struct spiffe_id *out, struct err *e)
 	while (n < ARRAY_LEN(part) && str_split(&rest, '/', &part[n]))
 		n++;
 	if (n != ARRAY_LEN(part) || rest.ptr || !str_eq(part[1], STR("ns")) || !str_eq(part[3], STR("sa")))
-		return err_set(e, ERR_PEER, "SPIFFE ID \"" STR_FMT "\": not spiffe://<trust domain>/ns/<namespace>/sa/<account>",
-			       STR_ARG(uri));
+		return err_set(e, ERR_PEER,
+			"SPIFFE ID \"" STR_FMT "\": not spiffe://<trust domain>/ns/<namespace>/sa/<account>",
+			STR_ARG(uri));
 	if (!valid_chars(part[0], false) || part[0].len > TRUST_DOMAIN_MAX_BYTES)
 		return err_set(e, ERR_PEER, "SPIFFE ID \"" STR_FMT "\": invalid trust domain", STR_ARG(uri));
 	if (!valid_segment(part[2]) || !valid_segment(part[4]))
-		return err_set(e, ERR_PEER, "SPIFFE ID \"" STR_FMT "\": invalid character or segment in its path", STR_ARG(uri));
+		return err_set(e, ERR_PEER, "SPIFFE ID \"" STR_FMT "\": invalid character or segment in its path",
+			STR_ARG(uri));
 	*out = (struct spiffe_id){.trust_domain = part[0], .ns = part[2], .service_account = part[4]};
 	return true;
 }
@@ -52,5 +54,5 @@ bool spiffe_parse(struct str uri, struct spiffe_id *out, struct err *e)
 char *spiffe_format(struct arena *a, struct str trust_domain, struct str ns, struct str service_account)
 {
 	return arena_printf(a, "spiffe://" STR_FMT "/ns/" STR_FMT "/sa/" STR_FMT, STR_ARG(trust_domain), STR_ARG(ns),
-			    STR_ARG(service_account));
+		STR_ARG(service_account));
 }
