@@ -191,6 +191,8 @@ bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, con
 {
 	mbedtls_x509_crt issuer;
 	mbedtls_x509_crt_init(&issuer);
+	if ((r->ca || !issuer_cert_pem.ptr) && str_empty(r->common_name) && str_empty(r->organization))
+		return err_set(e, ERR_BUG, "an issuer must have a name (RFC 5280, 4.1.2.4)");
 	if (issuer_cert_pem.ptr && !pki_crt_parse(&issuer, issuer_cert_pem, e))
 		return err_in(e, "issuer certificate");
 	mbedtls_pk_context subject;

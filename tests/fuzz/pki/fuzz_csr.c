@@ -9,6 +9,20 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct pki_key *issuer_key;
+static char *issuer_cert;
+
+static void make_issuer(struct arena *a)
+{
+	struct pki_cert_request r = {.common_name = "issuer",
+		.not_before_ms = 1700000000000,
+		.not_after_ms = 1900000000000,
+		.ca = true,
+		.path_len = -1};
+	issuer_key = pki_key_new(PKI_P256, NULL);
+	bool ok = issuer_key && pki_spki_of(issuer_key, a, &r.spki_der, NULL) &&
+		  pki_issue(issuer_key, (struct str){0}, &r, &issuer_cert, NULL);
+	assert(ok);
+}
 
 static void issue(struct arena *a, const struct pki_csr *csr)
 {
@@ -22,8 +36,8 @@ static void issue(struct arena *a, const struct pki_csr *csr)
 	struct pki_cert *c = NULL;
 	size_t n = 0;
 	if (!issuer_key)
-		issuer_key = pki_key_new(PKI_P256, NULL);
-	bool ok = pki_issue(issuer_key, (struct str){0}, &r, &pem, NULL);
+		make_issuer(a);
+	bool ok = pki_issue(issuer_key, str_of(issuer_cert), &r, &pem, NULL);
 	assert(ok);
 	ok = pki_certs_parse(a, str_of(pem), &c, &n, NULL);
 	assert(ok && n == 1 && streq(c->key_type, csr->key_type));
