@@ -48,7 +48,12 @@ struct bus_publisher_options {
 struct bus_publisher *bus_publisher_new(
 	struct loop *l, const struct bus_publisher_options *o, struct err *e) MUST_CHECK;
 void bus_publisher_free(struct bus_publisher *p);
-/* One atomic batch. Changes whose hash equals the held value are dropped; an empty rest publishes nothing. Returns how many changed. */
+/*
+ * One atomic batch. The first call makes the publisher ready and must carry its whole content (it may be empty): subscribers that ask
+ * earlier wait for it, so that a publisher which has just started never looks like one whose content was deleted. Changes whose
+ * hash equals the held value are dropped; an empty rest publishes nothing. A change over a limit is refused by itself, logged and
+ * counted. Returns how many changed.
+ */
 size_t bus_publish(struct bus_publisher *p, const struct bus_change *changes, size_t n, const char *cause);
 uint64_t bus_publisher_epoch(const struct bus_publisher *p);
 uint64_t bus_publisher_sequence(const struct bus_publisher *p);
@@ -96,3 +101,8 @@ void bus_recording_close(struct bus_recording *r);
 /* Feeds a recording to the ops of a daemon as if a publisher had sent it; with_timing keeps the recorded pace. done() at the end. */
 bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
 	void (*done)(void *ctx), struct err *e) MUST_CHECK;
+/* The same with a handle, for those who may want to end it before its end; it is gone when done() is called. */
+struct bus_replay;
+bool bus_replay_start(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
+		      void (*done)(void *ctx), struct bus_replay **out, struct err *e) MUST_CHECK;
+void bus_replay_stop(struct bus_replay *p);

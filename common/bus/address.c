@@ -1,0 +1,122 @@
+/*
+ * DOC: Where publishers listen. For ipc we make the listening sockets ourselves and hand them to ZeroMQ, for two reasons: a stale file
+ * is replaced by rename(2), so that there is never a moment without a socket, and ZeroMQ leaves the file alone when it closes,
+ * which it does later on its own thread, possibly after a successor has put its own socket there.
+ */
+#include "common/bus/address.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/io/file.h"
+
+static char *fill_role(const char *address, const char *role)
+{
+	struct strbuf out = {0};
+	const char *at = NULL;
+	while ((at = strstr(address, "{role}"))) {
+		strbuf_add(&out, str_n(address, (size_t)(at - address)));
+		strbuf_adds(&out, role);
+		address = at + strlen("{role}");
+	}
+	strbuf_adds(&out, address);
+	return strbuf_take(&out);
+}
+
+static bool parse_ipc(const char *filled, struct bus_address *out, struct err *e)
+{
+	const size_t scheme = strlen("ipc://");
+	int n = snprintf(out->snap, sizeof(out->snap), "%s-snap", filled);
+	(void)snprintf(out->live, sizeof(out->live), "%s-live", filled);
+	if ((size_t)n - scheme >= sizeof(((struct sockaddr_un *)NULL)->sun_path) - 8)
+		return err_set(e, ERR_LIMIT, "the path of a Unix socket has at most 99 bytes");
+	if (filled[scheme] != '/')
+		return err_set(e, ERR_PEER, "the path after ipc:// is not absolute");
+	out->ipc = true;
+	out->snap_path = out->snap + scheme;
+	out->live_path = out->live + scheme;
+	return true;
+}
+
+static bool parse_tcp(const char *filled, struct bus_address *out, struct err *e)
+{
+	const struct str rest = str_from(str_of(filled), strlen("tcp://"));
+	size_t colon = 0;
+	uint32_t port = 0;
+	if (!str_rfind(rest, ':', &colon) || colon == 0)
+		return err_set(e, ERR_PEER, "no host:port after tcp://");
+	if (!str_u32(str_from(rest, colon + 1), 65534, &port) || port == 0)
+		return err_set(e, ERR_PEER, "port \"" STR_FMT "\" is not 1..65534 (the next one is used, too)",
+			       STR_ARG(str_from(rest, colon + 1)));
+	if (rest.len >= sizeof(out->snap) - 16)
+		return err_set(e, ERR_LIMIT, "host name too long");
+	(void)snprintf(out->snap, sizeof(out->snap), "tcp://%.*s:%u", (int)colon, rest.ptr, port);
+	(void)snprintf(out->live, sizeof(out->live), "tcp://%.*s:%u", (int)colon, rest.ptr, port + 1);
+	return true;
+}
+
+bool bus_address_parse(const char *address, const char *role, struct bus_address *out, struct err *e)
+{
+	*out = (struct bus_address){0};
+	cleanup(free_p) char *filled = fill_role(address, role);
+	bool ok = false;
+	if (str_starts(str_of(filled), STR("ipc://")))
+		ok = parse_ipc(filled, out, e);
+	else if (str_starts(str_of(filled), STR("tcp://")))
+		ok = parse_tcp(filled, out, e);
+	else
+		(void)err_set(e, ERR_PEER, "neither ipc:// nor tcp://");
+	return ok || err_in(e, "bus address \"%s\"", filled);
+}
+
+/* The path fits: bus_address_parse() saw to it. */
+static int unix_socket(const char *path, struct sockaddr_un *addr)
+{
+	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(addr->sun_path, path, strnlen(path, sizeof(addr->sun_path) - 1));
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+static bool answers(const char *path)
+{
+	struct sockaddr_un addr;
+	cleanup(close_p) int fd = unix_socket(path, &addr);
+	return fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+}
+
+static bool make_directory(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	if (slash == path)
+		return true;
+	cleanup(free_p) char *dir = xstrndup(path, (size_t)(slash - path));
+	return file_mkdirs(dir, 0700, e);
+}
+
+bool bus_ipc_listen(const char *path, int *out_fd, struct err *e)
+{
+	if (!make_directory(path, e))
+		return false;
+	if (answers(path))
+		return err_set(e, ERR_SYSTEM, "%s: another publisher listens there", path);
+	char fresh[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	(void)snprintf(fresh, sizeof(fresh), "%s.%d", path, (int)getpid() % 100000);
+	struct sockaddr_un addr;
+	cleanup(close_p) int fd = unix_socket(fresh, &addr);
+	(void)unlink(fresh);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
+		return err_errno(e, "binding %s", fresh);
+	if (chmod(fresh, 0600) != 0 || listen(fd, 128) != 0 || rename(fresh, path) != 0) {
+		(void)err_errno(e, "listening on %s", path);
+		(void)unlink(fresh);
+		return false;
+	}
+	*out_fd = fd;
+	fd = -1;
+	return true;
+}
