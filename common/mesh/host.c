@@ -111,7 +111,7 @@ static const char *check_wildcard(struct str *label)
 		*label = (struct str){0};
 		return NULL;
 	}
-	if (!str_starts(*label, STR("*-")))
+	if (!str_starts(*label, STR("*-")) || label->len == 2)
 		return "a wildcard is \"*\", \"*.suffix\" or \"*-label.suffix\"";
 	*label = str_from(*label, 2);
 	return NULL;
