@@ -98,7 +98,19 @@ static bool make_directory(const char *path, struct err *e)
 	return file_mkdirs(dir, 0700, e);
 }
 
-bool bus_ipc_listen(const char *path, int *out_fd, struct err *e)
+static uint64_t inode_of(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
+void bus_ipc_unlink(const char *path, uint64_t inode)
+{
+	if (inode && inode_of(path) == inode)
+		(void)unlink(path);
+}
+
+bool bus_ipc_listen(const char *path, int *out_fd, uint64_t *out_inode, struct err *e)
 {
 	if (!make_directory(path, e))
 		return false;
@@ -116,6 +128,7 @@ bool bus_ipc_listen(const char *path, int *out_fd, struct err *e)
 		(void)unlink(fresh);
 		return false;
 	}
+	*out_inode = inode_of(path);
 	*out_fd = fd;
 	fd = -1;
 	return true;

@@ -14,7 +14,9 @@ struct bus_address {
 
 bool bus_address_parse(const char *address, const char *role, struct bus_address *out, struct err *e) MUST_CHECK;
 /*
- * ipc: a listening Unix socket at `path` (its directory is made, 0700), in *out_fd for ZMQ_USE_FD. A socket file that a dead
- * process left is replaced atomically; one that somebody answers on is an error.
+ * ipc: a listening Unix socket at `path` (its directory is made, 0700), in *out_fd for ZMQ_USE_FD; *out_inode is the file's. A socket
+ * file that a dead process left is replaced atomically; one that somebody answers on is an error.
  */
-bool bus_ipc_listen(const char *path, int *out_fd, struct err *e) MUST_CHECK;
+bool bus_ipc_listen(const char *path, int *out_fd, uint64_t *out_inode, struct err *e) MUST_CHECK;
+/* Removes the file if it is still ours, and not that of a successor. */
+void bus_ipc_unlink(const char *path, uint64_t inode);

@@ -88,7 +88,7 @@ uint64_t bus_replica_age_ms(const struct bus_replica *r); /* since the last fram
 /* Sends a report upwards; merged per key while the publisher is away (bounded). */
 void bus_report(struct bus_replica *r, const struct bus_change *changes, size_t n);
 void bus_replica_debug(const struct bus_replica *r, struct strbuf *json);
-/* Tests: loses the next n live frames. */
+/* Tests: loses the next n live frames that carry a batch (or a part of one). */
 void bus_replica_drop_for_tests(struct bus_replica *r, unsigned n);
 
 /* ---- recordings */

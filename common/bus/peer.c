@@ -20,8 +20,8 @@ struct peer *peer_new(struct str routing)
 
 static void drop_held(struct peer *p)
 {
-	map_free_p(&p->held);
-	arena_free_p(&p->held_arena);
+	map_free(take(p->held));
+	arena_free(take(p->held_arena));
 }
 
 static void drop_snapshot(struct peer *p)

@@ -166,10 +166,10 @@ static void on_key_refused(void *ctx, const char *reason, struct str address)
 static const struct zsock_ops live_ops = {.on_message = on_subscription};
 static const struct zsock_ops snap_ops = {.on_message = publisher_on_message};
 
-static bool use_listening_fd(struct zsock *s, const char *path, struct err *e)
+static bool use_listening_fd(struct zsock *s, const char *path, uint64_t *inode, struct err *e)
 {
 	int fd = -1;
-	if (!bus_ipc_listen(path, &fd, e))
+	if (!bus_ipc_listen(path, &fd, inode, e))
 		return false;
 	if (zmq_setsockopt(zsock_raw(s), ZMQ_USE_FD, &fd, sizeof(fd)) == 0)
 		return true;
@@ -177,9 +177,9 @@ static bool use_listening_fd(struct zsock *s, const char *path, struct err *e)
 	return err_set(e, ERR_LIBRARY, "ZMQ_USE_FD: %s", zmq_strerror(errno));
 }
 
-static bool bind_one(struct bus_publisher *p, struct zsock *s, const char *endpoint, const char *path, struct err *e)
+static bool bind_one(struct bus_publisher *p, struct zsock *s, const char *endpoint, const char *path, uint64_t *inode, struct err *e)
 {
-	if (path && !use_listening_fd(s, path, e))
+	if (path && !use_listening_fd(s, path, inode, e))
 		return false;
 	if (p->zap.domain[0] && !bus_keys_serve(p->zap.keys, s, p->zap.domain, e))
 		return false;
@@ -199,8 +199,8 @@ static bool open_sockets(struct bus_publisher *p, struct loop *l, struct err *e)
 	/* A send to a peer that is gone is an error that we want to know; every subscription is to be seen, also an equal one. */
 	(void)zmq_setsockopt(zsock_raw(p->snap), ZMQ_ROUTER_MANDATORY, &on, sizeof(on));
 	(void)zmq_setsockopt(zsock_raw(p->live), ZMQ_XPUB_VERBOSE, &on, sizeof(on));
-	return bind_one(p, p->snap, p->address.snap, p->address.snap_path, e) &&
-	       bind_one(p, p->live, p->address.live, p->address.live_path, e);
+	return bind_one(p, p->snap, p->address.snap, p->address.snap_path, &p->snap_inode, e) &&
+	       bind_one(p, p->live, p->address.live, p->address.live_path, &p->live_inode, e);
 }
 
 static bool authenticate(struct bus_publisher *p, struct loop *l, const struct bus_publisher_options *o, struct err *e)
@@ -253,10 +253,8 @@ void bus_publisher_free(struct bus_publisher *p)
 	if (!p)
 		return;
 	timer_free(p->heartbeat);
-	if (p->live && p->address.ipc) {
-		(void)unlink(p->address.snap_path);
-		(void)unlink(p->address.live_path);
-	}
+	bus_ipc_unlink(p->address.snap_path, p->snap_inode);
+	bus_ipc_unlink(p->address.live_path, p->live_inode);
 	zsock_free(p->snap);
 	zsock_free(p->live);
 	zap_leave(p->context, &p->zap);

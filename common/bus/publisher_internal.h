@@ -10,6 +10,8 @@ struct bus_publisher {
 	struct bus_context *context;
 	char *role;
 	struct bus_address address;
+	uint64_t snap_inode; /* of the socket files that are ours; 0: none */
+	uint64_t live_inode;
 	struct zap_client zap; /* domain "" without keys */
 	struct zsock *snap;
 	struct zsock *live;
