@@ -34,6 +34,8 @@ struct follower *follower_new(const struct follower_options *o, uint64_t now)
 	struct follower *f = xzalloc(sizeof(*f));
 	*f = (struct follower){.o = *o, .interval_ms = DEFAULT_INTERVAL_MS, .last_frame_ms = now};
 	f->request = random_u64() >> 1;
+	if (!f->o.pending_limit)
+		f->o.pending_limit = LIMIT_BUS_PENDING_BYTES;
 	content_init(&f->content);
 	return f;
 }
@@ -322,6 +324,6 @@ void follower_debug(const struct follower *f, struct strbuf *json)
 	strbuf_addf(json, "\"heartbeat_ms\":%llu,\"resync_attempts\":%u,", (unsigned long long)f->interval_ms, f->attempts);
 	strbuf_addf(json, "\"snapshot\":{\"requested\":%s,\"changes\":%zu,\"bytes\":%zu},",
 		    f->phase == FOLLOWER_SYNCING && f->requested ? "true" : "false", f->staged.len, f->staged_bytes);
-	strbuf_addf(json, "\"pending\":{\"frames\":%zu,\"bytes\":%zu,\"limit_bytes\":%u}", f->pending.len, f->pending_bytes,
-		    LIMIT_BUS_PENDING_BYTES);
+	strbuf_addf(json, "\"pending\":{\"frames\":%zu,\"bytes\":%zu,\"limit_bytes\":%zu}", f->pending.len, f->pending_bytes,
+		    f->o.pending_limit);
 }

@@ -36,6 +36,7 @@ struct follower_options {
 	const char *role;
 	const char *instance;
 	const uint32_t *topics; /* 0-terminated; borrowed for life */
+	size_t pending_limit; /* 0: LIMIT_BUS_PENDING_BYTES */
 	const struct follower_ops *ops;
 	void *ctx;
 };

@@ -37,7 +37,7 @@ static void take_part(struct follower *f, uint64_t now, struct arena *a, const B
 	if (b->part == 0)
 		follower_drop_parts(f);
 	vec_push(&f->part_arenas, a);
-	if (b->part != f->next_part || f->part_bytes + bytes > LIMIT_BUS_PENDING_BYTES) {
+	if (b->part != f->next_part || f->part_bytes + bytes > f->o.pending_limit) {
 		follower_resync(f, now, b->part != f->next_part ? FOLLOWER_GAP : FOLLOWER_OVERFLOW);
 		return;
 	}
@@ -55,7 +55,7 @@ static void take_part(struct follower *f, uint64_t now, struct arena *a, const B
 static void keep_pending(struct follower *f, struct arena *a, const Bus__Frame *frame, size_t bytes)
 {
 	const bool held = f->have_chunk && frame->epoch == f->snap_epoch && frame->sequence <= f->snap_sequence;
-	if (f->pending_bytes + bytes > LIMIT_BUS_PENDING_BYTES)
+	if (f->pending_bytes + bytes > f->o.pending_limit)
 		f->overflowed = true;
 	if (held || f->overflowed) {
 		if (f->overflowed)
