@@ -171,8 +171,10 @@ struct persist *persist_open(const char *path, const char *publisher, const uint
 	map_free(l.values);
 	vec_done(&l.open);
 	struct reclog *log = prepare_directory(path, e) ? reclog_open(path, l.end, e) : NULL;
-	if (!log)
+	if (!log || !reclog_flush(log, e)) {
+		reclog_close(log);
 		return NULL;
+	}
 	struct persist *p = xzalloc(sizeof(*p));
 	*p = (struct persist){.path = xstrdup(path), .publisher = xstrdup(publisher), .log = log};
 	return p;

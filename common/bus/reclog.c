@@ -190,6 +190,8 @@ bool reclog_next(struct reclog_reader *r, struct reclog_record *out, struct err 
 	if (!read_at(r, r->at, &h, sizeof(h), e))
 		return false;
 	h = (struct head){le32toh(h.len), le32toh(h.type), le64toh(h.sum)};
+	if (h.type == 0)
+		return torn(r); /* blocks that a crash left unwritten read as zeros */
 	const uint64_t end = r->at + sizeof(h) + h.len;
 	if (end > r->size)
 		return torn(r);

@@ -1,6 +1,7 @@
 /*
  * DOC: Reading a recording, and feeding it to a daemon as a publisher would: same callbacks, same states. A replay takes one batch per turn
- * of the loop, so that the daemon's own timers run in between; with timing it waits for the recorded moment of each batch.
+ * of the loop, so that the daemon's own timers run in between (a hook before each wait does the step, and a timer that does nothing ends
+ * the wait: see socket.c); with timing it waits for the recorded moment of each batch.
  */
 #include <stdlib.h>
 
@@ -102,7 +103,9 @@ bool bus_recording_next(struct bus_recording *r, const struct bus_change **chang
 
 struct bus_replay {
 	struct bus_recording *recording;
-	struct timer *timer;
+	struct timer *timer; /* ends the loop's wait */
+	struct before_wait *step;
+	uint64_t due_ms;
 	const struct bus_replica_ops *ops;
 	void *ctx;
 	void (*done)(void *ctx);
@@ -120,6 +123,7 @@ void bus_replay_stop(struct bus_replay *p)
 	if (!p)
 		return;
 	timer_free(p->timer);
+	before_wait_free(p->step);
 	bus_recording_close(p->recording);
 	free(p);
 }
@@ -154,10 +158,10 @@ static bool load_next(struct bus_replay *p)
 	uint64_t at_ms = 0;
 	struct err e = {0};
 	if (bus_recording_next(p->recording, &p->changes, &p->n, &at_ms, &e)) {
-		const uint64_t due = p->start_ms + at_ms;
 		const uint64_t now = clock_mono_ms();
+		p->due_ms = p->with_timing ? p->start_ms + at_ms : now;
 		p->loaded = true;
-		timer_start(p->timer, p->with_timing && due > now ? due - now : 0, 0);
+		timer_start(p->timer, p->due_ms > now ? p->due_ms - now : 0, 0);
 		return true;
 	}
 	if (e.kind != ERR_NONE)
@@ -165,9 +169,18 @@ static bool load_next(struct bus_replay *p)
 	return false;
 }
 
+static void wake_only(void *ctx)
+{
+}
+
 static void replay_step(void *ctx)
 {
 	struct bus_replay *p = ctx;
+	if (p->loaded && clock_mono_ms() < p->due_ms) {
+		if (!timer_active(p->timer)) /* it fired a little early */
+			timer_start(p->timer, 1, 0);
+		return;
+	}
 	if (!p->begun)
 		set_state(p, BUS_SYNCING);
 	p->begun = true;
@@ -186,7 +199,8 @@ bool bus_replay_start(struct loop *l, const char *path, bool with_timing, const 
 	struct bus_replay *p = xzalloc(sizeof(*p));
 	*p = (struct bus_replay){.recording = recording, .ops = ops, .ctx = ctx, .done = done, .with_timing = with_timing};
 	p->start_ms = clock_mono_ms();
-	p->timer = timer_new(l, replay_step, p);
+	p->timer = timer_new(l, wake_only, p);
+	p->step = before_wait_new(l, replay_step, p);
 	timer_start(p->timer, 0, 0);
 	*out = p;
 	return true;

@@ -1,8 +1,9 @@
 /*
  * DOC: How ZeroMQ's sockets live on our loop. ZMQ_FD becomes readable when the socket's state *may* have changed; what is true is
  * only told by ZMQ_EVENTS, and asking it (or sending) takes the edge away. So drain() asks after every message, and runs again
- * before the loop waits. A busy socket may not starve the others: after BUDGET messages it goes on in the next turn, which a zero
- * timer makes sure to come at once.
+ * before the loop waits. A busy socket may not starve the others: after BUDGET messages it goes on in the next turn. A zero timer
+ * sees to it that the loop does not wait before; it does nothing itself, because libuv runs a zero timer that is started by its own
+ * callback again in the same turn.
  */
 #include "common/bus/socket.h"
 
@@ -124,6 +125,10 @@ static void drain(void *ctx)
 		s->ops->on_writable(s->ctx);
 }
 
+static void wake_only(void *ctx)
+{
+}
+
 static void readable(void *ctx, int events)
 {
 	drain(ctx);
@@ -163,7 +168,7 @@ void zsock_start(struct zsock *s)
 	size_t len = sizeof(fd);
 	int rc = zmq_getsockopt(s->zmq, ZMQ_FD, &fd, &len);
 	assert(rc == 0);
-	s->again = timer_new(s->loop, drain, s);
+	s->again = timer_new(s->loop, wake_only, s);
 	s->watch = watch_new(s->loop, fd, WATCH_READ, readable, s);
 	s->before = before_wait_new(s->loop, drain, s);
 }
