@@ -93,6 +93,8 @@ static void on_batch(void *ctx, const struct bus_change *changes, size_t n, bool
 	d->last_n = n;
 	d->last_resync = resync;
 	assert_non_null(cause);
+	if (d->check)
+		d->check(d);
 }
 
 static void on_state(void *ctx, enum bus_state state)

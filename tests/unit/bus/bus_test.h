@@ -50,6 +50,7 @@ struct daemon_double {
 	size_t last_n;
 	bool last_resync;
 	unsigned states[BUS_STATE_COUNT];
+	void (*check)(const struct daemon_double *d); /* after each batch; may be NULL */
 };
 struct daemon_double *daemon_new(struct bench *b);
 struct daemon_double *daemon_new_options(struct bench *b, struct bus_replica_options o);
