@@ -1,7 +1,8 @@
 /*
- * DOC: Where publishers listen. For ipc we make the listening sockets ourselves and hand them to ZeroMQ, for two reasons: a stale file
- * is replaced by rename(2), so that there is never a moment without a socket, and ZeroMQ leaves the file alone when it closes,
- * which it does later on its own thread, possibly after a successor has put its own socket there.
+ * DOC: Where publishers listen. For ipc we make the listening sockets ourselves and hand them to ZeroMQ, for two
+ * reasons: a stale file is replaced by rename(2), so that there is never a moment without a socket, and ZeroMQ leaves
+ * the file alone when it closes, which it does later on its own thread, possibly after a successor has put its own
+ * socket there.
  */
 #include "common/bus/address.h"
 
@@ -52,7 +53,7 @@ static bool parse_tcp(const char *filled, struct bus_address *out, struct err *e
 		return err_set(e, ERR_PEER, "no host:port after tcp://");
 	if (!str_u32(str_from(rest, colon + 1), 65534, &port) || port == 0)
 		return err_set(e, ERR_PEER, "port \"" STR_FMT "\" is not 1..65534 (the next one is used, too)",
-			       STR_ARG(str_from(rest, colon + 1)));
+			STR_ARG(str_from(rest, colon + 1)));
 	if (rest.len >= sizeof(out->snap) - 16)
 		return err_set(e, ERR_LIMIT, "host name too long");
 	(void)snprintf(out->snap, sizeof(out->snap), "tcp://%.*s:%u", (int)colon, rest.ptr, port);

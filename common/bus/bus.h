@@ -1,11 +1,13 @@
 /*
- * The bus: one publisher per role (galley, citadel), any number of replicas. A publisher holds the current value of every key of
- * its topics; a replica holds the same content, sooner or later. The rules are in docs/BUS.md (and in the design): subscribe first,
- * then snapshot; epoch + sequence in every frame; a gap means an incremental resync; a batch is visible at once or not at all; only
- * changes of content are published; without a publisher the replica serves its last snapshot, kept on disk; every queue is bounded.
+ * The bus: one publisher per role (galley, citadel), any number of replicas. A publisher holds the current value of
+ * every key of its topics; a replica holds the same content, sooner or later. The rules are in docs/BUS.md (and in
+ * the design): subscribe first, then snapshot; epoch + sequence in every frame; a gap means an incremental resync; a
+ * batch is visible at once or not at all; only changes of content are published; without a publisher the replica
+ * serves its last snapshot, kept on disk; every queue is bounded.
  *
- * Addresses: `--bus ipc:///run/fairlead/{role}` (default) or `tcp://host-{role}:15030`: "{role}" is replaced by the publisher's role.
- * A publisher binds ROUTER at the address ("-snap" / port) and PUB at ("-live" / port + 1). TCP needs CURVE keys; ipc is plain.
+ * Addresses: `--bus ipc:///run/fairlead/{role}` (default) or `tcp://host-{role}:15030`: "{role}" is replaced by the
+ * publisher's role. A publisher binds ROUTER at the address ("-snap" / port) and PUB at ("-live" / port + 1). TCP
+ * needs CURVE keys; ipc is plain.
  *
  * Owner thread: the loop's. Batches are delivered on it. ZeroMQ never blocks it.
  */
@@ -26,8 +28,10 @@ struct bus_change {
 };
 
 struct bus_keys;
-/* CURVE: keys/<role>.key (secret, 0600), keys/<role>.pub for each role; roles that may connect are those with a .pub file and a row in
- * topics.def / the allow table. NULL path: no CURVE (ipc only). */
+/*
+ * CURVE: keys/<role>.key (secret, 0600) of the own role and keys/<role>.pub of the others. Who has a .pub file and, by the table in
+ * keys.c, business with a publisher may follow it. directory NULL: *out is NULL, no CURVE (ipc only).
+ */
 bool bus_keys_load(const char *directory, const char *own_role, struct bus_keys **out, struct err *e) MUST_CHECK;
 bool bus_keys_generate(const char *directory, const char *const *roles, struct err *e) MUST_CHECK;
 void bus_keys_free(struct bus_keys *k);
@@ -49,10 +53,10 @@ struct bus_publisher *bus_publisher_new(
 	struct loop *l, const struct bus_publisher_options *o, struct err *e) MUST_CHECK;
 void bus_publisher_free(struct bus_publisher *p);
 /*
- * One atomic batch. The first call makes the publisher ready and must carry its whole content (it may be empty): subscribers that ask
- * earlier wait for it, so that a publisher which has just started never looks like one whose content was deleted. Changes whose
- * hash equals the held value are dropped; an empty rest publishes nothing. A change over a limit is refused by itself, logged and
- * counted. Returns how many changed.
+ * One atomic batch. The first call makes the publisher ready and must carry its whole content (it may be empty):
+ * subscribers that ask earlier wait for it, so that a publisher which has just started never looks like one whose
+ * content was deleted. Changes whose hash equals the held value are dropped; an empty rest publishes nothing. A
+ * change over a limit is refused by itself, logged and counted. Returns how many changed.
  */
 size_t bus_publish(struct bus_publisher *p, const struct bus_change *changes, size_t n, const char *cause);
 uint64_t bus_publisher_epoch(const struct bus_publisher *p);
@@ -63,7 +67,10 @@ void bus_publisher_debug(const struct bus_publisher *p, struct strbuf *json); /*
 struct bus_replica;
 enum bus_state { BUS_CONNECTING, BUS_SYNCING, BUS_LIVE, BUS_STALE, BUS_STATE_COUNT };
 struct bus_replica_ops {
-	/* One atomic batch; also the whole persisted snapshot at start and the difference after a resync. `resync` tells those apart. */
+	/*
+	 * One atomic batch; also the whole persisted snapshot at start and the difference after a resync. `resync`
+	 * tells those apart.
+	 */
 	void (*on_batch)(void *ctx, const struct bus_change *changes, size_t n, bool resync, const char *cause);
 	void (*on_state)(void *ctx, enum bus_state state); /* may be NULL */
 };
@@ -98,11 +105,14 @@ bool bus_recording_open(const char *path, struct bus_recording **out, struct err
 bool bus_recording_next(
 	struct bus_recording *r, const struct bus_change **changes, size_t *n, uint64_t *at_ms, struct err *e);
 void bus_recording_close(struct bus_recording *r);
-/* Feeds a recording to the ops of a daemon as if a publisher had sent it; with_timing keeps the recorded pace. done() at the end. */
+/*
+ * Feeds a recording to the ops of a daemon as if a publisher had sent it; with_timing keeps the recorded pace. done()
+ * at the end.
+ */
 bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
 	void (*done)(void *ctx), struct err *e) MUST_CHECK;
 /* The same with a handle, for those who may want to end it before its end; it is gone when done() is called. */
 struct bus_replay;
 bool bus_replay_start(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
-		      void (*done)(void *ctx), struct bus_replay **out, struct err *e) MUST_CHECK;
+	void (*done)(void *ctx), struct bus_replay **out, struct err *e) MUST_CHECK;
 void bus_replay_stop(struct bus_replay *p);

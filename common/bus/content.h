@@ -1,6 +1,6 @@
 /*
- * What a replica holds: for each (topic, key) the hash of its value and where its record stands in the snapshot file. The values
- * themselves are the daemon's; they are not kept twice in memory.
+ * What a replica holds: for each (topic, key) the hash of its value and where its record stands in the snapshot file.
+ * The values themselves are the daemon's; they are not kept twice in memory.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 struct bus_held {
 	uint64_t hash;
 	uint64_t offset; /* of the record in the snapshot file; 0: not in it */
-	uint32_t bytes;  /* of the record with its head */
+	uint32_t bytes; /* of the record with its head */
 };
 
 struct bus_content {

@@ -1,11 +1,12 @@
 /*
- * DOC: States and time of a replica. It asks for a snapshot only after it heard a live frame: that proves that its subscription has
- * arrived at the publisher (which sends a heartbeat to each new subscription), so no delta can fall between the two (rule 1).
+ * DOC: States and time of a replica. It asks for a snapshot only after it heard a live frame: that proves that its
+ * subscription has arrived at the publisher (which sends a heartbeat to each new subscription), so no delta can fall
+ * between the two (rule 1).
  *
- * A resync begins at once in that live batches are kept from then on, but its request waits a jittered, growing time, so that a
- * thousand replicas do not ask in one millisecond and a link that keeps losing is not made worse. Three missed heartbeats make it
- * stale: the content stays, and says so (rule 6). When frames return from the same publisher at the same sequence it is simply
- * live again, without a resync.
+ * A resync begins at once in that live batches are kept from then on, but its request waits a jittered, growing time,
+ * so that a thousand replicas do not ask in one millisecond and a link that keeps losing is not made worse. Three
+ * missed heartbeats make it stale: the content stays, and says so (rule 6). When frames return from the same
+ * publisher at the same sequence it is simply live again, without a resync.
  */
 #include "common/bus/follower.h"
 
@@ -24,8 +25,8 @@
 
 const char *follower_reason_name(enum follower_reason r)
 {
-	static const char *const names[FOLLOWER_REASON_COUNT] = {"start",    "epoch",	"gap",	  "silent_gap",
-								 "overflow", "timeout", "broken", "refused"};
+	static const char *const names[FOLLOWER_REASON_COUNT] = {
+		"start", "epoch", "gap", "silent_gap", "overflow", "timeout", "broken", "refused"};
 	return names[r];
 }
 
@@ -319,11 +320,12 @@ bool follower_synced(const struct follower *f)
 void follower_debug(const struct follower *f, struct strbuf *json)
 {
 	strbuf_addf(json, "\"epoch\":\"%016llx\",\"sequence\":%llu,\"keys\":%zu,\"has_content\":%s,",
-		    (unsigned long long)f->epoch, (unsigned long long)f->sequence, content_len(&f->content),
-		    f->has_content ? "true" : "false");
-	strbuf_addf(json, "\"heartbeat_ms\":%llu,\"resync_attempts\":%u,", (unsigned long long)f->interval_ms, f->attempts);
+		(unsigned long long)f->epoch, (unsigned long long)f->sequence, content_len(&f->content),
+		f->has_content ? "true" : "false");
+	strbuf_addf(
+		json, "\"heartbeat_ms\":%llu,\"resync_attempts\":%u,", (unsigned long long)f->interval_ms, f->attempts);
 	strbuf_addf(json, "\"snapshot\":{\"requested\":%s,\"changes\":%zu,\"bytes\":%zu},",
-		    f->phase == FOLLOWER_SYNCING && f->requested ? "true" : "false", f->staged.len, f->staged_bytes);
-	strbuf_addf(json, "\"pending\":{\"frames\":%zu,\"bytes\":%zu,\"limit_bytes\":%zu}", f->pending.len, f->pending_bytes,
-		    f->o.pending_limit);
+		f->phase == FOLLOWER_SYNCING && f->requested ? "true" : "false", f->staged.len, f->staged_bytes);
+	strbuf_addf(json, "\"pending\":{\"frames\":%zu,\"bytes\":%zu,\"limit_bytes\":%zu}", f->pending.len,
+		f->pending_bytes, f->o.pending_limit);
 }

@@ -1,20 +1,21 @@
 /*
- * The replica's protocol, without sockets, files or clocks: frames and the time go in; requests, batches and states come out through
- * the ops. Rules 1 to 4 and 6 of docs/BUS.md are here. Not re-entrant: ops must not call back into the follower.
+ * The replica's protocol, without sockets, files or clocks: frames and the time go in; requests, batches and states
+ * come out through the ops. Rules 1 to 4 and 6 of docs/BUS.md are here. Not re-entrant: ops must not call back into
+ * the follower.
  */
 #pragma once
 
 #include "common/bus/content.h"
 
 enum follower_reason {
-	FOLLOWER_START,    /* first snapshot of this run */
-	FOLLOWER_EPOCH,    /* the publisher was born anew, or is another one */
-	FOLLOWER_GAP,      /* a delta is missing before this one */
-	FOLLOWER_SILENT,   /* the heartbeat tells of a delta that never came */
+	FOLLOWER_START, /* first snapshot of this run */
+	FOLLOWER_EPOCH, /* the publisher was born anew, or is another one */
+	FOLLOWER_GAP, /* a delta is missing before this one */
+	FOLLOWER_SILENT, /* the heartbeat tells of a delta that never came */
 	FOLLOWER_OVERFLOW, /* too much arrived while a snapshot was under way */
-	FOLLOWER_TIMEOUT,  /* the snapshot did not arrive, or stalled */
-	FOLLOWER_BROKEN,   /* the snapshot contradicted itself */
-	FOLLOWER_REFUSED,  /* the publisher said no */
+	FOLLOWER_TIMEOUT, /* the snapshot did not arrive, or stalled */
+	FOLLOWER_BROKEN, /* the snapshot contradicted itself */
+	FOLLOWER_REFUSED, /* the publisher said no */
 	FOLLOWER_REASON_COUNT
 };
 const char *follower_reason_name(enum follower_reason r);
@@ -46,9 +47,10 @@ void follower_free(struct follower *f);
 struct bus_content *follower_content(struct follower *f);
 void follower_loaded(struct follower *f, uint64_t epoch, uint64_t sequence);
 
-void follower_live(struct follower *f, uint64_t now, struct str bytes);  /* from the live socket */
+void follower_live(struct follower *f, uint64_t now, struct str bytes); /* from the live socket */
 void follower_reply(struct follower *f, uint64_t now, struct str bytes); /* from the snapshot socket */
-void follower_tick(struct follower *f, uint64_t now); /* at follower_deadline(), and when the snapshot socket takes messages */
+void follower_tick(
+	struct follower *f, uint64_t now); /* at follower_deadline(), and when the snapshot socket takes messages */
 uint64_t follower_deadline(const struct follower *f, uint64_t now);
 
 enum bus_state follower_state(const struct follower *f);

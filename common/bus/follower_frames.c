@@ -1,8 +1,9 @@
 /*
- * DOC: What each frame does to a replica. In sequence: applied. Behind: dropped, we hold it. Ahead, or of another epoch: a resync, and the
- * frame waits for its end. A snapshot carries the sequence at which the publisher's content was frozen for us; when its last chunk
- * is here, the whole difference becomes visible as one batch, and then the batches that waited follow by the same three rules: those
- * up to that sequence are dropped, the next ones applied, and a hole among them is a gap like any other.
+ * DOC: What each frame does to a replica. In sequence: applied. Behind: dropped, we hold it. Ahead, or of another
+ * epoch: a resync, and the frame waits for its end. A snapshot carries the sequence at which the publisher's content
+ * was frozen for us; when its last chunk is here, the whole difference becomes visible as one batch, and then the
+ * batches that waited follow by the same three rules: those up to that sequence are dropped, the next ones applied,
+ * and a hole among them is a gap like any other.
  */
 #include "common/bus/follower_internal.h"
 #include <stdlib.h>
@@ -13,7 +14,8 @@ static void ignored(struct follower *f, const char *reason, size_t n)
 		f->o.ops->ignored(f->o.ctx, reason, n);
 }
 
-static size_t changes_of(struct follower *f, struct arena *a, Bus__Change *const *changes, size_t n, struct bus_change **out)
+static size_t changes_of(
+	struct follower *f, struct arena *a, Bus__Change *const *changes, size_t n, struct bus_change **out)
 {
 	size_t foreign = 0;
 	size_t kept = wire_changes_of(a, changes, n, f->o.publisher, f->o.topics, out, &foreign);
@@ -191,7 +193,8 @@ static void take_chunk(struct follower *f, uint64_t now, struct arena *a, const 
 	vec_push(&f->staged_arenas, a);
 	f->staged_bytes += bytes;
 	f->staged_total += c->n_changes;
-	const bool consistent = !f->have_chunk || (f->snap_epoch == frame->epoch && f->snap_sequence == frame->sequence);
+	const bool consistent = !f->have_chunk ||
+				(f->snap_epoch == frame->epoch && f->snap_sequence == frame->sequence);
 	if (!consistent || f->staged_bytes > LIMIT_BUS_SNAPSHOT_BYTES) {
 		follower_resync(f, now, FOLLOWER_BROKEN);
 		return;

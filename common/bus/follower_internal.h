@@ -1,11 +1,14 @@
-/* The follower's state, shared by follower.c (states and time) and follower_frames.c (what frames do). Nobody else includes this. */
+/*
+ * The follower's state, shared by follower.c (states and time) and follower_frames.c (what frames do). Nobody else
+ * includes this.
+ */
 #pragma once
 
 #include "common/base/vec.h"
 #include "common/bus/follower.h"
 
 enum follower_phase {
-	FOLLOWER_IDLE,    /* nothing heard, or lost in the middle of a snapshot */
+	FOLLOWER_IDLE, /* nothing heard, or lost in the middle of a snapshot */
 	FOLLOWER_SYNCING, /* a snapshot is due, asked for, or arriving; live batches wait */
 	FOLLOWER_SYNCED,
 };

@@ -1,8 +1,9 @@
 /*
- * DOC: One CURVE key pair per role, as two Z85 files: <role>.key (secret, not for others) and <role>.pub. A daemon needs its own .key
- * and the .pub of those it talks to: the allow list of a publisher is the .pub files it has, cut down by the table below, which says
- * which role has any business with which publisher. A replica names the public key of the publisher it wants, so that whoever
- * does not hold citadel's secret can not publish trust, whatever address it listens on.
+ * DOC: One CURVE key pair per role, as two Z85 files: <role>.key (secret, not for others) and <role>.pub. A daemon
+ * needs its own .key and the .pub of those it talks to: the allow list of a publisher is the .pub files it has, cut
+ * down by the table below, which says which role has any business with which publisher. A replica names the public
+ * key of the publisher it wants, so that whoever does not hold citadel's secret can not publish trust, whatever
+ * address it listens on.
  */
 #include "common/bus/keys.h"
 
@@ -74,7 +75,7 @@ static bool read_secret(const char *path, char out[Z85_LEN + 1], struct err *e)
 		return err_errno(e, "%s", path);
 	if (st.st_mode & 0007)
 		return err_set(e, ERR_DENIED, "%s: others may use this secret key (mode %03o, should be 600)", path,
-			       st.st_mode & 0777);
+			st.st_mode & 0777);
 	return read_z85(path, out, e);
 }
 
@@ -122,7 +123,8 @@ static bool generate_one(const char *directory, const char *role, struct err *e)
 	bool ok = true;
 	if (file_exists(secret_path))
 		ok = read_secret(secret_path, secret, e) &&
-		     (zmq_curve_public(public, secret) == 0 || err_set(e, ERR_LIBRARY, "%s: %s", secret_path, zmq_strerror(errno)));
+		     (zmq_curve_public(public, secret) == 0 ||
+			     err_set(e, ERR_LIBRARY, "%s: %s", secret_path, zmq_strerror(errno)));
 	else if (zmq_curve_keypair(public, secret) != 0)
 		return err_set(e, ERR_LIBRARY, "CURVE key pair: %s", zmq_strerror(errno));
 	else
@@ -177,7 +179,7 @@ bool bus_keys_serve(const struct bus_keys *k, struct zsock *s, const char *domai
 {
 	int on = 1;
 	if (zmq_setsockopt(zsock_raw(s), ZMQ_CURVE_SERVER, &on, sizeof(on)) != 0 ||
-	    zmq_setsockopt(zsock_raw(s), ZMQ_ZAP_DOMAIN, domain, strlen(domain)) != 0)
+		zmq_setsockopt(zsock_raw(s), ZMQ_ZAP_DOMAIN, domain, strlen(domain)) != 0)
 		return err_set(e, ERR_LIBRARY, "CURVE: %s", zmq_strerror(errno));
 	return set_key(s, ZMQ_CURVE_SECRETKEY, k->secret, e);
 }
@@ -187,6 +189,7 @@ bool bus_keys_connect(const struct bus_keys *k, struct zsock *s, const char *pub
 	const char *server = public_of(k, publisher);
 	if (!server)
 		return err_set(e, ERR_DENIED, "no public key of %s among the bus keys", publisher);
-	return set_key(s, ZMQ_CURVE_SERVERKEY, server, e) && set_key(s, ZMQ_CURVE_PUBLICKEY, public_of(k, k->own_role), e) &&
+	return set_key(s, ZMQ_CURVE_SERVERKEY, server, e) &&
+	       set_key(s, ZMQ_CURVE_PUBLICKEY, public_of(k, k->own_role), e) &&
 	       set_key(s, ZMQ_CURVE_SECRETKEY, k->secret, e);
 }

@@ -13,8 +13,8 @@ bool bus_keys_serve(const struct bus_keys *k, struct zsock *s, const char *domai
 bool bus_keys_connect(const struct bus_keys *k, struct zsock *s, const char *publisher, struct err *e) MUST_CHECK;
 
 /*
- * The authenticator of the process (ZAP, ZeroMQ RFC 27): one per ZeroMQ context, shared by all publishers of it, each with a domain of its
- * own. It runs on the loop of the first publisher, so publishers with keys must share a loop.
+ * The authenticator of the process (ZAP, ZeroMQ RFC 27): one per ZeroMQ context, shared by all publishers of it, each
+ * with a domain of its own. It runs on the loop of the first publisher, so publishers with keys must share a loop.
  */
 struct zap_client {
 	const struct bus_keys *keys;

@@ -1,8 +1,9 @@
 /*
- * DOC: The difference for one subscriber. Its request lists what it holds, possibly over several frames. When the last one is here, one walk
- * over the store collects references to the values that it lacks or holds with another hash, and what remains of its list no longer
- * exists and becomes deletions (rule 3). That is the state at one sequence; values that change while it is being sent stay alive
- * through their reference, and reach the subscriber as the live deltas after that sequence.
+ * DOC: The difference for one subscriber. Its request lists what it holds, possibly over several frames. When the
+ * last one is here, one walk over the store collects references to the values that it lacks or holds with another
+ * hash, and what remains of its list no longer exists and becomes deletions (rule 3). That is the state at one
+ * sequence; values that change while it is being sent stay alive through their reference, and reach the subscriber as
+ * the live deltas after that sequence.
  */
 #include "common/bus/peer.h"
 

@@ -1,7 +1,7 @@
 /*
- * One subscriber as the publisher sees it: who it is, and the snapshot that is on its way to it. Without sockets or clocks: the
- * publisher asks for the next chunk and sends it. At most LIMIT_BUS_WINDOW_CHUNKS are under way to a peer, so a slow one costs no more
- * than that.
+ * One subscriber as the publisher sees it: who it is, and the snapshot that is on its way to it. Without sockets or
+ * clocks: the publisher asks for the next chunk and sends it. At most LIMIT_BUS_WINDOW_CHUNKS are under way to a
+ * peer, so a slow one costs no more than that.
  */
 #pragma once
 
@@ -37,7 +37,9 @@ void peer_free(struct peer *p);
 bool peer_request(struct peer *p, const Bus__SnapshotRequest *r, bool *ret_complete, struct err *e) MUST_CHECK;
 /* Freezes the difference between what it holds and the store. */
 void peer_begin(struct peer *p, const struct store *s, uint64_t sequence);
-/* The next chunk, if there is one and the window is open. Messages are in the arena, values borrowed from the peer. */
+/*
+ * The next chunk, if there is one and the window is open. Messages are in the arena, values borrowed from the peer.
+ */
 bool peer_next_chunk(struct peer *p, struct arena *a, Bus__SnapshotChunk *out);
 /* After the chunk was sent: lets go of its values. */
 void peer_sent(struct peer *p, const Bus__SnapshotChunk *c);

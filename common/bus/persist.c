@@ -1,9 +1,10 @@
 /*
- * DOC: The snapshot on disk. Loading reads the log once: changes collect until a commit makes them count, a later record of the same
- * key wins, and the values of what remains are handed over as one batch. The content table remembers where each record stands, so
- * that compaction copies records as they are, without decoding.
+ * DOC: The snapshot on disk. Loading reads the log once: changes collect until a commit makes them count, a later
+ * record of the same key wins, and the values of what remains are handed over as one batch. The content table
+ * remembers where each record stands, so that compaction copies records as they are, without decoding.
  *
- * A single commit follows a batch even of many megabytes: a snapshot is on disk wholly or not at all, as it is in memory.
+ * A single commit follows a batch even of many megabytes: a snapshot is on disk wholly or not at all, as it is in
+ * memory.
  */
 #include "common/bus/persist.h"
 
@@ -153,14 +154,16 @@ static bool prepare_directory(const char *path, struct err *e)
 	return file_mkdirs(dir, 0700, e);
 }
 
-struct persist *persist_open(const char *path, const char *publisher, const uint32_t *topics, struct arena *a, struct bus_content *content,
-			     struct bus_change **out_changes, size_t *out_n, struct persist_mark *out_mark, struct err *e)
+struct persist *persist_open(const char *path, const char *publisher, const uint32_t *topics, struct arena *a,
+	struct bus_content *content, struct bus_change **out_changes, size_t *out_n, struct persist_mark *out_mark,
+	struct err *e)
 {
 	struct loading l = {.arena = a, .publisher = publisher, .topics = topics, .values = map_new()};
 	struct err bad = {0};
 	*out_n = 0;
 	if (file_exists(path) && !load(&l, path, &bad)) {
-		log_warn(&log_bus, "snapshot on disk is unreadable and set aside", KV("path", path), KV("error", bad.text));
+		log_warn(&log_bus, "snapshot on disk is unreadable and set aside", KV("path", path),
+			KV("error", bad.text));
 		set_aside(path);
 		map_clear(l.values);
 		l.mark = (struct persist_mark){0};
@@ -180,7 +183,8 @@ struct persist *persist_open(const char *path, const char *publisher, const uint
 	return p;
 }
 
-static bool copy_live(struct reclog *to, struct reclog_reader *from, struct bus_content *content, uint64_t *offsets, struct err *e)
+static bool copy_live(
+	struct reclog *to, struct reclog_reader *from, struct bus_content *content, uint64_t *offsets, struct err *e)
 {
 	cleanup(strbuf_done) struct strbuf record = {0};
 	size_t cursor = 0;
@@ -216,11 +220,12 @@ static bool finish(struct persist *p, struct reclog *log, const struct persist_m
 }
 
 static bool rewrite(struct persist *p, struct reclog *fresh, const char *path, struct bus_content *content,
-		    const struct persist_mark *mark, struct err *e)
+	const struct persist_mark *mark, struct err *e)
 {
 	struct reclog_reader *old = reclog_read(p->path, e);
 	uint64_t *offsets = xmalloc((content_len(content) + 1) * sizeof(*offsets));
-	bool ok = old && copy_live(fresh, old, content, offsets, e) && finish(p, fresh, mark, e) && reclog_sync(fresh, e);
+	bool ok = old && copy_live(fresh, old, content, offsets, e) && finish(p, fresh, mark, e) &&
+		  reclog_sync(fresh, e);
 	if (ok && rename(path, p->path) != 0)
 		ok = err_errno(e, "renaming %s", path);
 	if (ok)
@@ -256,7 +261,7 @@ static void place(struct bus_content *content, const struct bus_change *c, uint6
 }
 
 bool persist_batch(struct persist *p, struct bus_content *content, const struct bus_change *changes, size_t n,
-		   const struct persist_mark *mark, struct err *e)
+	const struct persist_mark *mark, struct err *e)
 {
 	const uint64_t start = reclog_size(p->log);
 	for (size_t i = 0; i < n; i++) {

@@ -1,10 +1,11 @@
 /*
- * DOC: The publisher: a store, two sockets and a heartbeat. What bus_publish() changes becomes one frame on the live socket (or several
- * with one sequence); requests, credits and reports come in on the snapshot socket and chunks go out. A subscription that arrives
- * is answered with a heartbeat to everyone, so that a new subscriber knows at once that it misses nothing from here on.
+ * DOC: The publisher: a store, two sockets and a heartbeat. What bus_publish() changes becomes one frame on the live
+ * socket (or several with one sequence); requests, credits and reports come in on the snapshot socket and chunks go
+ * out. A subscription that arrives is answered with a heartbeat to everyone, so that a new subscriber knows at once
+ * that it misses nothing from here on.
  *
- * The live socket drops frames for a subscriber that does not keep up (LIMIT_BUS_QUEUE_FRAMES); the sequence tells it, and it resyncs. A
- * subscriber that goes away takes its snapshot with it after EXPIRE_INTERVALS.
+ * The live socket drops frames for a subscriber that does not keep up (LIMIT_BUS_QUEUE_FRAMES); the sequence tells
+ * it, and it resyncs. A subscriber that goes away takes its snapshot with it after EXPIRE_INTERVALS.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,9 +21,11 @@
 
 static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
 
-METRIC(published_batches, COUNTER, "bus_published_batches_total", "batches published, by topic that changed", "publisher", "topic");
+METRIC(published_batches, COUNTER, "bus_published_batches_total", "batches published, by topic that changed",
+	"publisher", "topic");
 METRIC(published_changes, COUNTER, "bus_published_changes_total", "changes of content published", "publisher", "topic");
-METRIC(unchanged, COUNTER, "bus_unchanged_total", "changes not published because the content was the same", "publisher");
+METRIC(unchanged, COUNTER, "bus_unchanged_total", "changes not published because the content was the same",
+	"publisher");
 METRIC(sent_bytes, COUNTER, "bus_sent_bytes_total", "bytes handed to ZeroMQ", "publisher", "socket");
 METRIC(refused_total, COUNTER, "bus_refused_total", "connections, requests and changes refused", "publisher", "reason");
 METRIC(keys_gauge, GAUGE, "bus_keys", "keys that the publisher offers", "publisher");
@@ -101,13 +104,13 @@ static bool acceptable(struct bus_publisher *p, const struct bus_change *c)
 	const char *problem = wire_change_problem(c);
 	struct bus_id id;
 	if (!problem && c->value.ptr && map_len(p->store.values) >= LIMIT_BUS_KEYS &&
-	    !map_get(p->store.values, bus_id(&id, c->topic, c->key)))
+		!map_get(p->store.values, bus_id(&id, c->topic, c->key)))
 		problem = "too many keys";
 	if (!problem)
 		return true;
 	publisher_count_refused(p, problem);
 	log_error(&log_bus, "change not published", KV("topic", t->name), KV("key", str_sub(c->key, 0, 200)),
-		  KV("reason", problem), KV("bytes", c->value.len));
+		KV("reason", problem), KV("bytes", c->value.len));
 	return false;
 }
 
@@ -145,9 +148,11 @@ size_t bus_publish(struct bus_publisher *p, const struct bus_change *changes, si
 	if (n_kept || p->sequence == 0) {
 		p->sequence++;
 		publish_frames(p, kept, n_kept, cause);
-		recorder_batch(p->recorder, clock_mono_ms(), p->epoch, p->sequence, kept, n_kept, p->sequence == 1, cause);
+		recorder_batch(
+			p->recorder, clock_mono_ms(), p->epoch, p->sequence, kept, n_kept, p->sequence == 1, cause);
 		count_changes(p, kept, n_kept);
-		log_debug(&log_bus, "published", KV("sequence", p->sequence), KV("changes", n_kept), KV("cause", cause ? cause : ""));
+		log_debug(&log_bus, "published", KV("sequence", p->sequence), KV("changes", n_kept),
+			KV("cause", cause ? cause : ""));
 		publisher_tend_peers(p); /* those that waited for the first batch */
 	}
 	free(kept);
@@ -160,7 +165,8 @@ static void on_key_refused(void *ctx, const char *reason, struct str address)
 {
 	struct bus_publisher *p = ctx;
 	publisher_count_refused(p, reason);
-	log_warn(&log_bus, "connection refused", KV("publisher", (const char *)p->role), KV("reason", reason), KV("peer", address));
+	log_warn(&log_bus, "connection refused", KV("publisher", (const char *)p->role), KV("reason", reason),
+		KV("peer", address));
 }
 
 static const struct zsock_ops live_ops = {.on_message = on_subscription};
@@ -177,7 +183,8 @@ static bool use_listening_fd(struct zsock *s, const char *path, uint64_t *inode,
 	return err_set(e, ERR_LIBRARY, "ZMQ_USE_FD: %s", zmq_strerror(errno));
 }
 
-static bool bind_one(struct bus_publisher *p, struct zsock *s, const char *endpoint, const char *path, uint64_t *inode, struct err *e)
+static bool bind_one(struct bus_publisher *p, struct zsock *s, const char *endpoint, const char *path, uint64_t *inode,
+	struct err *e)
 {
 	if (path && !use_listening_fd(s, path, inode, e))
 		return false;
@@ -196,7 +203,10 @@ static bool open_sockets(struct bus_publisher *p, struct loop *l, struct err *e)
 	p->live = p->snap ? zsock_new(l, p->context, ZMQ_XPUB, LIMIT_BUS_QUEUE_FRAMES, &live_ops, p, e) : NULL;
 	if (!p->live)
 		return false;
-	/* A send to a peer that is gone is an error that we want to know; every subscription is to be seen, also an equal one. */
+	/*
+	 * A send to a peer that is gone is an error that we want to know; every subscription is to be seen, also an
+	 * equal one.
+	 */
 	(void)zmq_setsockopt(zsock_raw(p->snap), ZMQ_ROUTER_MANDATORY, &on, sizeof(on));
 	(void)zmq_setsockopt(zsock_raw(p->live), ZMQ_XPUB_VERBOSE, &on, sizeof(on));
 	return bind_one(p, p->snap, p->address.snap, p->address.snap_path, &p->snap_inode, e) &&
@@ -244,7 +254,8 @@ struct bus_publisher *bus_publisher_new(struct loop *l, const struct bus_publish
 		(void)err_in(e, "bus publisher");
 		return NULL;
 	}
-	log_info(&log_bus, "publishing", KV("role", o->role), KV("address", (const char *)p->address.snap), KV("epoch", p->epoch));
+	log_info(&log_bus, "publishing", KV("role", o->role), KV("address", (const char *)p->address.snap),
+		KV("epoch", p->epoch));
 	return p;
 }
 

@@ -1,4 +1,7 @@
-/* The publisher's state, shared by publisher.c (live side, life) and publisher_peers.c (snapshots and reports). Nobody else includes this. */
+/*
+ * The publisher's state, shared by publisher.c (live side, life) and publisher_peers.c (snapshots and reports).
+ * Nobody else includes this.
+ */
 #pragma once
 
 #include "common/bus/address.h"
@@ -23,7 +26,8 @@ struct bus_publisher {
 	struct map *peers; /* routing id -> struct peer * */
 	struct recorder *recorder;
 	uint64_t refused;
-	void (*on_report)(void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n);
+	void (*on_report)(
+		void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n);
 	void *ctx;
 };
 

@@ -1,7 +1,7 @@
 /*
- * DOC: The publisher's snapshot socket. Every message comes with ZeroMQ's name of its connection, which is how we know peers, and - under
- * CURVE - with the role that the authenticator found for its key, which is the only role that we believe. On ipc the role is what the
- * peer says: there the directory's mode is the guard.
+ * DOC: The publisher's snapshot socket. Every message comes with ZeroMQ's name of its connection, which is how we
+ * know peers, and - under CURVE - with the role that the authenticator found for its key, which is the only role that
+ * we believe. On ipc the role is what the peer says: there the directory's mode is the guard.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +17,8 @@
 
 static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
 
-METRIC(snapshots_total, COUNTER, "bus_snapshots_total", "snapshots begun, by the subscriber's role", "publisher", "role");
+METRIC(snapshots_total, COUNTER, "bus_snapshots_total", "snapshots begun, by the subscriber's role", "publisher",
+	"role");
 
 static void forget(struct bus_publisher *p, struct peer *peer)
 {
@@ -53,7 +54,8 @@ static bool send_to(struct bus_publisher *p, struct str routing, Bus__Frame *f)
 	return zsock_send(p->snap, &msg, false);
 }
 
-static void refuse(struct bus_publisher *p, struct str routing, uint64_t request, const char *label, const char *reason, const char *who)
+static void refuse(struct bus_publisher *p, struct str routing, uint64_t request, const char *label, const char *reason,
+	const char *who)
 {
 	Bus__Frame f = BUS__FRAME__INIT;
 	Bus__Refusal r = BUS__REFUSAL__INIT;
@@ -64,7 +66,8 @@ static void refuse(struct bus_publisher *p, struct str routing, uint64_t request
 	f.refusal = &r;
 	(void)send_to(p, routing, &f);
 	publisher_count_refused(p, label);
-	log_warn(&log_bus, "request refused", KV("publisher", (const char *)p->role), KV("reason", reason), KV("peer", who));
+	log_warn(&log_bus, "request refused", KV("publisher", (const char *)p->role), KV("reason", reason),
+		KV("peer", who));
 }
 
 /* False when the peer was forgotten. */
@@ -95,7 +98,7 @@ static void begin(struct bus_publisher *p, struct peer *peer)
 	peer_begin(peer, &p->store, p->sequence);
 	metric_add(&snapshots_total, 1, p->role, (const char *)peer->role);
 	log_info(&log_bus, "snapshot", KV("publisher", (const char *)p->role), KV("to", (const char *)peer->instance),
-		 KV("role", (const char *)peer->role), KV("changes", peer->todo.len), KV("sequence", p->sequence));
+		KV("role", (const char *)peer->role), KV("changes", peer->todo.len), KV("sequence", p->sequence));
 }
 
 void publisher_tend_peers(struct bus_publisher *p)
@@ -154,7 +157,8 @@ static void on_request(struct bus_publisher *p, struct str routing, const char *
 	(void)pump(p, peer);
 }
 
-static void on_report(struct bus_publisher *p, struct str routing, const char *role, struct arena *a, const Bus__Report *r)
+static void on_report(
+	struct bus_publisher *p, struct str routing, const char *role, struct arena *a, const Bus__Report *r)
 {
 	if (!p->on_report || !bus_role_may_follow(role, p->role)) {
 		refuse(p, routing, 0, "report", "no reports are taken here", role);
@@ -169,7 +173,8 @@ static void on_report(struct bus_publisher *p, struct str routing, const char *r
 		p->on_report(p->ctx, role, r->instance, changes, n);
 }
 
-static void on_frame(struct bus_publisher *p, struct str routing, const char *role, struct arena *a, const Bus__Frame *f)
+static void on_frame(
+	struct bus_publisher *p, struct str routing, const char *role, struct arena *a, const Bus__Frame *f)
 {
 	struct peer *peer = map_get(p->peers, routing);
 	if (peer) {
@@ -226,7 +231,8 @@ static void debug_topics(const struct bus_publisher *p, struct strbuf *json)
 			keys += v->change.topic == topics[t].id;
 			bytes += v->change.topic == topics[t].id ? v->change.value.len : 0;
 		}
-		strbuf_addf(json, "%s{\"topic\":\"%s\",\"keys\":%zu,\"bytes\":%zu}", comma, topics[t].name, keys, bytes);
+		strbuf_addf(
+			json, "%s{\"topic\":\"%s\",\"keys\":%zu,\"bytes\":%zu}", comma, topics[t].name, keys, bytes);
 		comma = ",";
 	}
 }
@@ -245,11 +251,11 @@ static void debug_peers(const struct bus_publisher *p, struct strbuf *json)
 		strbuf_adds(json, ",\"instance\":");
 		strbuf_add_json(json, str_of(peer->instance));
 		strbuf_addf(json, ",\"sequence\":%llu,\"current\":%s,\"heard_ms_ago\":%llu,\"snapshots\":%llu",
-			    (unsigned long long)peer->sequence,
-			    peer->epoch == p->epoch && peer->sequence == p->sequence ? "true" : "false",
-			    (unsigned long long)(now - peer->last_ms), (unsigned long long)peer->snapshots);
-		strbuf_addf(json, ",\"waiting\":%s,\"to_send\":%zu,\"chunks_under_way\":%u}", peer->waiting ? "true" : "false",
-			    peer->todo.len - peer->next, peer->under_way);
+			(unsigned long long)peer->sequence,
+			peer->epoch == p->epoch && peer->sequence == p->sequence ? "true" : "false",
+			(unsigned long long)(now - peer->last_ms), (unsigned long long)peer->snapshots);
+		strbuf_addf(json, ",\"waiting\":%s,\"to_send\":%zu,\"chunks_under_way\":%u}",
+			peer->waiting ? "true" : "false", peer->todo.len - peer->next, peer->under_way);
 		comma = ",";
 	}
 }
@@ -259,10 +265,10 @@ void bus_publisher_debug(const struct bus_publisher *p, struct strbuf *json)
 	strbuf_addf(json, "{\"role\":\"%s\",\"address\":", p->role);
 	strbuf_add_json(json, str_of(p->address.snap));
 	strbuf_addf(json, ",\"epoch\":\"%016llx\",\"sequence\":%llu,\"ready\":%s,\"curve\":%s,\"heartbeat_ms\":%llu",
-		    (unsigned long long)p->epoch, (unsigned long long)p->sequence, p->sequence ? "true" : "false",
-		    p->zap.domain[0] ? "true" : "false", (unsigned long long)p->heartbeat_ms);
+		(unsigned long long)p->epoch, (unsigned long long)p->sequence, p->sequence ? "true" : "false",
+		p->zap.domain[0] ? "true" : "false", (unsigned long long)p->heartbeat_ms);
 	strbuf_addf(json, ",\"keys\":%zu,\"bytes\":%llu,\"refused\":%llu,\"topics\":[", map_len(p->store.values),
-		    (unsigned long long)p->store.bytes, (unsigned long long)p->refused);
+		(unsigned long long)p->store.bytes, (unsigned long long)p->refused);
 	debug_topics(p, json);
 	strbuf_adds(json, "],\"subscribers\":[");
 	debug_peers(p, json);

@@ -1,7 +1,7 @@
 /*
- * DOC: Records in a file. The checksum covers length, type and payload, so a record is whole or it is not there. Writers collect the
- * records of one batch and write them with one call; when that fails, the file is cut back to its last good end, so that what is
- * in the file always ends with a whole batch or with a tail that readers drop.
+ * DOC: Records in a file. The checksum covers length, type and payload, so a record is whole or it is not there.
+ * Writers collect the records of one batch and write them with one call; when that fails, the file is cut back to its
+ * last good end, so that what is in the file always ends with a whole batch or with a tail that readers drop.
  */
 #include "common/bus/reclog.h"
 
@@ -166,7 +166,8 @@ struct reclog_reader *reclog_read(const char *path, struct err *e)
 	*r = (struct reclog_reader){.fd = fd, .size = (uint64_t)st.st_size, .at = RECLOG_START, .path = xstrdup(path)};
 	fd = -1;
 	char start[RECLOG_START] = {0};
-	if (r->size < RECLOG_START || !read_at(r, 0, start, sizeof(start), NULL) || memcmp(start, magic, sizeof(magic)) != 0) {
+	if (r->size < RECLOG_START || !read_at(r, 0, start, sizeof(start), NULL) ||
+		memcmp(start, magic, sizeof(magic)) != 0) {
 		(void)err_set(e, ERR_PEER, "%s is not a recording or snapshot of the bus", path);
 		reclog_read_close(r);
 		return NULL;
@@ -196,7 +197,8 @@ bool reclog_next(struct reclog_reader *r, struct reclog_record *out, struct err 
 	if (end > r->size)
 		return torn(r);
 	if (h.len > LIMIT_BUS_FRAME_BYTES)
-		return err_set(e, ERR_LIMIT, "%s: record of %u bytes at %llu", r->path, h.len, (unsigned long long)r->at);
+		return err_set(
+			e, ERR_LIMIT, "%s: record of %u bytes at %llu", r->path, h.len, (unsigned long long)r->at);
 	reserve(&r->buf, h.len);
 	if (!read_at(r, r->at + sizeof(h), r->buf.ptr, h.len, e))
 		return false;

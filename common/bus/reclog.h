@@ -1,7 +1,8 @@
 /*
- * Files of checksummed records, appended: what snapshots on disk and recordings are made of. A record is a 16-byte head (length, type,
- * XXH3 of the rest; little endian) and a payload. A file begins with 8 bytes of magic. A torn tail - what a crash leaves - reads as
- * the end of the file; a broken record before it is an error. One owner, one thread.
+ * Files of checksummed records, appended: what snapshots on disk and recordings are made of. A record is a 16-byte
+ * head (length, type, XXH3 of the rest; little endian) and a payload. A file begins with 8 bytes of magic. A torn
+ * tail - what a crash leaves - reads as the end of the file; a broken record before it is an error. One owner, one
+ * thread.
  */
 #pragma once
 

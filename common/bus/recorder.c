@@ -1,7 +1,7 @@
 /*
- * DOC: A recording is a log of frames: each batch as it became visible, with the time since the recording began. Batches larger than a
- * frame are split as on the wire. Every batch is written at once, so that `tail` and a crash both see whole batches; it is not
- * synced.
+ * DOC: A recording is a log of frames: each batch as it became visible, with the time since the recording began.
+ * Batches larger than a frame are split as on the wire. Every batch is written at once, so that `tail` and a crash
+ * both see whole batches; it is not synced.
  */
 #include "common/bus/recorder.h"
 
@@ -42,8 +42,8 @@ static void add_part(struct recorder *r, struct arena *a, Bus__Frame *f, const s
 	f->batch->part++;
 }
 
-void recorder_batch(struct recorder *r, uint64_t now_ms, uint64_t epoch, uint64_t sequence, const struct bus_change *changes, size_t n,
-		    bool resync, const char *cause)
+void recorder_batch(struct recorder *r, uint64_t now_ms, uint64_t epoch, uint64_t sequence,
+	const struct bus_change *changes, size_t n, bool resync, const char *cause)
 {
 	if (!r || !r->log)
 		return;

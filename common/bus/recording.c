@@ -1,7 +1,8 @@
 /*
- * DOC: Reading a recording, and feeding it to a daemon as a publisher would: same callbacks, same states. A replay takes one batch per turn
- * of the loop, so that the daemon's own timers run in between (a hook before each wait does the step, and a timer that does nothing ends
- * the wait: see socket.c); with timing it waits for the recorded moment of each batch.
+ * DOC: Reading a recording, and feeding it to a daemon as a publisher would: same callbacks, same states. A replay
+ * takes one batch per turn of the loop, so that the daemon's own timers run in between (a hook before each wait does
+ * the step, and a timer that does nothing ends the wait: see socket.c); with timing it waits for the recorded moment
+ * of each batch.
  */
 #include <stdlib.h>
 
@@ -48,7 +49,8 @@ static void take_part(struct bus_recording *r, const Bus__Frame *f)
 {
 	struct bus_change *changes = NULL;
 	size_t foreign = 0;
-	size_t n = wire_changes_of(r->arena, f->batch->changes, f->batch->n_changes, f->publisher, NULL, &changes, &foreign);
+	size_t n = wire_changes_of(
+		r->arena, f->batch->changes, f->batch->n_changes, f->publisher, NULL, &changes, &foreign);
 	for (size_t i = 0; i < n; i++)
 		vec_push(&r->changes, changes[i]);
 	r->at_ms = f->sent_ms;
@@ -56,7 +58,9 @@ static void take_part(struct bus_recording *r, const Bus__Frame *f)
 	r->cause = f->batch->cause;
 }
 
-/* Collects the parts of the next batch; false at the end or on error. A batch whose last part is missing is not one. */
+/*
+ * Collects the parts of the next batch; false at the end or on error. A batch whose last part is missing is not one.
+ */
 static bool read_batch(struct bus_recording *r, struct err *e)
 {
 	arena_free(r->arena);
@@ -74,7 +78,7 @@ static bool read_batch(struct bus_recording *r, struct err *e)
 			continue;
 		if (f->batch->part != part)
 			return err_set(e, ERR_PEER, "record at %llu: part %u of a batch where %u follows",
-				       (unsigned long long)record.offset, f->batch->part, part);
+				(unsigned long long)record.offset, f->batch->part, part);
 		take_part(r, f);
 		if (!f->batch->more)
 			return true;
@@ -83,7 +87,8 @@ static bool read_batch(struct bus_recording *r, struct err *e)
 	return false;
 }
 
-bool bus_recording_next(struct bus_recording *r, const struct bus_change **changes, size_t *n, uint64_t *at_ms, struct err *e)
+bool bus_recording_next(
+	struct bus_recording *r, const struct bus_change **changes, size_t *n, uint64_t *at_ms, struct err *e)
 {
 	struct err own = {0};
 	if (!read_batch(r, &own)) {
@@ -191,13 +196,14 @@ static void replay_step(void *ctx)
 }
 
 bool bus_replay_start(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
-		      void (*done)(void *ctx), struct bus_replay **out, struct err *e)
+	void (*done)(void *ctx), struct bus_replay **out, struct err *e)
 {
 	struct bus_recording *recording = NULL;
 	if (!bus_recording_open(path, &recording, e))
 		return false;
 	struct bus_replay *p = xzalloc(sizeof(*p));
-	*p = (struct bus_replay){.recording = recording, .ops = ops, .ctx = ctx, .done = done, .with_timing = with_timing};
+	*p = (struct bus_replay){
+		.recording = recording, .ops = ops, .ctx = ctx, .done = done, .with_timing = with_timing};
 	p->start_ms = clock_mono_ms();
 	p->timer = timer_new(l, wake_only, p);
 	p->step = before_wait_new(l, replay_step, p);
@@ -206,8 +212,8 @@ bool bus_replay_start(struct loop *l, const char *path, bool with_timing, const 
 	return true;
 }
 
-bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx, void (*done)(void *ctx),
-		struct err *e)
+bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
+	void (*done)(void *ctx), struct err *e)
 {
 	struct bus_replay *p = NULL;
 	return bus_replay_start(l, path, with_timing, ops, ctx, done, &p, e);

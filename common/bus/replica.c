@@ -1,10 +1,10 @@
 /*
- * DOC: The replica: the follower's protocol with sockets, a timer and files around it. Live frames and answers go in, and whatever it has to
- * send goes out through one DEALER. That socket queues only for a connection which stands (ZMQ_IMMEDIATE): a request to a
- * publisher that is away is not worth keeping.
+ * DOC: The replica: the follower's protocol with sockets, a timer and files around it. Live frames and answers go in,
+ * and whatever it has to send goes out through one DEALER. That socket queues only for a connection which stands
+ * (ZMQ_IMMEDIATE): a request to a publisher that is away is not worth keeping.
  *
- * A batch goes to disk before the daemon sees it, so that a daemon which dies of a batch meets it again, and is not one behind after
- * a restart. Disk trouble ends persisting, with an error in the log, and nothing else.
+ * A batch goes to disk before the daemon sees it, so that a daemon which dies of a batch meets it again, and is not
+ * one behind after a restart. Disk trouble ends persisting, with an error in the log, and nothing else.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,14 +22,16 @@
 
 static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
 
-METRIC(batches, COUNTER, "bus_batches_total", "batches that became visible, by topic that changed", "publisher", "topic");
+METRIC(batches, COUNTER, "bus_batches_total", "batches that became visible, by topic that changed", "publisher",
+	"topic");
 METRIC(changes_total, COUNTER, "bus_changes_total", "changes that became visible", "publisher", "topic");
 METRIC(resyncs, COUNTER, "bus_resyncs_total", "snapshots asked for, by reason", "publisher", "reason");
 METRIC(bytes_total, COUNTER, "bus_bytes_total", "bytes received", "publisher", "socket");
 METRIC(ignored_total, COUNTER, "bus_ignored_total", "frames and changes that were not for us", "publisher", "reason");
 METRIC(state_gauge, GAUGE, "bus_state", "1 for the state that the replica is in", "publisher", "state");
 METRIC(age_gauge, GAUGE, "bus_age_seconds", "time since the publisher's last frame", "publisher");
-METRIC(persist_broken, GAUGE, "bus_persist_broken", "1 when the snapshot on disk could not be written any more", "publisher");
+METRIC(persist_broken, GAUGE, "bus_persist_broken", "1 when the snapshot on disk could not be written any more",
+	"publisher");
 
 struct bus_replica {
 	struct loop *loop;
@@ -90,13 +92,14 @@ static void count_batch(struct bus_replica *r, const struct bus_change *changes,
 
 static struct persist_mark mark_now(const struct bus_replica *r)
 {
-	return (struct persist_mark){follower_epoch(r->follower), follower_sequence(r->follower), (uint64_t)clock_wall_ms()};
+	return (struct persist_mark){
+		follower_epoch(r->follower), follower_sequence(r->follower), (uint64_t)clock_wall_ms()};
 }
 
 static void persist_ended(struct bus_replica *r, const struct err *e)
 {
 	log_error(&log_bus, "the snapshot is not kept on disk any more", KV("file", (const char *)r->persist_path),
-		  KV("error", e->text));
+		KV("error", e->text));
 	metric_set(&persist_broken, 1, r->publisher);
 	(void)persist_close(take(r->persist), NULL, NULL);
 }
@@ -105,8 +108,8 @@ static void deliver(struct bus_replica *r, const struct bus_change *changes, siz
 {
 	r->n_batches++;
 	count_batch(r, changes, n);
-	recorder_batch(r->recorder, clock_mono_ms(), follower_epoch(r->follower), follower_sequence(r->follower), changes, n, resync,
-		       cause);
+	recorder_batch(r->recorder, clock_mono_ms(), follower_epoch(r->follower), follower_sequence(r->follower),
+		changes, n, resync, cause);
 	r->in_callback = true;
 	r->ops->on_batch(r->ctx, changes, n, resync, cause);
 	r->in_callback = false;
@@ -142,13 +145,15 @@ static void on_resync(void *ctx, enum follower_reason why)
 	struct bus_replica *r = ctx;
 	r->n_resyncs++;
 	metric_add(&resyncs, 1, r->publisher, follower_reason_name(why));
-	log_info(&log_bus, "resync", KV("publisher", (const char *)r->publisher), KV("reason", follower_reason_name(why)));
+	log_info(&log_bus, "resync", KV("publisher", (const char *)r->publisher),
+		KV("reason", follower_reason_name(why)));
 }
 
 static void on_refused(void *ctx, const char *reason)
 {
 	struct bus_replica *r = ctx;
-	log_warn(&log_bus, "the publisher refused us", KV("publisher", (const char *)r->publisher), KV("reason", reason));
+	log_warn(&log_bus, "the publisher refused us", KV("publisher", (const char *)r->publisher),
+		KV("reason", reason));
 }
 
 static void on_ignored(void *ctx, const char *reason, size_t n)
@@ -236,7 +241,8 @@ static void on_writable(void *ctx)
 static const struct zsock_ops live_ops = {.on_message = on_live};
 static const struct zsock_ops snap_ops = {.on_message = on_answer, .on_writable = on_writable};
 
-static bool connect_one(struct bus_replica *r, struct zsock *s, const char *endpoint, const struct bus_keys *keys, struct err *e)
+static bool connect_one(
+	struct bus_replica *r, struct zsock *s, const char *endpoint, const struct bus_keys *keys, struct err *e)
 {
 	if (!r->address.ipc && !bus_keys_connect(keys, s, r->publisher, e))
 		return false;
@@ -275,15 +281,17 @@ static void load_snapshot(struct bus_replica *r)
 	size_t n = 0;
 	struct err e = {0};
 	metric_set(&persist_broken, 0, r->publisher);
-	r->persist = persist_open(r->persist_path, r->publisher, r->topics, a, follower_content(r->follower), &changes, &n, &r->loaded, &e);
+	r->persist = persist_open(r->persist_path, r->publisher, r->topics, a, follower_content(r->follower), &changes,
+		&n, &r->loaded, &e);
 	if (!r->persist) {
-		log_error(&log_bus, "no snapshot on disk", KV("file", (const char *)r->persist_path), KV("error", e.text));
+		log_error(&log_bus, "no snapshot on disk", KV("file", (const char *)r->persist_path),
+			KV("error", e.text));
 		metric_set(&persist_broken, 1, r->publisher);
 	}
 	if (r->loaded.epoch == 0)
 		return;
 	log_info(&log_bus, "snapshot loaded from disk", KV("publisher", (const char *)r->publisher), KV("keys", n),
-		 KV("sequence", r->loaded.sequence));
+		KV("sequence", r->loaded.sequence));
 	follower_loaded(r->follower, r->loaded.epoch, r->loaded.sequence);
 	if (n)
 		deliver(r, changes, n, true, "disk");
@@ -326,8 +334,12 @@ struct bus_replica *bus_replica_new(struct loop *l, const struct bus_replica_opt
 	r->persist_path = o->persist ? xstrdup(o->persist) : NULL;
 	r->topics = copy_topics(o->topics);
 	reports_init(&r->reports);
-	const struct follower_options fo = {.publisher = r->publisher, .role = r->role, .instance = r->instance,
-					    .topics = r->topics, .ops = &follower_ops, .ctx = r};
+	const struct follower_options fo = {.publisher = r->publisher,
+		.role = r->role,
+		.instance = r->instance,
+		.topics = r->topics,
+		.ops = &follower_ops,
+		.ctx = r};
 	r->follower = follower_new(&fo, r->started_ms);
 	if (!start(r, o, e)) {
 		bus_replica_free(r);
@@ -345,7 +357,8 @@ void bus_replica_free(struct bus_replica *r)
 	struct err e = {0};
 	const struct persist_mark mark = mark_now(r);
 	if (r->persist && !persist_close(r->persist, follower_has_content(r->follower) ? &mark : NULL, &e))
-		log_error(&log_bus, "closing the snapshot", KV("file", (const char *)r->persist_path), KV("error", e.text));
+		log_error(&log_bus, "closing the snapshot", KV("file", (const char *)r->persist_path),
+			KV("error", e.text));
 	timer_free(r->timer);
 	zsock_free(r->live);
 	zsock_free(r->snap);
@@ -390,7 +403,8 @@ void bus_report(struct bus_replica *r, const struct bus_change *changes, size_t 
 		assert(t && streq(t->publisher, r->role)); /* a role reports on its own topics */
 		const char *problem = wire_change_problem(&changes[i]);
 		if (problem)
-			log_error(&log_bus, "report not sent", KV("key", str_sub(changes[i].key, 0, 200)), KV("reason", problem));
+			log_error(&log_bus, "report not sent", KV("key", str_sub(changes[i].key, 0, 200)),
+				KV("reason", problem));
 		else
 			reports_add(&r->reports, &changes[i]);
 	}
@@ -402,15 +416,17 @@ void bus_replica_debug(const struct bus_replica *r, struct strbuf *json)
 	strbuf_addf(json, "{\"publisher\":\"%s\",\"role\":\"%s\",\"address\":", r->publisher, r->role);
 	strbuf_add_json(json, str_of(r->address.snap));
 	strbuf_addf(json, ",\"state\":\"%s\",\"age_ms\":%llu,\"resyncs\":%llu,\"batches\":%llu,",
-		    bus_state_name(bus_replica_state(r)), (unsigned long long)bus_replica_age_ms(r),
-		    (unsigned long long)r->n_resyncs, (unsigned long long)r->n_batches);
+		bus_state_name(bus_replica_state(r)), (unsigned long long)bus_replica_age_ms(r),
+		(unsigned long long)r->n_resyncs, (unsigned long long)r->n_batches);
 	follower_debug(r->follower, json);
-	strbuf_addf(json, ",\"reports\":{\"keys\":%zu,\"unsent\":%zu,\"dropped\":%llu,\"limit\":%u}", map_len(r->reports.map),
-		    r->reports.unsent, (unsigned long long)r->reports.dropped, LIMIT_BUS_REPORT_KEYS);
+	strbuf_addf(json, ",\"reports\":{\"keys\":%zu,\"unsent\":%zu,\"dropped\":%llu,\"limit\":%u}",
+		map_len(r->reports.map), r->reports.unsent, (unsigned long long)r->reports.dropped,
+		LIMIT_BUS_REPORT_KEYS);
 	strbuf_adds(json, ",\"persist\":");
 	if (r->persist)
-		strbuf_addf(json, "{\"bytes\":%llu,\"compactions\":%llu,\"file\":", (unsigned long long)persist_bytes(r->persist),
-			    (unsigned long long)persist_compactions(r->persist));
+		strbuf_addf(json,
+			"{\"bytes\":%llu,\"compactions\":%llu,\"file\":", (unsigned long long)persist_bytes(r->persist),
+			(unsigned long long)persist_compactions(r->persist));
 	else
 		strbuf_adds(json, "{\"file\":");
 	strbuf_add_json(json, r->persist ? str_of(r->persist_path) : STR(""));

@@ -1,4 +1,7 @@
-/* DOC: Merging by key keeps the queue as small as the number of things that can be reported on, however long the publisher is away. */
+/*
+ * DOC: Merging by key keeps the queue as small as the number of things that can be reported on, however long the
+ * publisher is away.
+ */
 #include "common/bus/reports.h"
 
 #include <stdlib.h>
@@ -110,7 +113,7 @@ static void mark_sent(struct reports *r, const struct bus_change *changes, size_
 }
 
 void reports_flush(struct reports *r, uint64_t epoch, const char *role, const char *instance,
-		   bool (*send)(void *ctx, const Bus__Frame *f), void *ctx)
+	bool (*send)(void *ctx, const Bus__Frame *f), void *ctx)
 {
 	if (epoch != r->epoch)
 		unsend_all(r);

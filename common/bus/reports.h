@@ -1,6 +1,7 @@
 /*
- * Reports on their way up: the last value per key. They are sent when the publisher is there, and all of them again to a new publisher,
- * which knows nothing of them. Bounded by LIMIT_BUS_REPORT_KEYS; when full, the oldest key gives way (counted).
+ * Reports on their way up: the last value per key. They are sent when the publisher is there, and all of them again
+ * to a new publisher, which knows nothing of them. Bounded by LIMIT_BUS_REPORT_KEYS; when full, the oldest key gives
+ * way (counted).
  */
 #pragma once
 
@@ -17,4 +18,4 @@ void reports_done(struct reports *r);
 void reports_add(struct reports *r, const struct bus_change *c);
 /* Everything that `epoch` has not got, in frames of bounded size, until `send` says not now. */
 void reports_flush(struct reports *r, uint64_t epoch, const char *role, const char *instance,
-		   bool (*send)(void *ctx, const Bus__Frame *f), void *ctx);
+	bool (*send)(void *ctx, const Bus__Frame *f), void *ctx);

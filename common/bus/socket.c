@@ -1,9 +1,9 @@
 /*
- * DOC: How ZeroMQ's sockets live on our loop. ZMQ_FD becomes readable when the socket's state *may* have changed; what is true is
- * only told by ZMQ_EVENTS, and asking it (or sending) takes the edge away. So drain() asks after every message, and runs again
- * before the loop waits. A busy socket may not starve the others: after BUDGET messages it goes on in the next turn. A zero timer
- * sees to it that the loop does not wait before; it does nothing itself, because libuv runs a zero timer that is started by its own
- * callback again in the same turn.
+ * DOC: How ZeroMQ's sockets live on our loop. ZMQ_FD becomes readable when the socket's state *may* have changed;
+ * what is true is only told by ZMQ_EVENTS, and asking it (or sending) takes the edge away. So drain() asks after
+ * every message, and runs again before the loop waits. A busy socket may not starve the others: after BUDGET messages
+ * it goes on in the next turn. A zero timer sees to it that the loop does not wait before; it does nothing itself,
+ * because libuv runs a zero timer that is started by its own callback again in the same turn.
  */
 #include "common/bus/socket.h"
 
@@ -139,8 +139,8 @@ static void set_int(struct zsock *s, int option, int value)
 	(void)zmq_setsockopt(s->zmq, option, &value, sizeof(value));
 }
 
-struct zsock *zsock_new(struct loop *l, struct bus_context *c, int type, size_t high_water, const struct zsock_ops *ops, void *ctx,
-			struct err *e)
+struct zsock *zsock_new(struct loop *l, struct bus_context *c, int type, size_t high_water, const struct zsock_ops *ops,
+	void *ctx, struct err *e)
 {
 	void *zmq = zmq_socket(bus_context_raw(c), type);
 	if (!zmq) {

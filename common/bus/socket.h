@@ -1,9 +1,11 @@
 /*
- * ZeroMQ under the loop. A socket's descriptor is edge-triggered and any send or receive may swallow the edge, so a socket is drained
- * both when its descriptor is readable and before each wait of the loop; one turn takes a bounded number of messages.
+ * ZeroMQ under the loop. A socket's descriptor is edge-triggered and any send or receive may swallow the edge, so a
+ * socket is drained both when its descriptor is readable and before each wait of the loop; one turn takes a bounded
+ * number of messages.
  *
  * All objects of the bus in a process share one ZeroMQ context, counted by its users: the only global of this folder.
- * A socket belongs to the loop's thread. Nothing here blocks, except the last user's bus_context_put(): up to BUS_LINGER_MS.
+ * A socket belongs to the loop's thread. Nothing here blocks, except the last user's bus_context_put(): up to
+ * BUS_LINGER_MS.
  */
 #pragma once
 
@@ -14,8 +16,8 @@
 #include "common/base/str.h"
 #include "common/io/loop.h"
 
-#define BUS_LINGER_MS 500    /* closing with none loses what was just sent */
-#define BUS_PARTS_MAX 16     /* of one message; a ZAP request has eight */
+#define BUS_LINGER_MS 500 /* closing with none loses what was just sent */
+#define BUS_PARTS_MAX 16 /* of one message; a ZAP request has eight */
 
 struct bus_context;
 struct bus_context *bus_context_get(void);
@@ -31,8 +33,8 @@ struct zsock_ops {
 	/* The socket takes messages; called whenever it is drained. May be NULL. */
 	void (*on_writable)(void *ctx);
 };
-struct zsock *zsock_new(struct loop *l, struct bus_context *c, int type, size_t high_water, const struct zsock_ops *ops, void *ctx,
-			struct err *e) MUST_CHECK;
+struct zsock *zsock_new(struct loop *l, struct bus_context *c, int type, size_t high_water, const struct zsock_ops *ops,
+	void *ctx, struct err *e) MUST_CHECK;
 void zsock_start(struct zsock *s); /* after the options are set and the socket is bound or connected */
 void zsock_free(struct zsock *s);
 void *zsock_raw(struct zsock *s);

@@ -1,7 +1,7 @@
 /*
- * The publisher's content: the current value of every key. A value is immutable and counted, so that a snapshot under way keeps
- * those it still has to send while newer ones replace them: its extra memory is a pointer per change to send, plus what was
- * replaced meanwhile. Counts are plain: everything is on the loop's thread.
+ * The publisher's content: the current value of every key. A value is immutable and counted, so that a snapshot under
+ * way keeps those it still has to send while newer ones replace them: its extra memory is a pointer per change to
+ * send, plus what was replaced meanwhile. Counts are plain: everything is on the loop's thread.
  */
 #pragma once
 

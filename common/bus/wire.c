@@ -1,8 +1,8 @@
 /*
- * DOC: Frames as C structures and back. Everything that came from outside passes wire_unpack(): its size, the form of its keys and
- * the size of its values are checked here and nowhere else. Topics that this build does not know are dropped silently, since an
- * older subscriber must live with a newer publisher; topics that the publisher's role does not own are dropped and counted, since
- * they are never legitimate.
+ * DOC: Frames as C structures and back. Everything that came from outside passes wire_unpack(): its size, the form of
+ * its keys and the size of its values are checked here and nowhere else. Topics that this build does not know are
+ * dropped silently, since an older subscriber must live with a newer publisher; topics that the publisher's role does
+ * not own are dropped and counted, since they are never legitimate.
  */
 #include "common/bus/wire.h"
 
@@ -111,7 +111,8 @@ static bool check_body(const Bus__Frame *f, struct err *e)
 Bus__Frame *wire_unpack(struct arena *a, struct str bytes, struct err *e)
 {
 	if (bytes.len > LIMIT_BUS_FRAME_BYTES) {
-		(void)err_set(e, ERR_LIMIT, "bus frame of %zu bytes, the limit is %u", bytes.len, LIMIT_BUS_FRAME_BYTES);
+		(void)err_set(
+			e, ERR_LIMIT, "bus frame of %zu bytes, the limit is %u", bytes.len, LIMIT_BUS_FRAME_BYTES);
 		return NULL;
 	}
 	Bus__Frame *f = PB_UNPACK(a, Bus__Frame, bus__frame, bytes.ptr, bytes.len, e);
@@ -158,8 +159,8 @@ bool wire_topic_listed(const uint32_t *topics, uint32_t id)
 	return false;
 }
 
-size_t wire_changes_of(struct arena *a, Bus__Change *const *changes, size_t n, const char *publisher, const uint32_t *topics,
-		       struct bus_change **ret_changes, size_t *ret_foreign)
+size_t wire_changes_of(struct arena *a, Bus__Change *const *changes, size_t n, const char *publisher,
+	const uint32_t *topics, struct bus_change **ret_changes, size_t *ret_foreign)
 {
 	struct bus_change *out = ARENA_ARRAY(a, struct bus_change, n ? n : 1);
 	size_t kept = 0;

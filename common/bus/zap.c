@@ -1,7 +1,8 @@
 /*
- * DOC: The authenticator. libzmq asks it, over an inproc socket, about every CURVE handshake: version, request id, domain, address,
- * routing id, mechanism, credentials (the client's public key). It answers 200 with the role as user id, which ZeroMQ then attaches
- * to every message of that connection, or 400. The domain leads to the publisher which is asked; no domain, no entry.
+ * DOC: The authenticator. libzmq asks it, over an inproc socket, about every CURVE handshake: version, request id,
+ * domain, address, routing id, mechanism, credentials (the client's public key). It answers 200 with the role as user
+ * id, which ZeroMQ then attaches to every message of that connection, or 400. The domain leads to the publisher which
+ * is asked; no domain, no entry.
  */
 #include "common/bus/keys.h"
 
@@ -11,7 +12,16 @@
 #include "common/base/vec.h"
 
 #define ZAP_ENDPOINT "inproc://zeromq.zap.01"
-enum zap_part { ZAP_VERSION, ZAP_REQUEST, ZAP_DOMAIN, ZAP_ADDRESS, ZAP_ROUTING, ZAP_MECHANISM, ZAP_CREDENTIALS, ZAP_PARTS };
+enum zap_part {
+	ZAP_VERSION,
+	ZAP_REQUEST,
+	ZAP_DOMAIN,
+	ZAP_ADDRESS,
+	ZAP_ROUTING,
+	ZAP_MECHANISM,
+	ZAP_CREDENTIALS,
+	ZAP_PARTS
+};
 
 struct zap {
 	struct loop *loop;
@@ -52,8 +62,8 @@ static const char *admit(const struct zap_client *c, struct str mechanism, struc
 
 static void answer(struct zap *z, struct str request, const char *role)
 {
-	struct str parts[] = {STR("1.0"), request, role ? STR("200") : STR("400"), role ? STR("OK") : STR("not allowed"),
-			      str_of(role ? role : ""), STR("")};
+	struct str parts[] = {STR("1.0"), request, role ? STR("200") : STR("400"),
+		role ? STR("OK") : STR("not allowed"), str_of(role ? role : ""), STR("")};
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		if (!zsock_send_bytes(z->socket, parts[i], i + 1 < ARRAY_LEN(parts)))
 			return;

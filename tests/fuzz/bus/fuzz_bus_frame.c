@@ -1,9 +1,11 @@
 /*
- * DOC: Anything as frames of the bus. The input is a list of steps: one byte of what to do, two of a length, and the bytes of a frame, which
- * goes to a follower as it is, or made to look as if it came from the right publisher for the request under way - so that the deeper
- * states are reached, too. An input that begins like a recording is read as one.
+ * DOC: Anything as frames of the bus. The input is a list of steps: one byte of what to do, two of a length, and the
+ * bytes of a frame, which goes to a follower as it is, or made to look as if it came from the right publisher for the
+ * request under way - so that the deeper states are reached, too. An input that begins like a recording is read as
+ * one.
  *
- * Oracles: what packs again unpacks to the same bytes; the content that the follower says it holds is exactly what it told its daemon.
+ * Oracles: what packs again unpacks to the same bytes; the content that the follower says it holds is exactly what it
+ * told its daemon.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,7 +110,8 @@ static void to_peer(struct fuzz *z, struct arena *a, const Bus__Frame *f)
 	bool complete = false;
 	if (f->body_case == BUS__FRAME__BODY_CREDIT)
 		peer_credit(z->peer, f->credit);
-	if (f->body_case != BUS__FRAME__BODY_SNAPSHOT_REQUEST || !peer_request(z->peer, f->snapshot_request, &complete, &e) || !complete)
+	if (f->body_case != BUS__FRAME__BODY_SNAPSHOT_REQUEST ||
+		!peer_request(z->peer, f->snapshot_request, &complete, &e) || !complete)
 		return;
 	struct store s;
 	store_init(&s);
@@ -150,8 +153,13 @@ static void steps(const uint8_t *data, size_t size)
 {
 	static const uint32_t topics[] = {TOPIC_SERVICE, TOPIC_ENDPOINTS, 0};
 	struct fuzz z = {.now = 1000, .shadow = map_new(), .peer = peer_new(STR("peer"))};
-	const struct follower_options o = {
-		.publisher = "galley", .role = "pilot", .instance = "p", .topics = topics, .ops = &ops, .ctx = &z, .pending_limit = 512};
+	const struct follower_options o = {.publisher = "galley",
+		.role = "pilot",
+		.instance = "p",
+		.topics = topics,
+		.ops = &ops,
+		.ctx = &z,
+		.pending_limit = 512};
 	z.f = follower_new(&o, z.now);
 	while (size >= 3) {
 		const unsigned op = data[0];

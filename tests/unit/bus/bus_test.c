@@ -1,4 +1,7 @@
-/* DOC: Fixtures of the bus tests. Nothing sleeps: loops run until a condition holds, with a deadline that only a failure reaches. */
+/*
+ * DOC: Fixtures of the bus tests. Nothing sleeps: loops run until a condition holds, with a deadline that only a
+ * failure reaches.
+ */
 #include "tests/unit/bus/bus_test.h"
 
 #include <stdio.h>
@@ -107,8 +110,12 @@ const struct bus_replica_ops daemon_ops = {.on_batch = on_batch, .on_state = on_
 struct bus_replica_options daemon_options(struct bench *b)
 {
 	static const uint32_t topics[] = {TOPIC_MESH, TOPIC_SERVICE, TOPIC_ENDPOINTS, TOPIC_VIRTUAL_SERVICE, 0};
-	return (struct bus_replica_options){.address = b->address, .publisher = "galley", .role = "pilot", .instance = "pilot-1",
-					    .topics = topics, .ops = &daemon_ops};
+	return (struct bus_replica_options){.address = b->address,
+		.publisher = "galley",
+		.role = "pilot",
+		.instance = "pilot-1",
+		.topics = topics,
+		.ops = &daemon_ops};
 }
 
 struct daemon_double *daemon_new_options(struct bench *b, struct bus_replica_options o)

@@ -1,4 +1,7 @@
-/* What the tests of the bus share: a directory, a loop, publishers, and a daemon that keeps what its replica tells it. */
+/*
+ * What the tests of the bus share: a directory, a loop, publishers, and a daemon that keeps what its replica tells
+ * it.
+ */
 #pragma once
 
 #include <setjmp.h>
@@ -25,11 +28,11 @@ int bench_teardown(void **state);
 char *bench_path(struct bench *b, const char *name); /* the caller frees */
 
 /* Runs the loop until the condition holds; fails the test after ten seconds. */
-#define run_until(b, condition)                                                                    \
-	do {                                                                                       \
-		const uint64_t end_ = bench_deadline();                                            \
-		while (!(condition))                                                               \
-			bench_turn((b), end_, #condition, __FILE__, __LINE__);                     \
+#define run_until(b, condition) \
+	do { \
+		const uint64_t end_ = bench_deadline(); \
+		while (!(condition)) \
+			bench_turn((b), end_, #condition, __FILE__, __LINE__); \
 	} while (0)
 uint64_t bench_deadline(void);
 void bench_turn(struct bench *b, uint64_t end, const char *condition, const char *file, int line);

@@ -1,6 +1,6 @@
 /*
- * DOC: Keys: who gets in over TCP, and who can not speak for whom. Publishers, replicas and impostors share the process, each with a
- * directory of keys of its own.
+ * DOC: Keys: who gets in over TCP, and who can not speak for whom. Publishers, replicas and impostors share the
+ * process, each with a directory of keys of its own.
  */
 #include "tests/unit/bus/bus_test.h"
 
@@ -21,7 +21,8 @@ static const char *const all_roles[] = {"galley", "citadel", "pilot", "agent", "
 static bool port_free(uint16_t port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	const struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	const struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	bool ok = bind(fd, (const struct sockaddr *)&a, sizeof(a)) == 0;
 	(void)close(fd);
 	return ok;
@@ -87,11 +88,13 @@ static double refused(const char *publisher, const char *reason)
 
 static struct bus_publisher *publisher_with(struct bench *b, const char *role, const struct bus_keys *k)
 {
-	const struct bus_publisher_options o = {.address = b->address, .role = role, .keys = k, .heartbeat_ms = HEARTBEAT_MS};
+	const struct bus_publisher_options o = {
+		.address = b->address, .role = role, .keys = k, .heartbeat_ms = HEARTBEAT_MS};
 	return publish_new_options(b, &o);
 }
 
-static struct daemon_double *follower_with(struct bench *b, const char *role, const char *publisher, const struct bus_keys *k)
+static struct daemon_double *follower_with(
+	struct bench *b, const char *role, const char *publisher, const struct bus_keys *k)
 {
 	static const uint32_t topics[] = {TOPIC_SERVICE, TOPIC_TRUST, 0};
 	struct bus_replica_options o = daemon_options(b);
@@ -183,8 +186,9 @@ static void role_without_business_is_refused(void **state)
 }
 
 /*
- * Someone else publishes trust at citadel's address, even as role "citadel", with a key of its own. A replica that has citadel's
- * public key hears nothing of it; one that was given the impostor's key hears it all, so the impostor does work.
+ * Someone else publishes trust at citadel's address, even as role "citadel", with a key of its own. A replica that
+ * has citadel's public key hears nothing of it; one that was given the impostor's key hears it all, so the impostor
+ * does work.
  */
 static void only_citadel_can_publish_trust(void **state)
 {
@@ -220,7 +224,10 @@ static void only_citadel_can_publish_trust(void **state)
 	free(dir);
 }
 
-/* Galley, with galley's own key, puts trust on its own bus: a replica of galley drops it. (bus_publish() asserts; so by hand.) */
+/*
+ * Galley, with galley's own key, puts trust on its own bus: a replica of galley drops it. (bus_publish() asserts; so
+ * by hand.)
+ */
 static void galley_can_not_publish_trust(void **state)
 {
 	Bus__Change change = BUS__CHANGE__INIT;

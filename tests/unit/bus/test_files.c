@@ -1,4 +1,7 @@
-/* DOC: What is on disk: snapshots and recordings, torn at every byte, broken in the middle, on a full disk, and growing. */
+/*
+ * DOC: What is on disk: snapshots and recordings, torn at every byte, broken in the middle, on a full disk, and
+ * growing.
+ */
 #include "tests/unit/bus/bus_test.h"
 
 #include <fcntl.h>
@@ -60,7 +63,10 @@ static uint64_t size_of(const char *path)
 	return (uint64_t)st.st_size;
 }
 
-/* Batch s sets a and b to s, and deletes or sets c: at every length of the file the content is that of one whole batch. */
+/*
+ * Batch s sets a and b to s, and deletes or sets c: at every length of the file the content is that of one whole
+ * batch.
+ */
 static void torn_tail_is_dropped(void **state)
 {
 	struct bench *b = *state;
@@ -71,8 +77,8 @@ static void torn_tail_is_dropped(void **state)
 		char value[8];
 		(void)snprintf(value, sizeof(value), "%llu", (unsigned long long)s);
 		struct bus_change batch[] = {{.topic = TOPIC_SERVICE, .key = STR("a"), .value = str_of(value)},
-					     {.topic = TOPIC_SERVICE, .key = STR("b"), .value = str_of(value)},
-					     {.topic = TOPIC_ENDPOINTS, .key = STR("c"), .value = s % 2 ? STR("") : (struct str){0}}};
+			{.topic = TOPIC_SERVICE, .key = STR("b"), .value = str_of(value)},
+			{.topic = TOPIC_ENDPOINTS, .key = STR("c"), .value = s % 2 ? STR("") : (struct str){0}}};
 		assert_true(write_batch(&o, s, batch, 3, &o.e));
 	}
 	close_snapshot(&o);
@@ -128,7 +134,7 @@ static void broken_snapshot_is_set_aside(void **state)
 	struct opened o;
 	open_snapshot(&o, path);
 	struct bus_change batch[] = {{.topic = TOPIC_SERVICE, .key = STR("a"), .value = STR("value")},
-				     {.topic = TOPIC_SERVICE, .key = STR("b"), .value = STR("value")}};
+		{.topic = TOPIC_SERVICE, .key = STR("b"), .value = STR("value")}};
 	assert_true(write_batch(&o, 1, batch, 2, &o.e));
 	close_snapshot(&o);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -314,7 +320,8 @@ static void large_batch_in_a_recording(void **state)
 	struct err e = {0};
 	for (int i = 0; i < N; i++) {
 		(void)snprintf(keys[i], sizeof(keys[i]), "k%d", i);
-		changes[i] = (struct bus_change){.topic = TOPIC_SERVICE, .key = str_of(keys[i]), .value = str_n(value, SIZE)};
+		changes[i] = (struct bus_change){
+			.topic = TOPIC_SERVICE, .key = str_of(keys[i]), .value = str_n(value, SIZE)};
 	}
 	struct recorder *w = recorder_open(path, "galley", &e);
 	recorder_batch(w, 0, 9, 1, changes, N, true, "");

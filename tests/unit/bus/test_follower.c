@@ -1,6 +1,6 @@
 /*
- * DOC: The replica's protocol without sockets: every frame that a test thinks of, at any time it thinks of. What the publisher would
- * have sent is packed here by hand.
+ * DOC: The replica's protocol without sockets: every frame that a test thinks of, at any time it thinks of. What the
+ * publisher would have sent is packed here by hand.
  */
 #include "tests/unit/bus/bus_test.h"
 
@@ -86,8 +86,13 @@ static int rig_setup(void **state)
 	struct rig *r = xzalloc(sizeof(*r));
 	r->arena = arena_new();
 	r->now = 1000000;
-	const struct follower_options o = {
-		.publisher = "galley", .role = "pilot", .instance = "p", .topics = topics, .ops = &ops, .ctx = r, .pending_limit = 4096};
+	const struct follower_options o = {.publisher = "galley",
+		.role = "pilot",
+		.instance = "p",
+		.topics = topics,
+		.ops = &ops,
+		.ctx = r,
+		.pending_limit = 4096};
 	r->f = follower_new(&o, r->now);
 	*state = r;
 	return 0;
@@ -127,7 +132,8 @@ static void heartbeat(struct rig *r, uint64_t epoch, uint64_t sequence)
 static struct bus_change service(const char *key, const char *value)
 {
 	const struct str v = str_of(value);
-	return (struct bus_change){.topic = TOPIC_SERVICE, .key = str_of(key), .value = v, .hash = value ? bus_hash(v) : 0};
+	return (struct bus_change){
+		.topic = TOPIC_SERVICE, .key = str_of(key), .value = v, .hash = value ? bus_hash(v) : 0};
 }
 
 static void batch_part(struct rig *r, uint64_t epoch, uint64_t sequence, uint32_t part, bool more, struct bus_change c)
@@ -434,7 +440,8 @@ static void long_list_of_held_keys_is_split(void **state)
 	enum { N = 40000 };
 	heartbeat(r, EPOCH, 1);
 	for (unsigned i = 0; i < N; i++)
-		chunk(r, EPOCH, 1, i + 1 == N, N, service(arena_printf(r->arena, "ns-%u/some-service-with-a-long-name", i), "1"));
+		chunk(r, EPOCH, 1, i + 1 == N, N,
+			service(arena_printf(r->arena, "ns-%u/some-service-with-a-long-name", i), "1"));
 	assert_int_equal(r->changes, N);
 	heartbeat(r, EPOCH + 1, 1);
 	until_asked(r);

@@ -1,4 +1,7 @@
-/* DOC: A publisher's side of one snapshot: the difference, the window, and values that change while they wait to be sent. */
+/*
+ * DOC: A publisher's side of one snapshot: the difference, the window, and values that change while they wait to be
+ * sent.
+ */
 #include "tests/unit/bus/bus_test.h"
 
 #include <stdio.h>
@@ -8,7 +11,8 @@
 
 static void put(struct store *s, const char *key, struct str value)
 {
-	const struct bus_change c = {.topic = TOPIC_SERVICE, .key = str_of(key), .value = value, .hash = value.ptr ? bus_hash(value) : 0};
+	const struct bus_change c = {
+		.topic = TOPIC_SERVICE, .key = str_of(key), .value = value, .hash = value.ptr ? bus_hash(value) : 0};
 	assert_true(store_apply(s, &c));
 }
 
@@ -72,7 +76,10 @@ static void rule3_difference_to_what_is_held(void **state)
 	store_done(&s);
 }
 
-/* 40 MB of values: chunks of a megabyte, four under way, more only for credit, and memory only for what is replaced meanwhile. */
+/*
+ * 40 MB of values: chunks of a megabyte, four under way, more only for credit, and memory only for what is replaced
+ * meanwhile.
+ */
 static void rule7_chunks_wait_for_credit(void **state)
 {
 	enum { N = 400, SIZE = 100000 };

@@ -1,6 +1,7 @@
 /*
- * DOC: Two replicas through 600 random steps: batches, lost frames, publishers that die and are born anew, replicas that are restarted with and
- * without a snapshot on disk. Whatever happens, every batch that a daemon sees is whole, and in the end all hold the same.
+ * DOC: Two replicas through 600 random steps: batches, lost frames, publishers that die and are born anew, replicas
+ * that are restarted with and without a snapshot on disk. Whatever happens, every batch that a daemon sees is whole,
+ * and in the end all hold the same.
  */
 #include "tests/unit/bus/bus_test.h"
 
@@ -54,7 +55,8 @@ static size_t add_version(struct world *w, struct texts *t, struct bus_change *c
 {
 	(void)snprintf(t->version, sizeof(t->version), "%u", w->version);
 	changes[n++] = (struct bus_change){.topic = TOPIC_SERVICE, .key = STR("version"), .value = str_of(t->version)};
-	changes[n++] = (struct bus_change){.topic = TOPIC_ENDPOINTS, .key = STR("version"), .value = str_of(t->version)};
+	changes[n++] = (struct bus_change){
+		.topic = TOPIC_ENDPOINTS, .key = STR("version"), .value = str_of(t->version)};
 	return n;
 }
 

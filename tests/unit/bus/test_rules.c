@@ -1,5 +1,6 @@
 /*
- * DOC: Publisher and replica over ipc: the eight rules, each by its number, with frames dropped, publishers restarted and starts reordered.
+ * DOC: Publisher and replica over ipc: the eight rules, each by its number, with frames dropped, publishers restarted
+ * and starts reordered.
  */
 #include "tests/unit/bus/bus_test.h"
 
@@ -86,7 +87,10 @@ static void rule3_gap_means_incremental_resync(void **state)
 	struct daemon_double *d = daemon_new(b);
 	run_until(b, daemon_is(d, BUS_LIVE));
 	const double before = resyncs("gap");
-	/* The publisher's two batches go out in one turn, so no heartbeat can tell of the first before the second does. */
+	/*
+	 * The publisher's two batches go out in one turn, so no heartbeat can tell of the first before the second
+	 * does.
+	 */
 	bus_replica_drop_for_tests(d->replica, 1);
 	(void)publish_one(p, TOPIC_SERVICE, "ns/a", NULL);
 	(void)publish_one(p, TOPIC_SERVICE, "ns/b", "2");
@@ -113,8 +117,9 @@ static void rule3_another_publisher_with_equal_content_changes_nothing(void **st
 	bus_publisher_free(p);
 	run_until(b, daemon_is(d, BUS_STALE));
 	p = publish_new(b);
-	const struct bus_change all[] = {{.topic = TOPIC_SERVICE, .key = STR("ns/b"), .value = STR("1"), .origin = STR("elsewhere")},
-					 {.topic = TOPIC_SERVICE, .key = STR("ns/a"), .value = STR("1")}};
+	const struct bus_change all[] = {
+		{.topic = TOPIC_SERVICE, .key = STR("ns/b"), .value = STR("1"), .origin = STR("elsewhere")},
+		{.topic = TOPIC_SERVICE, .key = STR("ns/a"), .value = STR("1")}};
 	(void)bus_publish(p, all, 2, "start");
 	run_until(b, daemon_is(d, BUS_LIVE));
 	assert_true(resyncs("epoch") > before);
@@ -165,7 +170,8 @@ static void rule4_large_batch_is_one_batch(void **state)
 		memset(big, 'a' + round, SIZE);
 		for (int i = 0; i < N; i++) {
 			(void)snprintf(keys[i], sizeof(keys[i]), "ns/%d", i);
-			changes[i] = (struct bus_change){.topic = TOPIC_SERVICE, .key = str_of(keys[i]), .value = str_n(big, SIZE)};
+			changes[i] = (struct bus_change){
+				.topic = TOPIC_SERVICE, .key = str_of(keys[i]), .value = str_n(big, SIZE)};
 		}
 		const unsigned before = d->batches;
 		if (round == 1)
@@ -191,7 +197,7 @@ static void rule5_only_changes_of_content_are_published(void **state)
 	assert_int_equal(publish_one(p, TOPIC_SERVICE, "ns/never", NULL), 0);
 	/* A hash given by the caller stands for the content: other bytes with the same hash are noise. */
 	const struct bus_change noise[] = {{.topic = TOPIC_SERVICE, .key = STR("ns/h"), .value = STR("x"), .hash = 7},
-					   {.topic = TOPIC_SERVICE, .key = STR("ns/h"), .value = STR("y"), .hash = 7}};
+		{.topic = TOPIC_SERVICE, .key = STR("ns/h"), .value = STR("y"), .hash = 7}};
 	assert_int_equal(bus_publish(p, &noise[0], 1, ""), 1);
 	const uint64_t sequence = bus_publisher_sequence(p);
 	assert_int_equal(bus_publish(p, &noise[1], 1, ""), 0);
@@ -230,7 +236,7 @@ static void rule6_last_snapshot_without_publisher(void **state)
 	/* The publisher returns with one more key: only that is news. */
 	p = publish_new(b);
 	const struct bus_change all[] = {{.topic = TOPIC_SERVICE, .key = STR("ns/a"), .value = STR("1")},
-					 {.topic = TOPIC_SERVICE, .key = STR("ns/c"), .value = STR("1")}};
+		{.topic = TOPIC_SERVICE, .key = STR("ns/c"), .value = STR("1")}};
 	(void)bus_publish(p, all, 2, "start");
 	run_until(b, daemon_is(d, BUS_LIVE));
 	assert_int_equal(d->batches, 2);
@@ -249,7 +255,9 @@ static void rule7_full_queue_drops_and_resyncs(void **state)
 	struct daemon_double *d = daemon_new(b);
 	run_until(b, daemon_is(d, BUS_LIVE));
 	const double before = resyncs("gap") + resyncs("silent_gap");
-	/* Three times the high-water marks of both sides, without a turn of the loop in which the replica could read. */
+	/*
+	 * Three times the high-water marks of both sides, without a turn of the loop in which the replica could read.
+	 */
 	char *value = xmalloc(600);
 	for (unsigned i = 0; i < 60000; i++) {
 		memset(value, 'x', 600);
@@ -258,7 +266,8 @@ static void rule7_full_queue_drops_and_resyncs(void **state)
 		const struct bus_change c = {.topic = TOPIC_SERVICE, .key = STR("ns/a"), .value = str_n(value, 600)};
 		(void)bus_publish(p, &c, 1, "");
 	}
-	run_until(b, daemon_value(d, TOPIC_SERVICE, "ns/a") && strncmp(daemon_value(d, TOPIC_SERVICE, "ns/a"), "59999 ", 6) == 0);
+	run_until(b, daemon_value(d, TOPIC_SERVICE, "ns/a") &&
+			     strncmp(daemon_value(d, TOPIC_SERVICE, "ns/a"), "59999 ", 6) == 0);
 	run_until(b, daemon_is(d, BUS_LIVE));
 	assert_true(resyncs("gap") + resyncs("silent_gap") > before);
 	free(value);
@@ -299,7 +308,8 @@ static void rule8_record_and_replay(void **state)
 	struct bench *b = *state;
 	char *above = bench_path(b, "galley.rec");
 	char *below = bench_path(b, "pilot.rec");
-	struct bus_publisher_options po = {.address = b->address, .role = "galley", .heartbeat_ms = HEARTBEAT_MS, .record = above};
+	struct bus_publisher_options po = {
+		.address = b->address, .role = "galley", .heartbeat_ms = HEARTBEAT_MS, .record = above};
 	struct bus_publisher *p = publish_new_options(b, &po);
 	(void)publish_one(p, TOPIC_SERVICE, "ns/a", "1");
 	struct bus_replica_options o = daemon_options(b);
@@ -382,8 +392,11 @@ static void reports_go_up(void **state)
 {
 	struct bench *b = *state;
 	struct reported got = {0};
-	const struct bus_publisher_options po = {
-		.address = b->address, .role = "galley", .heartbeat_ms = HEARTBEAT_MS, .on_report = on_report, .ctx = &got};
+	const struct bus_publisher_options po = {.address = b->address,
+		.role = "galley",
+		.heartbeat_ms = HEARTBEAT_MS,
+		.on_report = on_report,
+		.ctx = &got};
 	struct daemon_double *d = daemon_new(b);
 	const struct bus_change first = {.topic = TOPIC_STATUS, .key = STR("ns/vs"), .value = STR("old")};
 	const struct bus_change second = {.topic = TOPIC_STATUS, .key = STR("ns/vs"), .value = STR("new")};
@@ -415,7 +428,7 @@ static void oversize_change_is_refused_alone(void **state)
 	const size_t size = (33u << 20);
 	char *huge = xzalloc(size);
 	const struct bus_change changes[] = {{.topic = TOPIC_SERVICE, .key = STR("ns/huge"), .value = {huge, size}},
-					     {.topic = TOPIC_SERVICE, .key = STR("ns/good"), .value = STR("1")}};
+		{.topic = TOPIC_SERVICE, .key = STR("ns/good"), .value = STR("1")}};
 	assert_int_equal(bus_publish(p, changes, 2, "apply"), 1);
 	free(huge);
 	run_until(b, daemon_value(d, TOPIC_SERVICE, "ns/good"));
