@@ -86,8 +86,9 @@ struct bus_replica_options {
 	const struct bus_replica_ops *ops;
 	void *ctx;
 };
+/* With `persist`, the batch from disk and BUS_STALE are delivered before this returns. */
 struct bus_replica *bus_replica_new(struct loop *l, const struct bus_replica_options *o, struct err *e) MUST_CHECK;
-void bus_replica_free(struct bus_replica *r); /* writes the persisted snapshot */
+void bus_replica_free(struct bus_replica *r); /* not from inside its callbacks; completes the snapshot on disk */
 enum bus_state bus_replica_state(const struct bus_replica *r);
 const char *bus_state_name(enum bus_state s);
 bool bus_replica_has_content(const struct bus_replica *r); /* from the publisher or from disk */

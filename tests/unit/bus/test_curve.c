@@ -341,6 +341,53 @@ static void garbage_on_the_snapshot_socket_is_counted(void **state)
 	free(dir);
 }
 
+static bool disconnected(void *monitor)
+{
+	zmq_msg_t msg;
+	(void)zmq_msg_init(&msg);
+	bool yes = false;
+	if (zmq_msg_recv(&msg, monitor, ZMQ_DONTWAIT) >= 0)
+		yes = zmq_msg_size(&msg) == 6; /* event and value; the address follows */
+	(void)zmq_msg_close(&msg);
+	return yes;
+}
+
+/* A frame over the limit ends its connection, before it is in memory, and nobody else's. */
+static void oversize_frame_ends_the_connection(void **state)
+{
+	struct bench *b = *state;
+	use_tcp(b);
+	char *dir = keys_made(b, "keys");
+	struct bus_keys *galley = keys_of(dir, "galley");
+	struct bus_keys *pilot = keys_of(dir, "pilot");
+	struct bus_publisher *p = publisher_with(b, "galley", galley);
+	(void)publish_one(p, TOPIC_SERVICE, "ns/a", "1");
+	struct daemon_double *d = follower_with(b, "pilot", "galley", pilot);
+	run_until(b, daemon_is(d, BUS_LIVE));
+	const double before = refused("galley", "malformed");
+	struct raw_client c = {0};
+	raw_connect(&c, b, dir);
+	assert_int_equal(zmq_socket_monitor(c.socket, "inproc://monitor", ZMQ_EVENT_DISCONNECTED), 0);
+	void *monitor = zmq_socket(c.context, ZMQ_PAIR);
+	assert_int_equal(zmq_connect(monitor, "inproc://monitor"), 0);
+	char *big = xzalloc(LIMIT_BUS_FRAME_BYTES + 1);
+	assert_int_equal(zmq_send(c.socket, big, LIMIT_BUS_FRAME_BYTES + 1, 0), (int)LIMIT_BUS_FRAME_BYTES + 1);
+	free(big);
+	run_until(b, disconnected(monitor));
+	(void)publish_one(p, TOPIC_SERVICE, "ns/a", "2");
+	run_until(b, streq(daemon_value(d, TOPIC_SERVICE, "ns/a"), "2"));
+	assert_true(refused("galley", "malformed") == before); /* it never came up to us */
+	(void)zmq_socket_monitor(c.socket, NULL, 0);
+	(void)zmq_close(monitor);
+	(void)zmq_close(c.socket);
+	(void)zmq_ctx_term(c.context);
+	daemon_free(d);
+	bus_publisher_free(p);
+	bus_keys_free(galley);
+	bus_keys_free(pilot);
+	free(dir);
+}
+
 static void keys_must_be_secret_and_belong_together(void **state)
 {
 	struct bench *b = *state;
@@ -409,6 +456,7 @@ int main(void)
 		BENCH(galley_can_not_publish_trust),
 		BENCH(claimed_role_must_be_the_keys_role),
 		BENCH(garbage_on_the_snapshot_socket_is_counted),
+		BENCH(oversize_frame_ends_the_connection),
 		BENCH(keys_must_be_secret_and_belong_together),
 		BENCH(addresses),
 	};

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/bus/peer.h"
+#include "common/bus/publisher_internal.h"
+#include "common/bus/reports.h"
+#include "common/pb/pb.h"
 
 static void put(struct store *s, const char *key, struct str value)
 {
@@ -181,12 +183,102 @@ static void wrong_requests_are_refused(void **state)
 	peer_free(p);
 }
 
+/* One request frame as it comes from a connection that was never there. */
+static void request_from(struct bus_publisher *p, unsigned connection)
+{
+	struct arena *a = arena_new();
+	Bus__Frame f = BUS__FRAME__INIT;
+	Bus__SnapshotRequest r = BUS__SNAPSHOT_REQUEST__INIT;
+	zmq_msg_t parts[2];
+	r.protocol = BUS_PROTOCOL;
+	r.role = arena_strdup(a, "pilot");
+	r.more = true; /* it never completes */
+	f.publisher = r.role;
+	f.body_case = BUS__FRAME__BODY_SNAPSHOT_REQUEST;
+	f.snapshot_request = &r;
+	assert_int_equal(zmq_msg_init_size(&parts[0], sizeof(connection)), 0);
+	memcpy(zmq_msg_data(&parts[0]), &connection, sizeof(connection));
+	wire_pack(&f, &parts[1]);
+	publisher_on_message(p, parts, 2);
+	(void)zmq_msg_close(&parts[0]);
+	(void)zmq_msg_close(&parts[1]);
+	arena_free(a);
+}
+
+static void rule7_subscribers_are_bounded(void **state)
+{
+	void *bench = NULL;
+	assert_int_equal(bench_setup(&bench), 0);
+	struct bus_publisher *p = publish_new(bench);
+	for (unsigned i = 0; i < LIMIT_BUS_PEERS; i++)
+		request_from(p, i);
+	assert_int_equal(p->refused, 0);
+	request_from(p, LIMIT_BUS_PEERS);
+	assert_int_equal(p->refused, 1);
+	request_from(p, 0); /* those that are known go on */
+	assert_int_equal(p->refused, 1);
+	bus_publisher_free(p);
+	assert_int_equal(bench_teardown(&bench), 0);
+}
+
+struct sent {
+	size_t changes;
+	unsigned frames;
+	unsigned accept; /* frames until "not now" */
+};
+
+static bool take_report(void *ctx, const Bus__Frame *f)
+{
+	struct sent *s = ctx;
+	if (!s->accept)
+		return false;
+	s->accept--;
+	s->frames++;
+	s->changes += f->report->n_changes;
+	return true;
+}
+
+static void rule7_reports_are_bounded_and_the_oldest_gives_way(void **state)
+{
+	enum { SIZE = 200 };
+	struct reports r;
+	char value[SIZE];
+	memset(value, 'x', SIZE);
+	reports_init(&r);
+	for (unsigned i = 0; i <= LIMIT_BUS_REPORT_KEYS; i++) {
+		char key[16];
+		(void)snprintf(key, sizeof(key), "%u", i);
+		const struct bus_change c = {.topic = TOPIC_STATUS, .key = str_of(key), .value = str_n(value, SIZE)};
+		reports_add(&r, &c);
+	}
+	assert_int_equal(map_len(r.map), LIMIT_BUS_REPORT_KEYS);
+	assert_int_equal(r.dropped, 1);
+	assert_int_equal(r.unsent, LIMIT_BUS_REPORT_KEYS);
+	struct sent s = {.accept = 2};
+	reports_flush(&r, 1, "pilot", "p", take_report, &s);
+	assert_int_equal(s.frames, 2); /* the socket is full: the rest waits */
+	assert_int_equal(r.unsent, LIMIT_BUS_REPORT_KEYS - s.changes);
+	s.accept = 1000;
+	reports_flush(&r, 1, "pilot", "p", take_report, &s);
+	assert_int_equal(s.changes, LIMIT_BUS_REPORT_KEYS);
+	assert_int_equal(r.unsent, 0);
+	const struct bus_change same = {.topic = TOPIC_STATUS, .key = STR("5"), .value = str_n(value, SIZE)};
+	reports_add(&r, &same); /* nothing new */
+	assert_int_equal(r.unsent, 0);
+	s = (struct sent){.accept = 1000};
+	reports_flush(&r, 2, "pilot", "p", take_report, &s); /* a new publisher gets all of it */
+	assert_int_equal(s.changes, LIMIT_BUS_REPORT_KEYS);
+	reports_done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rule3_difference_to_what_is_held),
 		cmocka_unit_test(rule7_chunks_wait_for_credit),
 		cmocka_unit_test(wrong_requests_are_refused),
+		cmocka_unit_test(rule7_subscribers_are_bounded),
+		cmocka_unit_test(rule7_reports_are_bounded_and_the_oldest_gives_way),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
