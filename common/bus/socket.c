@@ -134,6 +134,11 @@ static void readable(void *ctx, int events)
 	drain(ctx);
 }
 
+void zsock_drain(struct zsock *s)
+{
+	drain(s);
+}
+
 static void set_int(struct zsock *s, int option, int value)
 {
 	(void)zmq_setsockopt(s->zmq, option, &value, sizeof(value));

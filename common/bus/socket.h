@@ -36,6 +36,7 @@ struct zsock_ops {
 struct zsock *zsock_new(struct loop *l, struct bus_context *c, int type, size_t high_water, const struct zsock_ops *ops,
 	void *ctx, struct err *e) MUST_CHECK;
 void zsock_start(struct zsock *s); /* after the options are set and the socket is bound or connected */
+void zsock_drain(struct zsock *s); /* takes what has arrived, now */
 void zsock_free(struct zsock *s);
 void *zsock_raw(struct zsock *s);
 void zsock_set_ctx(struct zsock *s, void *ctx);
