@@ -62,6 +62,7 @@ struct grpc_handler {
 
 void grpc_stream_set_user(struct grpc_stream *s, void *user);
 void *grpc_stream_user(const struct grpc_stream *s);
+void *grpc_stream_context(const struct grpc_stream *s); /* server: the ctx of grpc_server_route() */
 void grpc_stream_send(struct grpc_stream *s, struct buf *message); /* takes its own reference */
 void grpc_stream_sendv(struct grpc_stream *s, struct buf *const *pieces, size_t n); /* one message made of pieces */
 size_t grpc_stream_queued(const struct grpc_stream *s);
