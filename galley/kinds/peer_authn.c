@@ -15,7 +15,7 @@ static void validate(struct check *c, const void *message)
 		check_error(c, "port-selector", source, "spec.portLevelMtls", "needs a selector: ports are those of workloads");
 	for (size_t i = 0; i < p->n_port_level_mtls; i++)
 		if (p->port_level_mtls[i]->key < 1 || p->port_level_mtls[i]->key > 65535)
-			check_error(c, "port", source, path_at(c, "spec.portLevelMtls[%u]", p->port_level_mtls[i]->key),
+			check_error(c, "port", source, path_at(c, "spec.portLevelMtls[\"%u\"]", p->port_level_mtls[i]->key),
 				    "port %u is not in the range 1..65535", p->port_level_mtls[i]->key);
 	if (p->selector)
 		check_selector(c, LABEL_VIEW(p->selector, match_labels), "spec.selector.matchLabels", "api: PeerAuthentication.selector");
