@@ -1,0 +1,293 @@
+#include "galley/daemon.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metric.h"
+#include "common/base/map.h"
+#include "common/io/file.h"
+#include "galley/galley.h"
+#include "galley/source/directory.h"
+
+/*
+ * DOC: The daemon. A change of the directory wakes the scan; the scan puts files into the pipeline, one commit makes one batch, and the
+ * publisher sends it. Reports that pilots send back are kept per object for the debug page; the pipeline never reads them.
+ */
+
+static struct log_scope scope = LOG_SCOPE("source", "reading and publishing configuration");
+
+METRIC(validation_passed, COUNTER, "galley_validation_passed", "reads of the source without an error");
+METRIC(validation_failed, COUNTER, "galley_validation_failed", "errors found, by kind of fault", "reason");
+METRIC(objects_gauge, GAUGE, "galley_objects", "objects in force");
+METRIC(quarantined_gauge, GAUGE, "galley_quarantined", "objects whose newest version is not in force");
+METRIC(files_gauge, GAUGE, "galley_files", "files of the source");
+METRIC(services_gauge, GAUGE, "galley_services", "services found");
+METRIC(endpoints_gauge, GAUGE, "galley_endpoints", "endpoints found");
+METRIC(published_total, COUNTER, "galley_published_total", "changes published");
+METRIC(scan_seconds, HISTOGRAM, "galley_scan_seconds", "reading, validating and publishing one change of the source");
+
+#define REPORTS_MAX 10000
+
+struct galleyd {
+	struct daemon *daemon;
+	struct galley *galley;
+	struct directory *directory;
+	struct dir_watch *watch;
+	struct timer *retry;
+	struct bus_keys *keys;
+	struct bus_publisher *publisher;
+	struct map *reports; /* "<role> <instance> <topic>/<key>" -> text */
+	char *private_bus;   /* the address of a run that only records */
+	bool once;
+	bool published;
+};
+
+/* ---- scan and publish */
+
+static bool looks_whole(void *ctx, struct str file, struct str text)
+{
+	return galley_looks_whole(((struct galleyd *)ctx)->galley, file, text);
+}
+
+static void put(void *ctx, struct str file, struct str text)
+{
+	galley_put(((struct galleyd *)ctx)->galley, file, text);
+}
+
+static void drop(void *ctx, struct str file)
+{
+	galley_remove(((struct galleyd *)ctx)->galley, file);
+}
+
+static const struct directory_ops directory_ops = {looks_whole, put, drop};
+
+static void log_diag(const struct diag *d)
+{
+	char *text = diag_format(d);
+	if (d->severity == DIAG_ERROR)
+		log_warn(&scope, "not accepted", KV("diag", text));
+	else
+		log_info(&scope, "remark", KV("diag", text));
+	free(text);
+}
+
+static void report_diags(struct galleyd *s, bool speak)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct diags diags;
+	diags_init(&diags, a);
+	galley_diags(s->galley, &diags);
+	if (diags.errors == 0)
+		metric_add(&validation_passed, 1);
+	for (size_t i = 0; i < diags.len; i++) {
+		if (diags.items[i].severity == DIAG_ERROR)
+			metric_add(&validation_failed, 1, diags.items[i].rule);
+		if (speak && i < 50)
+			log_diag(&diags.items[i]);
+	}
+}
+
+static void update_gauges(struct galleyd *s)
+{
+	struct galley_counts n = galley_counts(s->galley);
+	metric_set(&objects_gauge, n.objects);
+	metric_set(&quarantined_gauge, n.quarantined);
+	metric_set(&files_gauge, n.files);
+	metric_set(&services_gauge, n.services);
+	metric_set(&endpoints_gauge, n.endpoints);
+}
+
+static void commit(struct galleyd *s, uint64_t began_us)
+{
+	size_t n;
+	const struct bus_change *changes = galley_commit(s->galley, &n);
+	char cause[32];
+	clock_format(clock_wall_ms(), cause);
+	size_t sent = bus_publish(s->publisher, changes, n, cause);
+	metric_add(&published_total, sent);
+	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
+	update_gauges(s);
+	report_diags(s, true);
+	log_info(&scope, "published", KV("changes", sent), KV("files", directory_files(s->directory)),
+		 KV("microseconds", clock_mono_us() - began_us));
+	s->published = true;
+	daemon_ready(s->daemon, "source");
+	if (s->once)
+		(void)kill(getpid(), SIGTERM);
+}
+
+static void scan(void *ctx)
+{
+	struct galleyd *s = ctx;
+	struct err e = {0};
+	uint64_t retry_ms, began = clock_mono_us();
+	if (!directory_scan(s->directory, clock_wall_ms(), &directory_ops, s, &retry_ms, &e)) {
+		log_error(&scope, "the source cannot be read; what was published stays", KV("error", e.text));
+		timer_start(s->retry, 1000, 0);
+		return;
+	}
+	if (retry_ms) {
+		timer_start(s->retry, retry_ms, 0);
+		return;
+	}
+	if (e.kind != ERR_NONE) {
+		log_warn(&scope, "a file cannot be read; its last content stays", KV("error", e.text));
+		timer_start(s->retry, 1000, 0);
+	}
+	commit(s, began);
+}
+
+/* ---- status from below */
+
+static void on_report(void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n)
+{
+	struct galleyd *s = ctx;
+	for (size_t i = 0; i < n; i++) {
+		char *key = xasprintf("%s %s " STR_FMT, role, instance, STR_ARG(changes[i].key));
+		struct str id = str_of(key);
+		if (!changes[i].value.ptr)
+			free(map_del(s->reports, id));
+		else if (map_get(s->reports, id) || map_len(s->reports) < REPORTS_MAX)
+			free(map_put(s->reports, id, xstrndup(changes[i].origin.ptr ? changes[i].origin.ptr : "", changes[i].origin.len)));
+		free(key);
+	}
+}
+
+/* ---- start and stop */
+
+static bool start_publisher(struct galleyd *s, const struct galley_config *c, struct err *e)
+{
+	const char *keys_dir = daemon_bus_keys_dir(s->daemon);
+	if (keys_dir && !bus_keys_load(keys_dir, "galley", &s->keys, e))
+		return err_in(e, "--bus-keys");
+	const char *address = daemon_bus(s->daemon);
+	if (c->once && c->record) { /* nobody will listen: an address of its own harms no other galley */
+		s->private_bus = xasprintf("ipc:///tmp/galley-once-%d-{role}", (int)getpid());
+		address = s->private_bus;
+	}
+	const struct bus_publisher_options o = {
+		.address = address,
+		.role = "galley",
+		.keys = s->keys,
+		.record = c->record,
+		.on_report = on_report,
+		.ctx = s,
+	};
+	s->publisher = bus_publisher_new(daemon_loop(s->daemon), &o, e);
+	return s->publisher || err_in(e, "bus");
+}
+
+static bool start(struct galleyd *s, const struct galley_config *c, struct err *e)
+{
+	const struct galley_options o = {.domain_suffix = c->domain_suffix, .assume_sidecars = !c->cluster_pods};
+	if (str_empty(c->source))
+		return err_set(e, ERR_PEER, "--source is required: the directory to read");
+	if (!file_exists(c->source))
+		return err_set(e, ERR_PEER, "--source: %s does not exist", c->source);
+	s->once = c->once;
+	s->reports = map_new();
+	s->galley = galley_new(&o);
+	s->directory = directory_new(c->source);
+	s->retry = timer_new(daemon_loop(s->daemon), scan, s);
+	daemon_not_ready(s->daemon, "source", "the source was not read yet");
+	if (!start_publisher(s, c, e))
+		return false;
+	if (!c->once) {
+		s->watch = dir_watch_new(daemon_loop(s->daemon), c->source, c->debounce_ms, scan, s, e);
+		if (!s->watch)
+			return err_in(e, "--source");
+	}
+	timer_start(s->retry, 0, 0);
+	return true;
+}
+
+bool galley_daemon_start(struct daemon *d, const void *config, void **self, struct err *e)
+{
+	struct galleyd *s = xzalloc(sizeof(*s));
+	s->daemon = d;
+	if (!start(s, config, e)) {
+		galley_daemon_stop(s);
+		return false;
+	}
+	*self = s;
+	return true;
+}
+
+void galley_daemon_stop(void *self)
+{
+	struct galleyd *s = self;
+	struct str key;
+	void *value;
+	dir_watch_free(s->watch);
+	if (s->retry)
+		timer_free(s->retry);
+	bus_publisher_free(s->publisher);
+	bus_keys_free(s->keys);
+	directory_free(s->directory);
+	galley_free(s->galley);
+	for (size_t i = 0; s->reports && map_next(s->reports, &i, &key, &value);)
+		free(value);
+	map_free(s->reports);
+	free(s->private_bus);
+	free(s);
+}
+
+bool galley_daemon_reload(void *self, struct err *e)
+{
+	(void)e;
+	scan(self);
+	return true;
+}
+
+/* ---- debug pages */
+
+#define PAGE(name)                                                                                 \
+	static void page_##name(void *self, struct str query, struct strbuf *out)                  \
+	{                                                                                          \
+		(void)query;                                                                       \
+		galley_debug_##name(((struct galleyd *)self)->galley, out);                        \
+	}
+PAGE(diagnostics)
+PAGE(objects)
+PAGE(quarantine)
+PAGE(foreign)
+PAGE(services)
+
+static void page_bus(void *self, struct str query, struct strbuf *out)
+{
+	(void)query;
+	bus_publisher_debug(((struct galleyd *)self)->publisher, out);
+}
+
+static void page_status(void *self, struct str query, struct strbuf *out)
+{
+	const struct galleyd *s = self;
+	struct str key;
+	void *value;
+	bool first = true;
+	(void)query;
+	strbuf_addc(out, '{');
+	for (size_t i = 0; map_next(s->reports, &i, &key, &value);) {
+		if (!first)
+			strbuf_addc(out, ',');
+		first = false;
+		strbuf_add_json(out, key);
+		strbuf_addc(out, ':');
+		strbuf_add_json(out, str_of(value));
+	}
+	strbuf_addc(out, '}');
+}
+
+const struct debug_page galley_pages[] = {
+	{"diagnostics", "everything that is wrong with the configuration now", page_diagnostics},
+	{"objects", "objects: where they are defined, which version is in force", page_objects},
+	{"quarantine", "objects whose newest version is not in force, and why", page_quarantine},
+	{"foreign", "documents of kinds that galley does not read", page_foreign},
+	{"services", "services and endpoints as they are published", page_services},
+	{"bus", "topics, subscribers and sequence of the publisher", page_bus},
+	{"status", "what subscribers reported about objects", page_status},
+};
+const size_t galley_n_pages = ARRAY_LEN(galley_pages);

@@ -1,0 +1,20 @@
+/* The daemon around the pipeline: a directory that is watched, a publisher on the bus, debug pages. One loop, one thread. */
+#pragma once
+
+#include "common/daemon/daemon.h"
+
+struct galley_config {
+	const char *source;
+	const char *record;
+	const char *domain_suffix;
+	bool once;
+	bool cluster_pods; /* pods have a sidecar only when they say so */
+	uint64_t debounce_ms;
+};
+
+bool galley_daemon_start(struct daemon *d, const void *config, void **self, struct err *e);
+void galley_daemon_stop(void *self);
+bool galley_daemon_reload(void *self, struct err *e);
+
+extern const struct debug_page galley_pages[];
+extern const size_t galley_n_pages;

@@ -1,0 +1,51 @@
+/*
+ * Galley in one process: text in, bus changes out. A source puts files (galley_put, galley_remove); galley_commit() turns everything
+ * that was put since the last commit into one batch of changes of the bus topics: objects of Istio's kinds, namespaces, the mesh
+ * config, services and their endpoints. Synchronous, one thread, no I/O and no clock: the daemon adds the directory, the loop and
+ * the bus; tests and the command line use it as it is.
+ *
+ * A bad object never harms a good one: the last accepted version of an object stays in force while its newest is not acceptable or
+ * its file does not parse, and galley_diags() says why.
+ */
+#pragma once
+
+#include "common/base/diag.h"
+#include "common/bus/bus.h"
+
+struct galley;
+
+struct galley_options {
+	const char *domain_suffix; /* NULL: cluster.local */
+	bool assume_sidecars;      /* pods have a sidecar unless they say otherwise (machine-local mode) */
+};
+
+struct galley *galley_new(const struct galley_options *o);
+void galley_free(struct galley *g);
+
+/* `file` names the unit in diagnostics and decides who is first among several definitions of one object. */
+void galley_put(struct galley *g, struct str file, struct str text);
+void galley_remove(struct galley *g, struct str file);
+/* Whether the text would replace what the file holds now without a parse error and without emptying it: a file that is being
+ * written right now often fails this. */
+bool galley_looks_whole(const struct galley *g, struct str file, struct str text);
+
+/* The changes live until the next commit. */
+const struct bus_change *galley_commit(struct galley *g, size_t *n);
+
+/* All that is wrong now, files in order; strings are copied into out's arena. */
+void galley_diags(const struct galley *g, struct diags *out);
+
+struct galley_counts {
+	size_t files, objects, quarantined, foreign, services, endpoints;
+};
+struct galley_counts galley_counts(const struct galley *g);
+
+/* Debug pages: one JSON value each. */
+void galley_debug_diagnostics(const struct galley *g, struct strbuf *out);
+void galley_debug_objects(const struct galley *g, struct strbuf *out);
+void galley_debug_quarantine(const struct galley *g, struct strbuf *out);
+void galley_debug_foreign(const struct galley *g, struct strbuf *out);
+void galley_debug_services(const struct galley *g, struct strbuf *out);
+
+/* `fairlead validate`: everything in a directory or one file. False: it could not be read. */
+bool galley_check(const char *path, struct diags *out, struct galley_counts *counts, struct err *e) MUST_CHECK;

@@ -1,0 +1,32 @@
+#include "galley/daemon.h"
+
+/* DOC: Galley, the daemon: tables and one call. Start reading at galley/README.md; the way of the data is pipeline.c. */
+
+static const struct option_row options[] = {
+	{"source", OPT_STR(struct galley_config, source, NULL, "directory of YAML and JSON files to read and watch (required)")},
+	{"record", OPT_STR(struct galley_config, record, NULL, "also write everything that is published to this file")},
+	{"once", OPT_BOOL(struct galley_config, once, "stop after the first publication")},
+	{"debounce", OPT_MS(struct galley_config, debounce_ms, "10ms", 1, 10000, "quiet time after a change before the directory is read")},
+	{"domain-suffix", OPT_STR(struct galley_config, domain_suffix, "cluster.local", "suffix of the names of services")},
+	{"pods-declare-sidecars",
+	 OPT_BOOL(struct galley_config, cluster_pods,
+		  "a pod has a sidecar only if its label security.istio.io/tlsMode or annotation sidecar.istio.io/status says so")},
+};
+
+int main(int argc, char **argv)
+{
+	const struct daemon_def def = {
+		.name = "galley",
+		.summary = "validates configuration and publishes it, with the services and endpoints that it finds",
+		.admin_port = 15024,
+		.options = options,
+		.n_options = ARRAY_LEN(options),
+		.pages = galley_pages,
+		.n_pages = galley_n_pages,
+		.config_size = sizeof(struct galley_config),
+		.start = galley_daemon_start,
+		.stop = galley_daemon_stop,
+		.reload = galley_daemon_reload,
+	};
+	return daemon_main(&def, argc, argv);
+}

@@ -1,0 +1,320 @@
+#include "galley/pipeline.h"
+
+#include <stdlib.h>
+
+#include "galley/kind.h"
+
+/*
+ * DOC: The commit. The store says which objects in force changed. Objects of Istio's kinds go out as they are. Inputs of discovery
+ * make their namespace dirty: its services and endpoints are made anew, and the comparison of bytes in emit() finds what really
+ * changed, so that one pod's readiness publishes one endpoint set. Nodes make every namespace dirty, the mesh config everything that
+ * takes defaults from it. Allocated addresses are a function of all services that want one, and are assigned last.
+ */
+
+struct galley *galley_new(const struct galley_options *o)
+{
+	struct galley *g = xzalloc(sizeof(*g));
+	g->domain_suffix = xstrdup(o && o->domain_suffix ? o->domain_suffix : "cluster.local");
+	g->assume_sidecars = o && o->assume_sidecars;
+	store_init(&g->store);
+	g->spaces = map_new();
+	g->published = map_new();
+	g->mesh_dirty = true; /* the default mesh config is published even when there is none */
+	return g;
+}
+
+void galley_free(struct galley *g)
+{
+	struct str key;
+	void *value;
+	if (!g)
+		return;
+	for (size_t i = 0; map_next(g->spaces, &i, &key, &value);) {
+		struct space *s = value;
+		arena_free(s->arena);
+		free(s->ns);
+		free(s);
+	}
+	for (size_t i = 0; map_next(g->published, &i, &key, &value);)
+		free(value);
+	map_free(g->spaces);
+	map_free(g->published);
+	store_done(&g->store);
+	arena_free(g->batch);
+	vec_done(&g->changed);
+	vec_done(&g->changes);
+	free(g->domain_suffix);
+	free(g);
+}
+
+void galley_put(struct galley *g, struct str file, struct str text)
+{
+	store_put(&g->store, file, text, g->domain_suffix);
+}
+
+void galley_remove(struct galley *g, struct str file)
+{
+	store_remove(&g->store, file);
+}
+
+bool galley_looks_whole(const struct galley *g, struct str file, struct str text)
+{
+	const struct unit *before = store_unit(&g->store, file);
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct documents documents = {0};
+	struct diags diags;
+	diags_init(&diags, a);
+	if (!yaml_parse(a, text, "", &documents, &diags) || diags.errors)
+		return false;
+	size_t maps = 0;
+	for (size_t i = 0; i < documents.len; i++)
+		maps += documents.items[i]->type == NODE_MAP;
+	return maps > 0 || !before || before->documents.len == 0;
+}
+
+struct space *galley_space(struct galley *g, const char *ns)
+{
+	struct space *s = map_get(g->spaces, str_of(ns));
+	if (s)
+		return s;
+	s = xzalloc(sizeof(*s));
+	s->ns = xstrdup(ns);
+	(void)map_put(g->spaces, str_of(ns), s);
+	return s;
+}
+
+const Mesh__MeshConfig *galley_mesh(const struct galley *g, struct arena *scratch)
+{
+	const struct slot *slot = map_get(g->store.slots, STR("MeshConfig//default"));
+	if (slot && slot->good)
+		return (const Mesh__MeshConfig *)slot->good->message;
+	struct normal n = {scratch, STR(""), str_of(g->domain_suffix)};
+	Mesh__MeshConfig *m = PB_NEW(scratch, Mesh__MeshConfig, mesh__mesh_config);
+	kind_ops(KIND_MESH_CONFIG)->normalise(&n, m);
+	return m;
+}
+
+/* ---- what changed */
+
+static void on_change(void *ctx, const struct slot *slot, const struct object *before)
+{
+	struct galley *g = ctx;
+	const struct object *any = slot->good ? slot->good : before;
+	if (slot->kind->id == KIND_MESH_CONFIG)
+		g->mesh_dirty = true;
+	else if (slot->kind->id == KIND_NODE)
+		g->nodes_dirty = true;
+	else if (slot->kind->id == KIND_NAMESPACE) {
+		if (slot->good)
+			emit(g, TOPIC_NAMESPACE, any->name, pack_namespace(g->batch, any), any->origin);
+		else
+			emit_delete(g, TOPIC_NAMESPACE, any->name);
+	} else if (slot->kind->topic == TOPIC_NONE)
+		galley_space(g, any->ns)->dirty = true;
+	else if (slot->good)
+		vec_push(&g->changed, slot);
+	else
+		emit_delete(g, slot->kind->topic, arena_printf(g->batch, "%s/%s", any->ns, any->name));
+}
+
+static void emit_object(struct galley *g, const struct object *o, const Mesh__MeshConfig *mesh)
+{
+	emit(g, o->kind->topic, arena_printf(g->batch, "%s/%s", o->ns, o->name), pack_object(g->batch, o, mesh), o->origin);
+}
+
+static void emit_mesh(struct galley *g, const Mesh__MeshConfig *mesh)
+{
+	const struct slot *slot = map_get(g->store.slots, STR("MeshConfig//default"));
+	Kube__ObjectMeta meta = KUBE__OBJECT_META__INIT;
+	struct object fallback = {.kind = kind_get(KIND_MESH_CONFIG), .ns = "", .name = "default", .meta = &meta, .message = &mesh->base};
+	const struct object *o = slot && slot->good ? slot->good : &fallback;
+	emit(g, TOPIC_MESH, "default", pack_object(g->batch, o, mesh), o->origin ? o->origin : "default");
+}
+
+/* Everything that takes defaults from the mesh config; what has its own visibility packs to the same bytes and is dropped. */
+static void mesh_changed(struct galley *g, const Mesh__MeshConfig *mesh)
+{
+	struct str key;
+	void *value;
+	emit_mesh(g, mesh);
+	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);) {
+		const struct slot *slot = value;
+		if (slot->good && (slot->kind->id == KIND_VIRTUAL_SERVICE || slot->kind->id == KIND_DESTINATION_RULE))
+			emit_object(g, slot->good, mesh);
+	}
+}
+
+/* ---- discovery */
+
+struct inputs {
+	VEC(const struct object *) of[KIND_COUNT];
+};
+
+static const enum kind_id input_kinds[] = {KIND_SERVICE, KIND_ENDPOINT_SLICE, KIND_POD, KIND_WORKLOAD_ENTRY, KIND_SERVICE_ENTRY};
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(const struct object *const *)a)->name, (*(const struct object *const *)b)->name);
+}
+
+static void collect(const struct galley *g, enum kind_id kind, const char *ns, struct inputs *in)
+{
+	struct str key;
+	void *value;
+	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);) {
+		const struct slot *slot = value;
+		if (slot->kind->id == kind && slot->good && (!ns || streq(slot->good->ns, ns)))
+			vec_push(&in->of[kind], slot->good);
+	}
+	if (in->of[kind].len > 1)
+		qsort(in->of[kind].items, in->of[kind].len, sizeof(*in->of[kind].items), by_name);
+}
+
+static struct object_list list(const struct inputs *in, enum kind_id kind)
+{
+	return (struct object_list){in->of[kind].items, in->of[kind].len};
+}
+
+static void forget(struct galley *g, const struct space *s, const struct discovery_output *old)
+{
+	for (size_t i = 0; i < old->n; i++) {
+		bool still = false;
+		for (size_t lo = 0, hi = s->found.n; lo < hi && !still;) {
+			size_t mid = lo + (hi - lo) / 2;
+			int c = strcmp(s->found.items[mid].service->hostname, old->items[i].service->hostname);
+			still = c == 0;
+			if (c < 0)
+				lo = mid + 1;
+			else
+				hi = mid;
+		}
+		if (still)
+			continue;
+		const char *key = arena_printf(g->batch, "%s/%s", s->ns, old->items[i].service->hostname);
+		emit_delete(g, TOPIC_SERVICE, key);
+		emit_delete(g, TOPIC_ENDPOINTS, key);
+	}
+}
+
+static void rebuild(struct galley *g, struct space *s, const Mesh__MeshConfig *mesh)
+{
+	static char everyone[] = "*";
+	char *const fallback[] = {everyone};
+	struct inputs in = {0};
+	for (size_t i = 0; i < ARRAY_LEN(input_kinds); i++)
+		collect(g, input_kinds[i], s->ns, &in);
+	collect(g, KIND_NODE, NULL, &in);
+	const struct discovery_input input = {
+		.ns = s->ns,
+		.domain_suffix = g->domain_suffix,
+		.assume_sidecars = g->assume_sidecars,
+		.services = list(&in, KIND_SERVICE),
+		.slices = list(&in, KIND_ENDPOINT_SLICE),
+		.pods = list(&in, KIND_POD),
+		.workloads = list(&in, KIND_WORKLOAD_ENTRY),
+		.entries = list(&in, KIND_SERVICE_ENTRY),
+		.nodes = list(&in, KIND_NODE),
+		.export_to = mesh->n_default_service_export_to ? mesh->default_service_export_to : fallback,
+		.n_export_to = mesh->n_default_service_export_to ? mesh->n_default_service_export_to : 1,
+	};
+	cleanup(arena_free_p) struct arena *before = s->arena;
+	struct discovery_output old = s->found;
+	s->arena = arena_new();
+	discovery_build(s->arena, &input, &s->found);
+	for (size_t i = 0; i < ARRAY_LEN(in.of); i++)
+		vec_done(&in.of[i]);
+	forget(g, s, &old);
+}
+
+struct want {
+	struct str key;
+	struct space *space;
+	size_t index;
+};
+
+static int by_key(const void *a, const void *b)
+{
+	return str_cmp(((const struct want *)a)->key, ((const struct want *)b)->key);
+}
+
+static void assign_addresses(struct galley *g)
+{
+	VEC(struct want) wants = {0};
+	struct str ns;
+	void *value;
+	for (size_t i = 0; map_next(g->spaces, &i, &ns, &value);) {
+		struct space *s = value;
+		for (size_t k = 0; k < s->found.n; k++) {
+			struct want w = {.space = s, .index = k};
+			if (!s->found.items[k].wants_address)
+				continue;
+			w.key = str_of(arena_printf(g->batch, "%s/%s", s->ns, s->found.items[k].service->hostname));
+			vec_push(&wants, w);
+		}
+	}
+	if (wants.len) {
+		qsort(wants.items, wants.len, sizeof(*wants.items), by_key);
+		struct str *keys = ARENA_ARRAY(g->batch, struct str, wants.len);
+		const char **addresses = ARENA_ARRAY(g->batch, const char *, wants.len);
+		for (size_t i = 0; i < wants.len; i++)
+			keys[i] = wants.items[i].key;
+		allocate_addresses(g->batch, keys, wants.len, addresses);
+		for (size_t i = 0; i < wants.len; i++) {
+			struct space *s = wants.items[i].space;
+			Fl__Service *service = s->found.items[wants.items[i].index].service;
+			if (streq(service->auto_address, addresses[i]))
+				continue;
+			service->auto_address = arena_strdup(s->arena, addresses[i]);
+			s->dirty = true; /* moved by another's arrival: publish it again */
+		}
+	}
+	vec_done(&wants);
+}
+
+static void emit_space(struct galley *g, struct space *s)
+{
+	for (size_t i = 0; i < s->found.n; i++) {
+		const struct discovered *d = &s->found.items[i];
+		const char *key = arena_printf(g->batch, "%s/%s", s->ns, d->service->hostname);
+		emit(g, TOPIC_SERVICE, key, pb_pack(g->batch, d->service), d->origin);
+		emit(g, TOPIC_ENDPOINTS, key, pb_pack(g->batch, d->endpoints), d->origin);
+	}
+	s->dirty = false;
+}
+
+static void discover(struct galley *g, const Mesh__MeshConfig *mesh)
+{
+	struct str ns;
+	void *value;
+	bool any = false;
+	for (size_t i = 0; map_next(g->spaces, &i, &ns, &value);) {
+		struct space *s = value;
+		if (!s->dirty && !g->mesh_dirty && !g->nodes_dirty)
+			continue;
+		s->dirty = any = true;
+		rebuild(g, s, mesh);
+	}
+	if (any)
+		assign_addresses(g);
+	for (size_t i = 0; map_next(g->spaces, &i, &ns, &value);)
+		if (((struct space *)value)->dirty)
+			emit_space(g, value);
+}
+
+const struct bus_change *galley_commit(struct galley *g, size_t *n)
+{
+	arena_free(g->batch);
+	g->batch = arena_new();
+	g->changes.len = 0;
+	g->changed.len = 0;
+	store_settle(&g->store, on_change, g);
+	const Mesh__MeshConfig *mesh = galley_mesh(g, g->batch);
+	if (g->mesh_dirty)
+		mesh_changed(g, mesh);
+	for (size_t i = 0; i < g->changed.len; i++)
+		emit_object(g, g->changed.items[i]->good, mesh);
+	discover(g, mesh);
+	g->mesh_dirty = g->nodes_dirty = false;
+	*n = g->changes.len;
+	return g->changes.items;
+}

@@ -1,0 +1,33 @@
+/*
+ * A directory tree as a source: which files there are, which of them changed, and when it is safe to read them. Every *.yaml, *.yml
+ * and *.json below the root counts; hidden files and directories and editors' temporary files do not. No loop and no clock: the
+ * caller says the time and calls again when it is told to.
+ *
+ * A file is being written while its time of change is fresh, while it does not look whole, or while it is briefly missing (editors
+ * rename); then the whole scan is put off for some milliseconds, because one change of the directory is one batch. It is put off for
+ * DIRECTORY_PATIENCE_MS at most: afterwards what is there counts.
+ */
+#pragma once
+
+#include "common/base/err.h"
+#include "common/base/str.h"
+
+#define DIRECTORY_SETTLE_MS 20
+#define DIRECTORY_PATIENCE_MS 150
+
+struct directory;
+
+struct directory_ops {
+	bool (*looks_whole)(void *ctx, struct str file, struct str text);
+	void (*put)(void *ctx, struct str file, struct str text);
+	void (*remove)(void *ctx, struct str file);
+};
+
+struct directory *directory_new(const char *root); /* a directory, or one file */
+void directory_free(struct directory *d);
+
+/* Reports all changes since the last scan through ops, or none and *retry_ms > 0: call again then. Files that cannot be read are
+ * left as they were and named in e (the rest is reported). False: the root itself cannot be read, and nothing changes. */
+bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx, uint64_t *retry_ms, struct err *e)
+	MUST_CHECK;
+size_t directory_files(const struct directory *d);

@@ -1,0 +1,220 @@
+#include "galley/store.h"
+
+#include <stdlib.h>
+
+#include "common/base/limits.h"
+
+/*
+ * DOC: The store. A file replaces all that it defined before. When it no longer parses to its end, what it defined before and does not
+ * define in the part that still parses is held: a document in state HELD keeps its claim, and so the last good object stays in force.
+ * The first claim in order of file name and place in the file counts, so that the same directory always gives the same result.
+ */
+
+static void unit_free(struct unit *u)
+{
+	if (!u)
+		return;
+	for (size_t i = 0; i < u->documents.len; i++)
+		object_unref(u->documents.items[i].object);
+	vec_done(&u->documents);
+	arena_free(u->arena);
+	free(u->file);
+	free(u);
+}
+
+static void slot_free(struct slot *s)
+{
+	object_unref(s->good);
+	vec_done(&s->claims);
+	free(s->key);
+	free(s);
+}
+
+void store_init(struct store *s)
+{
+	*s = (struct store){.units = map_new(), .slots = map_new()};
+}
+
+void store_done(struct store *s)
+{
+	struct str key;
+	void *value;
+	for (size_t i = 0; map_next(s->slots, &i, &key, &value);)
+		slot_free(value);
+	for (size_t i = 0; map_next(s->units, &i, &key, &value);)
+		unit_free(value);
+	map_free(s->slots);
+	map_free(s->units);
+	vec_done(&s->touched);
+}
+
+const struct unit *store_unit(const struct store *s, struct str file)
+{
+	return map_get(s->units, file);
+}
+
+/* ---- claims */
+
+static struct slot *slot_for(struct store *s, const struct document *d)
+{
+	struct str key = str_of(d->key);
+	struct slot *slot = map_get(s->slots, key);
+	if (!slot) {
+		slot = xzalloc(sizeof(*slot));
+		slot->key = xstrdup(d->key);
+		slot->kind = d->kind;
+		(void)map_put(s->slots, key, slot);
+	}
+	if (!slot->touched) {
+		slot->touched = true;
+		vec_push(&s->touched, slot);
+	}
+	return slot;
+}
+
+static bool claims_identity(const struct document *d)
+{
+	return d->state == DOCUMENT_OK || d->state == DOCUMENT_BAD || d->state == DOCUMENT_HELD;
+}
+
+static void drop_claims(struct store *s, const struct unit *u)
+{
+	for (size_t i = 0; i < u->documents.len; i++) {
+		if (!claims_identity(&u->documents.items[i]))
+			continue;
+		struct slot *slot = slot_for(s, &u->documents.items[i]);
+		size_t kept = 0;
+		for (size_t k = 0; k < slot->claims.len; k++)
+			if (slot->claims.items[k].unit != u)
+				slot->claims.items[kept++] = slot->claims.items[k];
+		slot->claims.len = kept;
+	}
+}
+
+static int claim_order(const void *a, const void *b)
+{
+	const struct claim *x = a, *y = b;
+	int c = strcmp(x->unit->file, y->unit->file);
+	return c ? c : x->index < y->index ? -1 : x->index > y->index;
+}
+
+static void add_claims(struct store *s, const struct unit *u)
+{
+	for (size_t i = 0; i < u->documents.len; i++) {
+		if (!claims_identity(&u->documents.items[i]))
+			continue;
+		struct slot *slot = slot_for(s, &u->documents.items[i]);
+		struct claim claim = {u, &u->documents.items[i], i};
+		vec_push(&slot->claims, claim);
+		qsort(slot->claims.items, slot->claims.len, sizeof(claim), claim_order);
+	}
+}
+
+/* ---- units */
+
+/* What the file defined before it broke, and does not define in the part that parses, stays in force. */
+static void hold(struct unit *u, const struct unit *before)
+{
+	cleanup(map_free_p) struct map *defined = map_new();
+	for (size_t i = 0; i < u->documents.len; i++)
+		if (claims_identity(&u->documents.items[i]))
+			(void)map_put(defined, str_of(u->documents.items[i].key), u);
+	for (size_t i = 0; i < before->documents.len; i++) {
+		const struct document *d = &before->documents.items[i];
+		if (!claims_identity(d) || map_get(defined, str_of(d->key)))
+			continue;
+		struct document held = {
+			.state = DOCUMENT_HELD,
+			.kind = d->kind,
+			.key = arena_strdup(u->arena, d->key),
+			.title = arena_strdup(u->arena, d->title),
+			.line = d->line,
+			.reason = "file-syntax",
+		};
+		vec_push(&u->documents, held);
+	}
+}
+
+static struct unit *unit_parse(struct str file, struct str text, const char *domain_suffix)
+{
+	struct unit *u = xzalloc(sizeof(*u));
+	cleanup(arena_free_p) struct arena *tree = arena_new();
+	struct documents documents = {0};
+	u->file = xstrndup(file.ptr, file.len);
+	u->arena = arena_new();
+	diags_init(&u->diags, u->arena);
+	u->broken = !yaml_parse(tree, text, u->file, &documents, &u->diags) || u->diags.errors > 0;
+	const struct document_options o = {u->file, domain_suffix};
+	for (size_t i = 0; i < documents.len; i++) {
+		struct document d;
+		document_read(u->arena, documents.items[i], &o, &u->diags, &d);
+		vec_push(&u->documents, d);
+	}
+	return u;
+}
+
+void store_put(struct store *s, struct str file, struct str text, const char *domain_suffix)
+{
+	struct unit *u = unit_parse(file, text, domain_suffix);
+	struct unit *before = map_get(s->units, file);
+	if (before) {
+		if (u->broken)
+			hold(u, before);
+		drop_claims(s, before);
+	}
+	add_claims(s, u);
+	(void)map_put(s->units, file, u);
+	unit_free(before);
+}
+
+void store_remove(struct store *s, struct str file)
+{
+	struct unit *u = map_del(s->units, file);
+	if (u)
+		drop_claims(s, u);
+	unit_free(u);
+}
+
+/* ---- what is in force */
+
+const struct document *slot_winner(const struct slot *s)
+{
+	return s->claims.len ? s->claims.items[0].document : NULL;
+}
+
+bool slot_quarantined(const struct slot *s)
+{
+	const struct document *d = slot_winner(s);
+	return d && d->state != DOCUMENT_OK;
+}
+
+static struct object *next_good(const struct slot *s)
+{
+	const struct document *d = slot_winner(s);
+	if (!d)
+		return NULL;
+	return d->state == DOCUMENT_OK ? d->object : s->good;
+}
+
+void store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx)
+{
+	for (size_t i = 0; i < s->touched.len; i++) {
+		struct slot *slot = s->touched.items[i];
+		struct object *before = slot->good, *after = next_good(slot);
+		slot->touched = false;
+		if (after == before)
+			continue;
+		slot->good = after ? object_ref(after) : NULL;
+		if (!before || !after || before->hash != after->hash)
+			fn(ctx, slot, before);
+		object_unref(before);
+	}
+	for (size_t i = 0; i < s->touched.len; i++) {
+		struct slot *slot = s->touched.items[i];
+		if (slot->claims.len || slot->good)
+			continue;
+		(void)map_del(s->slots, str_of(slot->key));
+		slot_free(slot);
+	}
+	s->touched.len = 0;
+}

@@ -1,0 +1,51 @@
+/*
+ * What the source's files define, and what is in force. A unit is a file: its documents in order. A slot is an identity (kind,
+ * namespace, name): the documents that claim it, the first of which counts, and the last good object. Owner: galley's one thread.
+ */
+#pragma once
+
+#include "common/base/map.h"
+#include "common/base/vec.h"
+#include "galley/document.h"
+
+struct unit {
+	char *file;
+	struct arena *arena; /* documents, diagnostics */
+	struct diags diags;
+	VEC(struct document) documents;
+	bool broken; /* did not parse to its end */
+};
+
+struct claim {
+	const struct unit *unit;
+	const struct document *document;
+	size_t index; /* in the unit */
+};
+
+struct slot {
+	char *key;
+	const struct kind *kind;
+	VEC(struct claim) claims; /* in order of file name and place */
+	struct object *good;      /* what is in force, NULL: nothing */
+	bool touched;
+};
+
+struct store {
+	struct map *units; /* by file */
+	struct map *slots; /* by key */
+	VEC(struct slot *) touched;
+};
+
+void store_init(struct store *s);
+void store_done(struct store *s);
+void store_put(struct store *s, struct str file, struct str text, const char *domain_suffix);
+void store_remove(struct store *s, struct str file);
+const struct unit *store_unit(const struct store *s, struct str file); /* NULL: absent */
+
+/* Settles the touched slots: fn is called for each whose object in force changed, with the object before (NULL: none), which it may
+ * look at during the call. Slots that nobody claims go away afterwards. */
+void store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx);
+
+/* The document that counts; NULL when there is none. */
+const struct document *slot_winner(const struct slot *s);
+bool slot_quarantined(const struct slot *s); /* the newest version is not what is in force */
