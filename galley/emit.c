@@ -17,7 +17,7 @@ static char *published_key(struct arena *a, uint32_t topic, const char *key)
 	return arena_printf(a, "%u/%s", topic, key);
 }
 
-void emit(struct galley *g, uint32_t topic, const char *key, struct str value, const char *origin)
+void galley_emit(struct galley *g, uint32_t topic, const char *key, struct str value, const char *origin)
 {
 	struct str id = str_of(published_key(g->batch, topic, key));
 	uint64_t hash = hash64(value);
@@ -39,7 +39,7 @@ void emit(struct galley *g, uint32_t topic, const char *key, struct str value, c
 	vec_push(&g->changes, c);
 }
 
-void emit_delete(struct galley *g, uint32_t topic, const char *key)
+void galley_emit_delete(struct galley *g, uint32_t topic, const char *key)
 {
 	struct published *p = map_del(g->published, str_of(published_key(g->batch, topic, key)));
 	if (!p)

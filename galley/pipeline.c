@@ -6,7 +6,7 @@
 
 /*
  * DOC: The commit. The store says which objects in force changed. Objects of Istio's kinds go out as they are. Inputs of discovery
- * make their namespace dirty: its services and endpoints are made anew, and the comparison of bytes in emit() finds what really
+ * make their namespace dirty: its services and endpoints are made anew, and the comparison of bytes in galley_galley_emit() finds what really
  * changed, so that one pod's readiness publishes one endpoint set. Nodes make every namespace dirty, the mesh config everything that
  * takes defaults from it. Allocated addresses are a function of all services that want one, and are assigned last.
  */
@@ -16,7 +16,7 @@ struct galley *galley_new(const struct galley_options *o)
 	struct galley *g = xzalloc(sizeof(*g));
 	g->domain_suffix = xstrdup(o && o->domain_suffix ? o->domain_suffix : "cluster.local");
 	g->assume_sidecars = o && o->assume_sidecars;
-	store_init(&g->store);
+	source_store_init(&g->store);
 	g->spaces = map_new();
 	g->published = map_new();
 	g->mesh_dirty = true; /* the default mesh config is published even when there is none */
@@ -39,7 +39,7 @@ void galley_free(struct galley *g)
 		free(value);
 	map_free(g->spaces);
 	map_free(g->published);
-	store_done(&g->store);
+	source_store_done(&g->store);
 	arena_free(g->batch);
 	vec_done(&g->changed);
 	vec_done(&g->changes);
@@ -49,17 +49,17 @@ void galley_free(struct galley *g)
 
 void galley_put(struct galley *g, struct str file, struct str text)
 {
-	store_put(&g->store, file, text, g->domain_suffix);
+	source_store_put(&g->store, file, text, g->domain_suffix);
 }
 
 void galley_remove(struct galley *g, struct str file)
 {
-	store_remove(&g->store, file);
+	source_store_remove(&g->store, file);
 }
 
 bool galley_looks_whole(const struct galley *g, struct str file, struct str text)
 {
-	const struct unit *before = store_unit(&g->store, file);
+	const struct unit *before = source_store_unit(&g->store, file);
 	cleanup(arena_free_p) struct arena *a = arena_new();
 	struct documents documents = {0};
 	struct diags diags;
@@ -106,20 +106,20 @@ static void on_change(void *ctx, const struct slot *slot, const struct object *b
 		g->nodes_dirty = true;
 	else if (slot->kind->id == KIND_NAMESPACE) {
 		if (slot->good)
-			emit(g, TOPIC_NAMESPACE, any->name, pack_namespace(g->batch, any), any->origin);
+			galley_emit(g, TOPIC_NAMESPACE, any->name, pack_namespace(g->batch, any), any->origin);
 		else
-			emit_delete(g, TOPIC_NAMESPACE, any->name);
+			galley_emit_delete(g, TOPIC_NAMESPACE, any->name);
 	} else if (slot->kind->topic == TOPIC_NONE)
 		galley_space(g, any->ns)->dirty = true;
 	else if (slot->good)
 		vec_push(&g->changed, slot);
 	else
-		emit_delete(g, slot->kind->topic, arena_printf(g->batch, "%s/%s", any->ns, any->name));
+		galley_emit_delete(g, slot->kind->topic, arena_printf(g->batch, "%s/%s", any->ns, any->name));
 }
 
 static void emit_object(struct galley *g, const struct object *o, const Mesh__MeshConfig *mesh)
 {
-	emit(g, o->kind->topic, arena_printf(g->batch, "%s/%s", o->ns, o->name), pack_object(g->batch, o, mesh), o->origin);
+	galley_emit(g, o->kind->topic, arena_printf(g->batch, "%s/%s", o->ns, o->name), pack_object(g->batch, o, mesh), o->origin);
 }
 
 static void emit_mesh(struct galley *g, const Mesh__MeshConfig *mesh)
@@ -128,7 +128,7 @@ static void emit_mesh(struct galley *g, const Mesh__MeshConfig *mesh)
 	Kube__ObjectMeta meta = KUBE__OBJECT_META__INIT;
 	struct object fallback = {.kind = kind_get(KIND_MESH_CONFIG), .ns = "", .name = "default", .meta = &meta, .message = &mesh->base};
 	const struct object *o = slot && slot->good ? slot->good : &fallback;
-	emit(g, TOPIC_MESH, "default", pack_object(g->batch, o, mesh), o->origin ? o->origin : "default");
+	galley_emit(g, TOPIC_MESH, "default", pack_object(g->batch, o, mesh), o->origin ? o->origin : "default");
 }
 
 /* Everything that takes defaults from the mesh config; what has its own visibility packs to the same bytes and is dropped. */
@@ -191,8 +191,8 @@ static void forget(struct galley *g, const struct space *s, const struct discove
 		if (still)
 			continue;
 		const char *key = arena_printf(g->batch, "%s/%s", s->ns, old->items[i].service->hostname);
-		emit_delete(g, TOPIC_SERVICE, key);
-		emit_delete(g, TOPIC_ENDPOINTS, key);
+		galley_emit_delete(g, TOPIC_SERVICE, key);
+		galley_emit_delete(g, TOPIC_ENDPOINTS, key);
 	}
 }
 
@@ -276,8 +276,8 @@ static void emit_space(struct galley *g, struct space *s)
 	for (size_t i = 0; i < s->found.n; i++) {
 		const struct discovered *d = &s->found.items[i];
 		const char *key = arena_printf(g->batch, "%s/%s", s->ns, d->service->hostname);
-		emit(g, TOPIC_SERVICE, key, pb_pack(g->batch, d->service), d->origin);
-		emit(g, TOPIC_ENDPOINTS, key, pb_pack(g->batch, d->endpoints), d->origin);
+		galley_emit(g, TOPIC_SERVICE, key, pb_pack(g->batch, d->service), d->origin);
+		galley_emit(g, TOPIC_ENDPOINTS, key, pb_pack(g->batch, d->endpoints), d->origin);
 	}
 	s->dirty = false;
 }
@@ -307,7 +307,7 @@ const struct bus_change *galley_commit(struct galley *g, size_t *n)
 	g->batch = arena_new();
 	g->changes.len = 0;
 	g->changed.len = 0;
-	store_settle(&g->store, on_change, g);
+	source_store_settle(&g->store, on_change, g);
 	const Mesh__MeshConfig *mesh = galley_mesh(g, g->batch);
 	if (g->mesh_dirty)
 		mesh_changed(g, mesh);

@@ -35,7 +35,7 @@ const Mesh__MeshConfig *galley_mesh(const struct galley *g, struct arena *scratc
 struct space *galley_space(struct galley *g, const char *ns);
 
 /* emit.c: adds a change when the value differs from what was published. */
-void emit(struct galley *g, uint32_t topic, const char *key, struct str value, const char *origin);
-void emit_delete(struct galley *g, uint32_t topic, const char *key);
+void galley_emit(struct galley *g, uint32_t topic, const char *key, struct str value, const char *origin);
+void galley_emit_delete(struct galley *g, uint32_t topic, const char *key);
 struct str pack_object(struct arena *a, const struct object *o, const Mesh__MeshConfig *mesh);
 struct str pack_namespace(struct arena *a, const struct object *o);

@@ -30,12 +30,12 @@ static void slot_free(struct slot *s)
 	free(s);
 }
 
-void store_init(struct store *s)
+void source_store_init(struct store *s)
 {
 	*s = (struct store){.units = map_new(), .slots = map_new()};
 }
 
-void store_done(struct store *s)
+void source_store_done(struct store *s)
 {
 	struct str key;
 	void *value;
@@ -48,7 +48,7 @@ void store_done(struct store *s)
 	vec_done(&s->touched);
 }
 
-const struct unit *store_unit(const struct store *s, struct str file)
+const struct unit *source_store_unit(const struct store *s, struct str file)
 {
 	return map_get(s->units, file);
 }
@@ -153,7 +153,7 @@ static struct unit *unit_parse(struct str file, struct str text, const char *dom
 	return u;
 }
 
-void store_put(struct store *s, struct str file, struct str text, const char *domain_suffix)
+void source_store_put(struct store *s, struct str file, struct str text, const char *domain_suffix)
 {
 	struct unit *u = unit_parse(file, text, domain_suffix);
 	struct unit *before = map_get(s->units, file);
@@ -167,7 +167,7 @@ void store_put(struct store *s, struct str file, struct str text, const char *do
 	unit_free(before);
 }
 
-void store_remove(struct store *s, struct str file)
+void source_store_remove(struct store *s, struct str file)
 {
 	struct unit *u = map_del(s->units, file);
 	if (u)
@@ -196,7 +196,7 @@ static struct object *next_good(const struct slot *s)
 	return d->state == DOCUMENT_OK ? d->object : s->good;
 }
 
-void store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx)
+void source_store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx)
 {
 	for (size_t i = 0; i < s->touched.len; i++) {
 		struct slot *slot = s->touched.items[i];

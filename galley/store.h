@@ -36,15 +36,15 @@ struct store {
 	VEC(struct slot *) touched;
 };
 
-void store_init(struct store *s);
-void store_done(struct store *s);
-void store_put(struct store *s, struct str file, struct str text, const char *domain_suffix);
-void store_remove(struct store *s, struct str file);
-const struct unit *store_unit(const struct store *s, struct str file); /* NULL: absent */
+void source_store_init(struct store *s);
+void source_store_done(struct store *s);
+void source_store_put(struct store *s, struct str file, struct str text, const char *domain_suffix);
+void source_store_remove(struct store *s, struct str file);
+const struct unit *source_store_unit(const struct store *s, struct str file); /* NULL: absent */
 
 /* Settles the touched slots: fn is called for each whose object in force changed, with the object before (NULL: none), which it may
  * look at during the call. Slots that nobody claims go away afterwards. */
-void store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx);
+void source_store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx);
 
 /* The document that counts; NULL when there is none. */
 const struct document *slot_winner(const struct slot *s);
