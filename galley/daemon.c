@@ -20,7 +20,7 @@
 static struct log_scope scope = LOG_SCOPE("source", "reading and publishing configuration");
 
 METRIC(validation_passed, COUNTER, "galley_validation_passed", "reads of the source without an error");
-METRIC(validation_failed, COUNTER, "galley_validation_failed", "errors found, by kind of fault", "reason");
+METRIC(validation_failed, COUNTER, "galley_validation_failed", "errors found, by kind of object and of fault", "resource", "reason");
 METRIC(objects_gauge, GAUGE, "galley_objects", "objects in force");
 METRIC(quarantined_gauge, GAUGE, "galley_quarantined", "objects whose newest version is not in force");
 METRIC(files_gauge, GAUGE, "galley_files", "files of the source");
@@ -30,6 +30,7 @@ METRIC(published_total, COUNTER, "galley_published_total", "changes published");
 METRIC(scan_seconds, HISTOGRAM, "galley_scan_seconds", "reading, validating and publishing one change of the source");
 
 #define REPORTS_MAX 10000
+#define DIAGS_LOGGED 50 /* of one commit; /debug/diagnostics has all */
 
 struct galleyd {
 	struct daemon *daemon;
@@ -43,6 +44,7 @@ struct galleyd {
 	char *private_bus;   /* the address of a run that only records */
 	bool once;
 	bool published;
+	bool touched; /* something was put or removed since the last commit */
 };
 
 /* ---- scan and publish */
@@ -54,12 +56,16 @@ static bool looks_whole(void *ctx, struct str file, struct str text)
 
 static void put(void *ctx, struct str file, struct str text)
 {
-	galley_put(((struct galleyd *)ctx)->galley, file, text);
+	struct galleyd *s = ctx;
+	s->touched = true;
+	galley_put(s->galley, file, text);
 }
 
 static void drop(void *ctx, struct str file)
 {
-	galley_remove(((struct galleyd *)ctx)->galley, file);
+	struct galleyd *s = ctx;
+	s->touched = true;
+	galley_remove(s->galley, file);
 }
 
 static const struct directory_ops directory_ops = {looks_whole, put, drop};
@@ -74,7 +80,16 @@ static void log_diag(const struct diag *d)
 	free(text);
 }
 
-static void report_diags(struct galleyd *s, bool speak)
+static void count_failure(const struct diag *d)
+{
+	struct str kind = str_of(d->object), rest;
+	char name[64] = "";
+	(void)str_cut(kind, ' ', &kind, &rest);
+	(void)memcpy(name, kind.ptr, min_size(kind.len, sizeof(name) - 1));
+	metric_add(&validation_failed, 1, *name ? name : "unknown", d->rule);
+}
+
+static void report_diags(struct galleyd *s)
 {
 	cleanup(arena_free_p) struct arena *a = arena_new();
 	struct diags diags;
@@ -84,8 +99,8 @@ static void report_diags(struct galleyd *s, bool speak)
 		metric_add(&validation_passed, 1);
 	for (size_t i = 0; i < diags.len; i++) {
 		if (diags.items[i].severity == DIAG_ERROR)
-			metric_add(&validation_failed, 1, diags.items[i].rule);
-		if (speak && i < 50)
+			count_failure(&diags.items[i]);
+		if (i < DIAGS_LOGGED)
 			log_diag(&diags.items[i]);
 	}
 }
@@ -110,7 +125,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	metric_add(&published_total, sent);
 	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
 	update_gauges(s);
-	report_diags(s, true);
+	report_diags(s);
 	log_info(&scope, "published", KV("changes", sent), KV("files", directory_files(s->directory)),
 		 KV("microseconds", clock_mono_us() - began_us));
 	s->published = true;
@@ -137,7 +152,9 @@ static void scan(void *ctx)
 		log_warn(&scope, "a file cannot be read; its last content stays", KV("error", e.text));
 		timer_start(s->retry, 1000, 0);
 	}
-	commit(s, began);
+	if (s->touched || !s->published)
+		commit(s, began);
+	s->touched = false;
 }
 
 /* ---- status from below */

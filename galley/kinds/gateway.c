@@ -43,6 +43,9 @@ static void server_tls(struct check *c, const Cfg__Server *s, const char *path)
 	const Cfg__ServerTLSSettings *t = s->tls;
 	if (class == PROTOCOL_TLS && !t)
 		check_error(c, "tls-required", "api: Server.tls", path, "a server of protocol %s needs tls", s->port->protocol);
+	if (t && class != PROTOCOL_HTTP && t->https_redirect)
+		check_warn(c, "https-redirect", "api: ServerTLSSettings.httpsRedirect", path_at(c, "%s.tls.httpsRedirect", path),
+			   "works on HTTP servers only");
 	if (class == PROTOCOL_TLS || !t)
 		return;
 	bool redirect_only = t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__PASSTHROUGH && str_empty(t->ca_certificates) &&
@@ -53,9 +56,6 @@ static void server_tls(struct check *c, const Cfg__Server *s, const char *path)
 	else if (!redirect_only)
 		check_error(c, "tls-protocol", "api: Server.tls", path_at(c, "%s.tls", path),
 			    "a plain-text HTTP server may only have httpsRedirect");
-	if (class != PROTOCOL_HTTP && t->https_redirect)
-		check_warn(c, "https-redirect", "api: ServerTLSSettings.httpsRedirect", path_at(c, "%s.tls.httpsRedirect", path),
-			   "works on HTTP servers only");
 }
 
 static void server_port(struct check *c, const Cfg__Server *s, const char *path)
