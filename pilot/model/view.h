@@ -13,10 +13,20 @@
 
 enum scope_kind { SCOPE_SHARED, SCOPE_OWN, SCOPE_KIND_COUNT };
 
+/* One service port that the proxy's own workload serves: where its address stands among the service's endpoints. */
+struct instance {
+	struct str service; /* "ns/host" */
+	uint32_t port;
+	uint32_t target_port;
+};
+
 struct scope {
 	enum scope_kind kind;
 	struct str key; /* equal keys: equal resources */
 	const struct proxy *attributes; /* a proxy with only the fields that are part of the key; the rest is empty */
+	struct str sidecar;             /* "ns/name" of the Sidecar object that applies, empty: none; part of the key */
+	const struct instance *instances; /* OWN and gateways: part of the key; sorted */
+	size_t n_instances;
 };
 
 /* Where a resource came from, for NACK reports and `explain`: "VirtualService default/reviews", "bookinfo.yaml:12". */

@@ -1,0 +1,17 @@
+/* Between the query files of the model only: recording and row access. */
+#pragma once
+
+#include "common/mesh/kinds.h"
+#include "common/mesh/labels.h"
+#include "pilot/model/index.h"
+
+void ask_note(struct view *v, enum question q, struct str text);
+struct rows ask_rows(const struct view *v, uint32_t topic, enum question q, struct str text); /* not recorded */
+struct rows ask(struct view *v, uint32_t topic, enum question q, struct str text);
+void ask_source(struct view *v, const struct entry *e);
+/* Oldest first, then by key; for qsort over const struct entry pointers. */
+int entry_by_age(const void *x, const void *y);
+/* Every pair of the selector is among the labels of the scope. */
+bool scope_selected(const struct view *v, struct label_set selector);
+/* exportTo of an object of namespace `owner`; empty list: everyone. */
+bool exported_to(char *const *list, size_t n, struct str owner, struct str ns);

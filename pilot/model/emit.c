@@ -1,0 +1,244 @@
+/*
+ * DOC: Which questions each kind of object answers, and which part of it each answer shows. This file decides how fine
+ * a push is: a question whose aspect did not change is not touched, although the object was.
+ */
+#include "pilot/model/entry.h"
+
+#include <stdlib.h>
+
+#include "cfg/networking/destination_rule.pb-c.h"
+#include "cfg/networking/virtual_service.pb-c.h"
+#include "common/base/hash.h"
+#include "common/mesh/host.h"
+#include "common/pb/pb.h"
+
+static uint64_t mix(uint64_t h, uint64_t more)
+{
+	return hash64_seed(str_n(&more, sizeof(more)), h);
+}
+
+static uint64_t mix_str(uint64_t h, const char *s)
+{
+	return hash64_seed(str_of(s ? s : ""), h);
+}
+
+static uint64_t mix_list(uint64_t h, char *const *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		h = mix_str(h, items[i]);
+	return mix(h, n);
+}
+
+/* ---- services */
+
+/* What listeners, virtual host domains and cluster names show of a service. */
+static uint64_t service_shape(const Fl__Service *s, uint64_t h)
+{
+	h = mix_str(mix_str(h, s->hostname), s->namespace_);
+	h = mix_str(mix(mix(h, (uint64_t)s->resolution), s->headless != 0), s->auto_address);
+	h = mix(mix(mix(h, s->mesh_external != 0), (uint64_t)s->created_ms), (uint64_t)s->registry);
+	h = mix_list(h, s->addresses, s->n_addresses);
+	for (size_t i = 0; i < s->n_ports; i++) {
+		h = mix_str(mix(h, s->ports[i]->number), s->ports[i]->protocol);
+		h = mix_str(h, s->ports[i]->name);
+	}
+	return h;
+}
+
+static void service_emit_to(struct entry *e, struct emitter *em, const char *visibility, uint64_t shape)
+{
+	const Fl__Service *s = e->value;
+
+	emit(em, Q_SERVICE_LIST, str_of(visibility), shape, true);
+	for (size_t i = 0; i < s->n_ports; i++) {
+		const char *text = arena_printf(e->arena, "%s:%u", visibility, s->ports[i]->number);
+
+		emit(em, Q_SERVICE_PORT, str_of(text), shape, true);
+	}
+}
+
+void service_emit(struct entry *e, struct emitter *em)
+{
+	const Fl__Service *s = e->value;
+	uint64_t shape = service_shape(s, 1);
+
+	emit(em, Q_SERVICE_HOST, str_of(s->hostname), e->hash, true);
+	if (!s->n_export_to)
+		service_emit_to(e, em, "*", shape);
+	for (size_t i = 0; i < s->n_export_to; i++) {
+		const char *to = s->export_to[i];
+
+		if (!streq(to, "~"))
+			service_emit_to(e, em, streq(to, ".") ? s->namespace_ : to, shape);
+	}
+}
+
+/* ---- endpoints */
+static int text_cmp(const void *x, const void *y)
+{
+	return strcmp(*(char *const *)x, *(char *const *)y);
+}
+
+/* Equal sets have equal hashes, whatever the order and the repetitions. */
+static uint64_t set_hash(char **items, size_t n)
+{
+	uint64_t h = 1;
+
+	if (n > 1)
+		qsort(items, n, sizeof(*items), text_cmp);
+	for (size_t i = 0; i < n; i++)
+		if (!i || strcmp(items[i], items[i - 1]) != 0)
+			h = mix_str(h, items[i]);
+	return h;
+}
+
+void endpoints_emit(struct entry *e, struct emitter *em)
+{
+	const Fl__EndpointSet *set = e->value;
+	char **accounts = xmalloc((set->n_endpoints + 1) * sizeof(*accounts));
+	char **addresses = xmalloc((set->n_endpoints + 1) * sizeof(*addresses));
+	uint64_t set_key = hash64(e->key);
+
+	for (size_t i = 0; i < set->n_endpoints; i++) {
+		const Fl__Endpoint *ep = set->endpoints[i];
+
+		accounts[i] = arena_printf(e->arena, "%s/%s", ep->namespace_, ep->service_account);
+		addresses[i] = ep->address;
+		emit(em, Q_INSTANCE, str_of(ep->address), mix(pb_hash(ep), set_key), true);
+	}
+	emit(em, Q_ENDPOINTS, e->key, e->hash, true);
+	emit(em, Q_ACCOUNTS, e->key, set_hash(accounts, set->n_endpoints), true);
+	emit(em, Q_ADDRESSES, e->key, set_hash(addresses, set->n_endpoints), true);
+	free(accounts);
+	free(addresses);
+}
+
+/* ---- single objects */
+void namespace_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_NAMESPACE, e->key, e->hash, true);
+}
+
+void mesh_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_MESH, STR(""), e->hash, true);
+}
+
+void gateway_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_GATEWAY_LIST, STR(""), e->hash, true);
+	emit(em, Q_GATEWAY, e->key, e->hash, true);
+}
+
+void sidecar_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_SIDECAR_NS, e->ns, e->hash, true);
+	emit(em, Q_SIDECAR, e->key, e->hash, true);
+}
+
+void peer_authn_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_PEER_AUTHN_NS, e->ns, e->hash, true);
+}
+
+/* ---- virtual services */
+static bool uses_source_labels(const Cfg__VirtualService *vs)
+{
+	for (size_t i = 0; i < vs->n_http; i++)
+		for (size_t j = 0; j < vs->http[i]->n_match; j++)
+			if (vs->http[i]->match[j]->n_source_labels)
+				return true;
+	for (size_t i = 0; i < vs->n_tcp; i++)
+		for (size_t j = 0; j < vs->tcp[i]->n_match; j++)
+			if (vs->tcp[i]->match[j]->n_source_labels)
+				return true;
+	for (size_t i = 0; i < vs->n_tls; i++)
+		for (size_t j = 0; j < vs->tls[i]->n_match; j++)
+			if (vs->tls[i]->match[j]->n_source_labels)
+				return true;
+	return false;
+}
+
+static void emit_mesh_hosts(struct entry *e, struct emitter *em, const Cfg__VirtualService *vs)
+{
+	uint64_t shape = mix(mix_list(2, vs->hosts, vs->n_hosts), (uint64_t)e->created_ms);
+
+	shape = mix_list(shape, vs->export_to, vs->n_export_to);
+	for (size_t i = 0; i < vs->n_hosts; i++) {
+		struct str host = str_of(vs->hosts[i]);
+
+		emit(em, Q_VS_HOST, host_is_wildcard(host) ? STR("*") : host, e->hash, true);
+	}
+	emit(em, Q_VS_LIST, STR(""), shape, true);
+}
+
+void virtual_service_emit(struct entry *e, struct emitter *em)
+{
+	const Cfg__VirtualService *vs = e->value;
+	bool mesh = vs->n_gateways == 0;
+
+	for (size_t i = 0; i < vs->n_gateways; i++) {
+		if (streq(vs->gateways[i], "mesh"))
+			mesh = true;
+		else
+			emit(em, Q_VS_GATEWAY, str_of(vs->gateways[i]), e->hash, true);
+	}
+	if (mesh)
+		emit_mesh_hosts(e, em, vs);
+	if (uses_source_labels(vs))
+		emit(em, Q_SOURCE_LABELS, STR(""), e->hash, true);
+}
+
+/* ---- destination rules */
+static uint64_t balancer_hash(const Cfg__TrafficPolicy *p, uint64_t h)
+{
+	if (!p)
+		return mix(h, 0);
+	h = mix(h, p->load_balancer ? pb_hash(p->load_balancer) : 1);
+	for (size_t i = 0; i < p->n_port_level_settings; i++) {
+		const Cfg__TrafficPolicy__PortTrafficPolicy *port = p->port_level_settings[i];
+
+		h = mix(h, port->port ? port->port->number : 0);
+		h = mix(h, port->load_balancer ? pb_hash(port->load_balancer) : 1);
+	}
+	return h;
+}
+
+static bool locality_matters(const Cfg__TrafficPolicy *p)
+{
+	if (!p)
+		return false;
+	if (p->outlier_detection || (p->load_balancer && p->load_balancer->locality_lb_setting))
+		return true;
+	for (size_t i = 0; i < p->n_port_level_settings; i++)
+		if (p->port_level_settings[i]->outlier_detection)
+			return true;
+	return false;
+}
+
+void destination_rule_emit(struct entry *e, struct emitter *em)
+{
+	const Cfg__DestinationRule *dr = e->value;
+	struct str host = host_is_wildcard(str_of(dr->host)) ? STR("*") : str_of(dr->host);
+	uint64_t scope = mix_list(mix_str(3, dr->host), dr->export_to, dr->n_export_to);
+	uint64_t subsets, balancers;
+	bool locality = locality_matters(dr->traffic_policy);
+
+	scope = mix(mix(scope, (uint64_t)e->created_ms),
+		    dr->workload_selector ? pb_hash(dr->workload_selector) : 0);
+	subsets = scope;
+	balancers = balancer_hash(dr->traffic_policy, scope);
+	for (size_t i = 0; i < dr->n_subsets; i++) {
+		subsets = mix_str(subsets, dr->subsets[i]->name);
+		balancers = mix_str(balancers, dr->subsets[i]->name);
+		balancers = balancer_hash(dr->subsets[i]->traffic_policy, balancers);
+		locality |= locality_matters(dr->subsets[i]->traffic_policy);
+	}
+	emit(em, Q_DR_HOST, host, e->hash, true);
+	emit(em, Q_DR_SUBSETS, host, subsets, false);
+	emit(em, Q_DR_BALANCER, host, balancers, false);
+	if (locality)
+		emit(em, Q_DR_LOCALITY, STR(""), 1, true);
+	if (dr->workload_selector)
+		emit(em, Q_SOURCE_LABELS, STR(""), e->hash, true);
+}

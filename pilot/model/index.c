@@ -1,0 +1,222 @@
+/*
+ * DOC: Indexes are sorted arrays: small, quick to search, cheap to copy, and the same content always lies in the same
+ * order, which is what makes output repeatable. A batch is merged in one linear pass over entries and over rows.
+ */
+#include "pilot/model/index.h"
+
+#include <stdlib.h>
+
+static int edit_cmp(const void *x, const void *y)
+{
+	const struct edit *a = x, *b = y;
+	int c = str_cmp(a->key, b->key);
+
+	return c ? c : a->order < b->order ? -1 : a->order > b->order;
+}
+
+/* Leaves the last edit of each key. */
+static size_t edits_normalise(struct edit *edits, size_t n)
+{
+	size_t out = 0;
+
+	if (n > 1)
+		qsort(edits, n, sizeof(*edits), edit_cmp);
+	for (size_t i = 0; i < n; i++) {
+		if (out && str_eq(edits[out - 1].key, edits[i].key)) {
+			entry_unref(edits[out - 1].entry);
+			out--;
+		}
+		edits[out++] = edits[i];
+	}
+	return out;
+}
+
+struct entry *index_get(const struct topic_index *x, struct str key)
+{
+	size_t low = 0, high = x ? x->n : 0;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = str_cmp(x->entries[mid]->key, key);
+
+		if (!c)
+			return x->entries[mid];
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+static int emission_order(const struct emission *a, const struct emission *b)
+{
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	return a->aspect < b->aspect ? -1 : a->aspect > b->aspect;
+}
+
+/* The symmetric difference of what both answer. */
+static void touch(const struct entry *old, const struct entry *new, struct read_keys *touched)
+{
+	size_t i = 0, j = 0, n_old = old ? old->n_emissions : 0, n_new = new ? new->n_emissions : 0;
+
+	while (i < n_old || j < n_new) {
+		int c = i == n_old ? 1 :
+			j == n_new ? -1 :
+				     emission_order(&old->emissions[i], &new->emissions[j]);
+
+		if (c < 0)
+			read_keys_add(touched, old->emissions[i++].key);
+		else if (c > 0)
+			read_keys_add(touched, new->emissions[j++].key);
+		else
+			i++, j++;
+	}
+}
+
+static int row_cmp(const void *x, const void *y)
+{
+	const struct row *a = x, *b = y;
+
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	return str_cmp(a->entry->key, b->entry->key);
+}
+
+/* A batch's rows; emissions of one key may differ in aspect only, then there is one row. */
+static struct row *rows_of(const struct edit *edits, size_t n, size_t *n_out)
+{
+	size_t cap = 0, out = 0, unique = 0;
+	struct row *rows;
+
+	for (size_t i = 0; i < n; i++)
+		cap += edits[i].entry ? edits[i].entry->n_emissions : 0;
+	rows = xmalloc((cap + 1) * sizeof(*rows));
+	for (size_t i = 0; i < n; i++) {
+		struct entry *e = edits[i].entry;
+
+		for (size_t j = 0; e && j < e->n_emissions; j++)
+			if (e->emissions[j].row)
+				rows[out++] = (struct row){e->emissions[j].key, e};
+	}
+	if (out > 1)
+		qsort(rows, out, sizeof(*rows), row_cmp);
+	for (size_t i = 0; i < out; i++)
+		if (!unique || row_cmp(&rows[unique - 1], &rows[i]))
+			rows[unique++] = rows[i];
+	*n_out = unique;
+	return rows;
+}
+
+static bool edit_has(const struct edit *edits, size_t n, struct str key)
+{
+	struct edit wanted = {.key = key};
+	size_t low = 0, high = n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = str_cmp(edits[mid].key, wanted.key);
+
+		if (!c)
+			return true;
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return false;
+}
+
+static void merge_rows(struct topic_index *x, const struct topic_index *prev, const struct edit *edits, size_t n)
+{
+	size_t n_new, i = 0, j = 0, n_old = prev ? prev->n_rows : 0;
+	struct row *added cleanup(free_p) = rows_of(edits, n, &n_new);
+
+	x->rows = xmalloc((n_old + n_new + 1) * sizeof(*x->rows));
+	while (i < n_old || j < n_new) {
+		if (i < n_old && edit_has(edits, n, prev->rows[i].entry->key)) {
+			i++;
+			continue;
+		}
+		if (j == n_new || (i < n_old && row_cmp(&prev->rows[i], &added[j]) < 0))
+			x->rows[x->n_rows++] = prev->rows[i++];
+		else
+			x->rows[x->n_rows++] = added[j++];
+	}
+}
+
+static void index_put(struct topic_index *x, struct entry *e)
+{
+	x->entries[x->n++] = e;
+	x->content_hash += e->hash ^ question_key(QUESTION_COUNT, e->key);
+	x->bytes += sizeof(*e) + arena_bytes(e->arena);
+}
+
+static void merge_entries(struct topic_index *x, const struct topic_index *prev, struct edit *edits, size_t n,
+			  struct read_keys *touched)
+{
+	size_t i = 0, j = 0, n_old = prev ? prev->n : 0;
+
+	x->entries = xmalloc((n_old + n + 1) * sizeof(*x->entries));
+	while (i < n_old || j < n) {
+		int c = i == n_old ? 1 : j == n ? -1 : str_cmp(prev->entries[i]->key, edits[j].key);
+
+		if (c < 0) {
+			ref_get(&prev->entries[i]->ref);
+			index_put(x, prev->entries[i++]);
+			continue;
+		}
+		touch(c == 0 ? prev->entries[i] : NULL, edits[j].entry, touched);
+		if (edits[j].entry)
+			index_put(x, edits[j].entry);
+		i += c == 0;
+		j++;
+	}
+}
+
+static void index_destroy(struct ref *r)
+{
+	struct topic_index *x = container_of(r, struct topic_index, ref);
+
+	for (size_t i = 0; i < x->n; i++)
+		entry_unref(x->entries[i]);
+	free(x->entries);
+	free(x->rows);
+	free(x);
+}
+
+void index_unref(struct topic_index *x)
+{
+	if (x)
+		ref_put(&x->ref);
+}
+
+struct topic_index *index_apply(const struct topic_index *prev, struct edit *edits, size_t n, struct read_keys *touched)
+{
+	struct topic_index *x = xzalloc(sizeof(*x));
+
+	ref_init(&x->ref, index_destroy);
+	n = edits_normalise(edits, n);
+	merge_entries(x, prev, edits, n, touched);
+	merge_rows(x, prev, edits, n);
+	x->bytes += sizeof(*x) + x->n * sizeof(*x->entries) + x->n_rows * sizeof(*x->rows);
+	return x;
+}
+
+struct rows index_rows(const struct topic_index *x, uint64_t question)
+{
+	size_t low = 0, high = x ? x->n_rows : 0, end;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (x->rows[mid].key < question)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (end = low; x && end < x->n_rows && x->rows[end].key == question;)
+		end++;
+	return (struct rows){x ? x->rows + low : NULL, end - low};
+}

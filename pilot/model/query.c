@@ -1,0 +1,318 @@
+/*
+ * DOC: Recording and reading. ask() is the only place where rows of the model are handed out, so that nothing can be
+ * read without being recorded. Mesh-wide settings and services are here; rules and routes are in query_config.c, peer
+ * authentication in query_authn.c.
+ */
+#include "pilot/model/query.h"
+
+#include <stdlib.h>
+
+#include "common/mesh/host.h"
+#include "common/mesh/spiffe.h"
+#include "common/pb/pb.h"
+#include "pilot/model/ask.h"
+
+static size_t topic_slot(uint32_t topic)
+{
+	size_t t = 0;
+
+	while (t < MODEL_TOPIC_COUNT && model_topics[t].topic != topic)
+		t++;
+	assert(t < MODEL_TOPIC_COUNT);
+	return t;
+}
+
+void ask_note(struct view *v, enum question q, struct str text)
+{
+	if (v->reads)
+		read_keys_add(v->reads, question_key(q, text));
+}
+
+struct rows ask_rows(const struct view *v, uint32_t topic, enum question q, struct str text)
+{
+	return index_rows(v->model->topics[topic_slot(topic)], question_key(q, text));
+}
+
+struct rows ask(struct view *v, uint32_t topic, enum question q, struct str text)
+{
+	ask_note(v, q, text);
+	return ask_rows(v, topic, q, text);
+}
+
+void ask_source(struct view *v, const struct entry *e)
+{
+	if (v->on_source && e && e->source.object)
+		v->on_source(v->ctx, &e->source);
+}
+
+bool exported_to(char *const *list, size_t n, struct str owner, struct str ns)
+{
+	for (size_t i = 0; i < n; i++)
+		if (streq(list[i], "*") || (streq(list[i], ".") && str_eq(owner, ns)) || str_eqc(ns, list[i]))
+			return true;
+	return n == 0;
+}
+
+/* ---- mesh */
+const Mesh__MeshConfig *view_mesh(struct view *v)
+{
+	static const Mesh__MeshConfig defaults = MESH__MESH_CONFIG__INIT;
+	struct rows rows = ask(v, TOPIC_MESH, Q_MESH, STR(""));
+
+	return rows.n ? rows.items[0].entry->value : &defaults;
+}
+
+struct str view_trust_domain(struct view *v)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+
+	return str_empty(mesh->trust_domain) ? STR("cluster.local") : str_of(mesh->trust_domain);
+}
+
+struct str view_root_namespace(struct view *v)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+
+	return str_empty(mesh->root_namespace) ? STR("istio-system") : str_of(mesh->root_namespace);
+}
+
+struct str view_domain_suffix(const struct view *v)
+{
+	const struct proxy *p = v->scope->attributes;
+	const char *prefix = arena_printf(v->scratch, STR_FMT ".svc.", STR_ARG(p->ns));
+
+	if (p->ns.len && str_starts(p->domain, str_of(prefix)))
+		return str_from(p->domain, strlen(prefix));
+	return STR("cluster.local");
+}
+
+bool view_has_extension(const struct view *v, const char *name)
+{
+	const struct proxy *p = v->scope->attributes;
+	size_t low = 0, high = p->n_extensions;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = str_cmp(p->extensions[mid], str_of(name));
+
+		if (!c)
+			return true;
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return p->n_extensions == 0;
+}
+
+const struct str *view_label(const struct view *v, const char *key)
+{
+	return proxy_label(v->scope->attributes, str_of(key));
+}
+
+/* ---- services */
+static bool service_exported(const Fl__Service *s, struct str ns)
+{
+	return exported_to(s->export_to, s->n_export_to, str_of(s->namespace_), ns);
+}
+
+/* Between services of one host: the caller's namespace, then Kubernetes' own, then the oldest (as Istio orders them). */
+static int service_precedence(const Fl__Service *a, const Fl__Service *b, struct str ns)
+{
+	bool own_a = str_eqc(ns, a->namespace_), own_b = str_eqc(ns, b->namespace_);
+	bool kube_a = a->registry == FL__REGISTRY__KUBERNETES, kube_b = b->registry == FL__REGISTRY__KUBERNETES;
+
+	if (own_a != own_b)
+		return own_a ? -1 : 1;
+	if (kube_a != kube_b)
+		return kube_a ? -1 : 1;
+	if (a->created_ms != b->created_ms)
+		return a->created_ms < b->created_ms ? -1 : 1;
+	return strcmp(a->namespace_, b->namespace_);
+}
+
+static int by_age(const void *x, const void *y)
+{
+	const Fl__Service *a = *(const Fl__Service *const *)x, *b = *(const Fl__Service *const *)y;
+
+	if (a->created_ms != b->created_ms)
+		return a->created_ms < b->created_ms ? -1 : 1;
+	return strcmp(a->hostname, b->hostname);
+}
+
+static int by_host(const void *x, const void *y)
+{
+	const Fl__Service *a = *(const Fl__Service *const *)x, *b = *(const Fl__Service *const *)y;
+	int c = strcmp(a->hostname, b->hostname);
+
+	return c ? c : strcmp(a->namespace_, b->namespace_);
+}
+
+static void collect(struct view *v, struct rows rows, struct service_list *out, size_t *cap)
+{
+	if (out->n + rows.n > *cap) {
+		const Fl__Service **old = out->items;
+
+		*cap = out->n + rows.n;
+		out->items = arena_array(v->scratch, *cap, sizeof(*out->items));
+		if (out->n)
+			memcpy(out->items, old, out->n * sizeof(*old));
+	}
+	for (size_t i = 0; i < rows.n; i++) {
+		const Fl__Service *s = rows.items[i].entry->value;
+
+		if (sidecar_admits(v, str_of(s->namespace_), str_of(s->hostname)))
+			out->items[out->n++] = s;
+	}
+}
+
+/* One service for each host, then in Istio's order: the oldest first. */
+static void settle(struct view *v, struct service_list *list)
+{
+	struct str ns = v->scope->attributes->ns;
+	size_t out = 0;
+
+	if (list->n > 1)
+		qsort(list->items, list->n, sizeof(*list->items), by_host);
+	for (size_t i = 0; i < list->n; i++) {
+		if (!out || !streq(list->items[out - 1]->hostname, list->items[i]->hostname))
+			list->items[out++] = list->items[i];
+		else if (service_precedence(list->items[i], list->items[out - 1], ns) < 0)
+			list->items[out - 1] = list->items[i];
+	}
+	list->n = out;
+	if (list->n > 1)
+		qsort(list->items, list->n, sizeof(*list->items), by_age);
+}
+
+void view_services_on_port(struct view *v, uint32_t port, struct service_list *out)
+{
+	struct str ns = v->scope->attributes->ns;
+	const char *all = arena_printf(v->scratch, "*:%u", port);
+	const char *own = arena_printf(v->scratch, STR_FMT ":%u", STR_ARG(ns), port);
+	size_t cap = 0;
+
+	*out = (struct service_list){0};
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(all)), out, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(own)), out, &cap);
+	settle(v, out);
+}
+
+void view_services(struct view *v, struct service_list *out)
+{
+	size_t cap = 0;
+
+	*out = (struct service_list){0};
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, STR("*")), out, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, v->scope->attributes->ns), out, &cap);
+	settle(v, out);
+}
+
+const Fl__Service *view_service(struct view *v, struct str host)
+{
+	struct rows rows = ask(v, TOPIC_SERVICE, Q_SERVICE_HOST, host);
+	struct str ns = v->scope->attributes->ns;
+	const Fl__Service *best = NULL;
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const Fl__Service *s = rows.items[i].entry->value;
+
+		if (!service_exported(s, ns) || !sidecar_admits(v, str_of(s->namespace_), host))
+			continue;
+		if (!best || service_precedence(s, best, ns) < 0)
+			best = s;
+	}
+	return best;
+}
+
+const Fl__Service *view_service_by_key(struct view *v, struct str key)
+{
+	struct str ns, host;
+	struct rows rows;
+
+	(void)str_cut(key, '/', &ns, &host);
+	rows = ask(v, TOPIC_SERVICE, Q_SERVICE_HOST, host);
+	for (size_t i = 0; i < rows.n; i++)
+		if (str_eq(rows.items[i].entry->key, key))
+			return rows.items[i].entry->value;
+	return NULL;
+}
+
+const Fl__Port *service_port(const Fl__Service *s, uint32_t number)
+{
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (s->ports[i]->number == number)
+			return s->ports[i];
+	return NULL;
+}
+
+struct str service_key(struct view *v, const Fl__Service *s)
+{
+	return str_of(arena_printf(v->scratch, "%s/%s", s->namespace_, s->hostname));
+}
+
+/* ---- endpoints */
+static const Fl__EndpointSet *endpoints_as(struct view *v, const Fl__Service *s, enum question q)
+{
+	struct rows rows = ask(v, TOPIC_ENDPOINTS, q, service_key(v, s));
+
+	return rows.n ? rows.items[0].entry->value : NULL;
+}
+
+const Fl__EndpointSet *view_endpoints(struct view *v, const Fl__Service *s)
+{
+	return endpoints_as(v, s, Q_ENDPOINTS);
+}
+
+static int str_order(const void *x, const void *y)
+{
+	return str_cmp(*(const struct str *)x, *(const struct str *)y);
+}
+
+static size_t sort_unique(struct str *items, size_t n)
+{
+	size_t out = 0;
+
+	if (n > 1)
+		qsort(items, n, sizeof(*items), str_order);
+	for (size_t i = 0; i < n; i++)
+		if (!out || !str_eq(items[out - 1], items[i]))
+			items[out++] = items[i];
+	return out;
+}
+
+void view_accounts(struct view *v, const Fl__Service *s, struct str **out, size_t *n)
+{
+	const Fl__EndpointSet *set = endpoints_as(v, s, Q_ACCOUNTS);
+	size_t n_endpoints = set ? set->n_endpoints : 0, len = 0;
+	struct str *items = arena_array(v->scratch, n_endpoints + s->n_subject_alt_names + 1, sizeof(*items));
+
+	for (size_t i = 0; i < n_endpoints; i++) {
+		const Fl__Endpoint *ep = set->endpoints[i];
+
+		if (str_empty(ep->service_account))
+			continue;
+		/* Most endpoints repeat the one before. */
+		if (i && streq(ep->service_account, set->endpoints[i - 1]->service_account) &&
+		    streq(ep->namespace_, set->endpoints[i - 1]->namespace_))
+			continue;
+		items[len++] = str_of(spiffe_format(v->scratch, view_trust_domain(v), str_of(ep->namespace_),
+						    str_of(ep->service_account)));
+	}
+	for (size_t i = 0; i < s->n_subject_alt_names; i++)
+		items[len++] = str_of(s->subject_alt_names[i]);
+	*n = sort_unique(items, len);
+	*out = items;
+}
+
+void view_addresses(struct view *v, const Fl__Service *s, struct str **out, size_t *n)
+{
+	const Fl__EndpointSet *set = endpoints_as(v, s, Q_ADDRESSES);
+	size_t len = set ? set->n_endpoints : 0;
+	struct str *items = arena_array(v->scratch, len + 1, sizeof(*items));
+
+	for (size_t i = 0; i < len; i++)
+		items[i] = str_of(set->endpoints[i]->address);
+	*n = sort_unique(items, len);
+	*out = items;
+}

@@ -1,0 +1,78 @@
+/*
+ * The questions that translators ask. Every function here records the read keys of what it asked in the view, also when
+ * the answer is "none", and reports the configuration objects in the answer to the view's on_source. Answers are borrowed
+ * from the model (or lie in the view's scratch arena) and live as long as the view.
+ */
+#pragma once
+
+#include "cfg/mesh.pb-c.h"
+#include "cfg/model.pb-c.h"
+#include "cfg/networking/destination_rule.pb-c.h"
+#include "cfg/networking/gateway.pb-c.h"
+#include "cfg/networking/sidecar.pb-c.h"
+#include "cfg/networking/virtual_service.pb-c.h"
+#include "cfg/security.pb-c.h"
+#include "common/mesh/labels.h"
+#include "pilot/model/index.h"
+#include "pilot/model/view.h"
+
+/* ---- mesh-wide settings, with Istio's defaults filled in */
+const Mesh__MeshConfig *view_mesh(struct view *v); /* never NULL */
+struct str view_trust_domain(struct view *v);      /* "cluster.local" */
+struct str view_root_namespace(struct view *v);    /* "istio-system" */
+struct str view_domain_suffix(const struct view *v); /* "cluster.local", of the scope's proxies */
+bool view_registry_only(struct view *v);           /* of the Sidecar, else of the mesh */
+bool view_has_extension(const struct view *v, const char *name);
+const struct str *view_label(const struct view *v, const char *key);
+
+/* ---- services: those visible to the scope (exportTo, Sidecar), one for each host */
+struct service_list {
+	const Fl__Service **items; /* oldest first, then by host */
+	size_t n;
+};
+void view_services_on_port(struct view *v, uint32_t port, struct service_list *out);
+void view_services(struct view *v, struct service_list *out);
+const Fl__Service *view_service(struct view *v, struct str host); /* NULL: none visible */
+const Fl__Service *view_service_by_key(struct view *v, struct str key); /* "ns/host", whoever may see it */
+const Fl__Port *service_port(const Fl__Service *s, uint32_t number);
+struct str service_key(struct view *v, const Fl__Service *s);
+
+const Fl__EndpointSet *view_endpoints(struct view *v, const Fl__Service *s); /* NULL: none */
+/* SPIFFE ids of the workloads behind a service and its own subject names; sorted, without repetition. */
+void view_accounts(struct view *v, const Fl__Service *s, struct str **out, size_t *n);
+void view_addresses(struct view *v, const Fl__Service *s, struct str **out, size_t *n);
+
+/* ---- destination rules that apply to calls of this scope to a service, merged */
+struct rule {
+	const struct entry *entry; /* that gave the policy (metadata names it), NULL: no rule */
+	const Cfg__TrafficPolicy *policy;
+	const Cfg__Subset **subsets;
+	size_t n_subsets;
+};
+/* `aspect` says how much of the rules the caller looks at: Q_DR_HOST (all), Q_DR_SUBSETS or Q_DR_BALANCER. */
+struct rule view_rule(struct view *v, enum question aspect, struct str host, struct str service_ns);
+const Cfg__Subset *rule_subset(const struct rule *r, struct str name);
+
+/* ---- virtual services */
+/* For sidecars: the one that applies to a host (exact before the longest wildcard, then the oldest), NULL: none. */
+const struct entry *view_virtual_service(struct view *v, struct str host);
+struct entries {
+	const struct entry **items;
+	size_t n;
+};
+void view_virtual_services(struct view *v, struct entries *out);               /* for sidecars: only their hosts may be looked at */
+void view_gateway_services(struct view *v, struct str gateway, struct entries *out); /* bound to it, oldest first */
+bool sidecar_admits(struct view *v, struct str ns, struct str host);
+
+/* ---- gateways that select the scope's workload, oldest first */
+void view_gateways(struct view *v, struct entries *out);
+
+/* ---- peer authentication of a workload on one of its ports (0: any other port) */
+Sec__PeerAuthentication__MutualTLS__Mode view_mtls_mode(struct view *v, struct str ns, struct label_set labels, uint32_t port);
+/* Ports of the scope's own workload that have a mode of their own. */
+void view_mtls_ports(struct view *v, struct label_set labels, uint32_t **out, size_t *n);
+
+/* The port on which an endpoint serves a service port; 0: it does not. */
+uint32_t endpoint_port(const Fl__Endpoint *ep, const Fl__Port *port);
+/* A proxy's labels in the form that selectors are matched against. */
+struct label_set proxy_labels(struct arena *a, const struct proxy *p);

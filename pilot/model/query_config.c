@@ -1,0 +1,271 @@
+/*
+ * DOC: Rules, routes, gateways and Sidecars as the scope sees them. Istio's precedence: destination rules of the client's
+ * namespace, then of the service's, then of the root namespace; an exact host before the longest wildcard; among equals the oldest
+ * object, then the name.
+ */
+#include <stdlib.h>
+
+#include "common/mesh/host.h"
+#include "common/mesh/labels.h"
+#include "pilot/model/ask.h"
+#include "pilot/model/query.h"
+
+int entry_by_age(const void *x, const void *y)
+{
+	const struct entry *a = *(const struct entry *const *)x, *b = *(const struct entry *const *)y;
+
+	if (a->created_ms != b->created_ms)
+		return a->created_ms < b->created_ms ? -1 : 1;
+	return str_cmp(a->key, b->key);
+}
+
+/* Labels of the scope that a selector asks for. */
+bool scope_selected(const struct view *v, struct label_set selector)
+{
+	for (size_t i = 0; i < selector.n; i++) {
+		struct label l = label_at(selector, i);
+		const struct str *own = view_label(v, l.key);
+
+		if (!own || !str_eqc(*own, l.value))
+			return false;
+	}
+	return true;
+}
+
+/* ---- Sidecar */
+static const Cfg__Sidecar *scope_sidecar(struct view *v)
+{
+	struct rows rows;
+
+	if (!v->scope->sidecar.len)
+		return NULL;
+	rows = ask(v, TOPIC_SIDECAR, Q_SIDECAR, v->scope->sidecar);
+	if (!rows.n)
+		return NULL;
+	ask_source(v, rows.items[0].entry);
+	return rows.items[0].entry->value;
+}
+
+/* "ns/host", "./host", "*" + "/host"; "~" matches nothing. */
+static bool egress_host_matches(struct str pattern, struct str own_ns, struct str ns, struct str host)
+{
+	struct str want_ns, want_host;
+
+	if (!str_cut(pattern, '/', &want_ns, &want_host))
+		return host_matches(pattern, host);
+	if (str_eqc(want_ns, "~"))
+		return false;
+	if (str_eqc(want_ns, "."))
+		want_ns = own_ns;
+	return (str_eqc(want_ns, "*") || str_eq(want_ns, ns)) && host_matches(want_host, host);
+}
+
+bool sidecar_admits(struct view *v, struct str ns, struct str host)
+{
+	const Cfg__Sidecar *sidecar = scope_sidecar(v);
+
+	if (!sidecar || !sidecar->n_egress)
+		return true;
+	for (size_t i = 0; i < sidecar->n_egress; i++)
+		for (size_t j = 0; j < sidecar->egress[i]->n_hosts; j++)
+			if (egress_host_matches(str_of(sidecar->egress[i]->hosts[j]), v->scope->attributes->ns, ns, host))
+				return true;
+	return false;
+}
+
+bool view_registry_only(struct view *v)
+{
+	const Cfg__Sidecar *sidecar = scope_sidecar(v);
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+
+	if (sidecar && sidecar->outbound_traffic_policy)
+		return sidecar->outbound_traffic_policy->mode == CFG__OUTBOUND_TRAFFIC_POLICY__MODE__REGISTRY_ONLY;
+	/* REGISTRY_ONLY is 0 on the wire, but a mesh that says nothing allows any (Istio's default). */
+	return mesh->outbound_traffic_policy &&
+	       mesh->outbound_traffic_policy->mode == MESH__MESH_CONFIG__OUTBOUND_TRAFFIC_POLICY__MODE__REGISTRY_ONLY;
+}
+
+/* ---- destination rules */
+static const Cfg__DestinationRule *rule_of(const struct entry *e)
+{
+	return e->value;
+}
+
+static bool rule_applies(const struct view *v, const struct entry *e, struct str host)
+{
+	const Cfg__DestinationRule *dr = e->value;
+
+	if (!host_matches(str_of(dr->host), host))
+		return false;
+	if (!exported_to(dr->export_to, dr->n_export_to, e->ns, v->scope->attributes->ns))
+		return false;
+	if (!dr->workload_selector)
+		return true;
+	return str_eq(e->ns, v->scope->attributes->ns) && scope_selected(v, LABELS(dr->workload_selector, match_labels));
+}
+
+/* The rules of one namespace whose host is the most specific there, oldest first. */
+static size_t rules_in(const struct view *v, struct rows rows, struct str ns, struct str host, const struct entry **out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct entry *e = rows.items[i].entry;
+		int c = n ? host_specificity(str_of(rule_of(e)->host), str_of(rule_of(out[0])->host)) : 0;
+
+		if (!str_eq(e->ns, ns) || !rule_applies(v, e, host) || c > 0)
+			continue;
+		if (c < 0)
+			n = 0;
+		out[n++] = e;
+	}
+	if (n > 1)
+		qsort(out, n, sizeof(*out), entry_by_age);
+	return n;
+}
+
+static void merge_rules(struct view *v, const struct entry **found, size_t n, struct rule *out)
+{
+	size_t cap = 0;
+
+	for (size_t i = 0; i < n; i++)
+		cap += rule_of(found[i])->n_subsets;
+	out->subsets = arena_array(v->scratch, cap + 1, sizeof(*out->subsets));
+	out->entry = found[0];
+	for (size_t i = 0; i < n; i++) {
+		const Cfg__DestinationRule *dr = found[i]->value;
+
+		ask_source(v, found[i]);
+		if (!out->policy)
+			out->policy = dr->traffic_policy;
+		for (size_t j = 0; j < dr->n_subsets; j++)
+			if (!rule_subset(out, str_of(dr->subsets[j]->name)))
+				out->subsets[out->n_subsets++] = dr->subsets[j];
+	}
+}
+
+struct rule view_rule(struct view *v, enum question aspect, struct str host, struct str service_ns)
+{
+	struct str places[] = {v->scope->attributes->ns, service_ns, view_root_namespace(v)};
+	struct rows exact = ask_rows(v, TOPIC_DESTINATION_RULE, Q_DR_HOST, host);
+	struct rows wild = ask_rows(v, TOPIC_DESTINATION_RULE, Q_DR_HOST, STR("*"));
+	const struct entry **found = arena_array(v->scratch, exact.n + wild.n + 1, sizeof(*found));
+	struct rule out = {0};
+
+	ask_note(v, aspect, host);
+	ask_note(v, aspect, STR("*"));
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		size_t n = rules_in(v, exact, places[i], host, found);
+
+		if (!n)
+			n = rules_in(v, wild, places[i], host, found);
+		if (n) {
+			merge_rules(v, found, n, &out);
+			break;
+		}
+	}
+	return out;
+}
+
+const Cfg__Subset *rule_subset(const struct rule *r, struct str name)
+{
+	for (size_t i = 0; i < r->n_subsets; i++)
+		if (str_eqc(name, r->subsets[i]->name))
+			return r->subsets[i];
+	return NULL;
+}
+
+/* ---- virtual services */
+static const Cfg__VirtualService *vs_of(const struct entry *e)
+{
+	return e->value;
+}
+
+static bool vs_visible(const struct view *v, const struct entry *e)
+{
+	const Cfg__VirtualService *vs = e->value;
+
+	return exported_to(vs->export_to, vs->n_export_to, e->ns, v->scope->attributes->ns);
+}
+
+/* The most specific host of e that covers `host`. */
+static struct str vs_host_for(const struct entry *e, struct str host)
+{
+	const Cfg__VirtualService *vs = e->value;
+	struct str best = {0};
+
+	for (size_t i = 0; i < vs->n_hosts; i++) {
+		struct str h = str_of(vs->hosts[i]);
+
+		if (host_matches(h, host) && (!best.ptr || host_specificity(h, best) < 0))
+			best = h;
+	}
+	return best;
+}
+
+const struct entry *view_virtual_service(struct view *v, struct str host)
+{
+	const struct rows sets[] = {ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, host),
+				    ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, STR("*"))};
+	const struct entry *best = NULL;
+	struct str best_host = {0};
+
+	for (size_t s = 0; s < ARRAY_LEN(sets); s++)
+		for (size_t i = 0; i < sets[s].n; i++) {
+			const struct entry *e = sets[s].items[i].entry;
+			struct str h = vs_host_for(e, host);
+			int c;
+
+			if (!h.ptr || !vs_visible(v, e))
+				continue;
+			c = best ? host_specificity(h, best_host) : -1;
+			if (c < 0 || (c == 0 && entry_by_age(&e, &best) < 0)) {
+				best = e;
+				best_host = h;
+			}
+		}
+	ask_source(v, best);
+	return best;
+}
+
+static void keep_visible(struct view *v, struct rows rows, struct entries *out)
+{
+	out->items = arena_array(v->scratch, rows.n + 1, sizeof(*out->items));
+	out->n = 0;
+	for (size_t i = 0; i < rows.n; i++)
+		if (vs_visible(v, rows.items[i].entry) && vs_of(rows.items[i].entry)->n_hosts)
+			out->items[out->n++] = rows.items[i].entry;
+	if (out->n > 1)
+		qsort(out->items, out->n, sizeof(*out->items), entry_by_age);
+}
+
+void view_virtual_services(struct view *v, struct entries *out)
+{
+	keep_visible(v, ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_LIST, STR("")), out);
+}
+
+void view_gateway_services(struct view *v, struct str gateway, struct entries *out)
+{
+	keep_visible(v, ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_GATEWAY, gateway), out);
+	for (size_t i = 0; i < out->n; i++)
+		ask_source(v, out->items[i]);
+}
+
+/* ---- gateways */
+void view_gateways(struct view *v, struct entries *out)
+{
+	struct rows rows = ask(v, TOPIC_GATEWAY, Q_GATEWAY_LIST, STR(""));
+
+	out->items = arena_array(v->scratch, rows.n + 1, sizeof(*out->items));
+	out->n = 0;
+	for (size_t i = 0; i < rows.n; i++) {
+		const Cfg__Gateway *g = rows.items[i].entry->value;
+
+		if (scope_selected(v, LABELS(g, selector))) {
+			ask_source(v, rows.items[i].entry);
+			out->items[out->n++] = rows.items[i].entry;
+		}
+	}
+	if (out->n > 1)
+		qsort(out->items, out->n, sizeof(*out->items), entry_by_age);
+}

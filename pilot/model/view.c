@@ -1,0 +1,264 @@
+/*
+ * DOC: Scopes. A scope's key spells out everything that the resources of the scope may depend on besides the model, and the
+ * attributes hold exactly that. Labels enter the shared key only if some object looks at labels of callers, the locality only if
+ * locality load balancing is active: so that, in most meshes, all sidecars of a namespace are one scope.
+ */
+#include "pilot/model/view.h"
+
+#include <stdlib.h>
+
+#include "common/base/hash.h"
+#include "common/mesh/host.h"
+#include "cfg/networking/destination_rule.pb-c.h"
+#include "pilot/model/ask.h"
+#include "pilot/model/query.h"
+
+/* ---- which labels of callers matter */
+static bool in_map(struct label_set set, struct str key)
+{
+	return label_get(set, key.ptr) != NULL;
+}
+
+static bool vs_reads_label(const Cfg__VirtualService *vs, struct str key)
+{
+	for (size_t i = 0; i < vs->n_http; i++)
+		for (size_t j = 0; j < vs->http[i]->n_match; j++)
+			if (in_map(LABELS(vs->http[i]->match[j], source_labels), key))
+				return true;
+	for (size_t i = 0; i < vs->n_tcp; i++)
+		for (size_t j = 0; j < vs->tcp[i]->n_match; j++)
+			if (in_map(LABELS(vs->tcp[i]->match[j], source_labels), key))
+				return true;
+	for (size_t i = 0; i < vs->n_tls; i++)
+		for (size_t j = 0; j < vs->tls[i]->n_match; j++)
+			if (in_map(LABELS(vs->tls[i]->match[j], source_labels), key))
+				return true;
+	return false;
+}
+
+static bool label_is_read(struct rows vs, struct rows rules, struct str key)
+{
+	for (size_t i = 0; i < vs.n; i++)
+		if (vs_reads_label(vs.items[i].entry->value, key))
+			return true;
+	for (size_t i = 0; i < rules.n; i++) {
+		const Cfg__DestinationRule *dr = rules.items[i].entry->value;
+
+		if (in_map(LABELS(dr->workload_selector, match_labels), key))
+			return true;
+	}
+	return false;
+}
+
+/* Labels that differ between the pods of one deployment, or change with each roll-out, and that no Gateway selects. */
+static bool label_is_noise(struct str key)
+{
+	static const char *const noise[] = {"pod-template-hash", "controller-revision-hash", "pod-template-generation",
+					    "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"};
+
+	for (size_t i = 0; i < ARRAY_LEN(noise); i++)
+		if (str_eqc(key, noise[i]))
+			return true;
+	return false;
+}
+
+static void shared_labels(struct view *v, const struct proxy *p, struct proxy *out)
+{
+	struct rows vs = ask(v, TOPIC_VIRTUAL_SERVICE, Q_SOURCE_LABELS, STR(""));
+	struct rows rules = ask(v, TOPIC_DESTINATION_RULE, Q_SOURCE_LABELS, STR(""));
+
+	out->labels = arena_array(v->scratch, p->n_labels + 1, sizeof(*out->labels));
+	for (size_t i = 0; i < p->n_labels; i++) {
+		struct str key = p->labels[i].key;
+		bool wanted = p->type == PROXY_SIDECAR ? label_is_read(vs, rules, key) : !label_is_noise(key);
+
+		if (wanted)
+			out->labels[out->n_labels++] = p->labels[i];
+	}
+}
+
+/* ---- locality */
+static bool locality_active(struct view *v)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+	const Cfg__LocalityLoadBalancerSetting *setting = mesh->locality_lb_setting;
+
+	if (setting && setting->enabled && !setting->enabled->value)
+		return false;
+	return ask(v, TOPIC_DESTINATION_RULE, Q_DR_LOCALITY, STR("")).n > 0 ||
+	       (setting && (setting->n_distribute || setting->n_failover_priority));
+}
+
+/* ---- Sidecar selection: workload, then namespace, then the root namespace's default */
+static const struct entry *oldest_sidecar(struct rows rows, const struct proxy *p, bool selecting)
+{
+	const struct entry *best = NULL;
+
+	for (size_t i = 0; i < rows.n; i++) {
+		const struct entry *e = rows.items[i].entry;
+		const Cfg__Sidecar *s = e->value;
+		bool has = s->workload_selector && s->workload_selector->n_labels;
+		bool fits = has == selecting;
+
+		for (size_t j = 0; fits && has && j < s->workload_selector->n_labels; j++) {
+			struct label l = label_at(LABELS(s->workload_selector, labels), j);
+			const struct str *own = proxy_label(p, str_of(l.key));
+
+			fits = own && str_eqc(*own, l.value);
+		}
+		if (fits && (!best || entry_by_age(&e, &best) < 0))
+			best = e;
+	}
+	return best;
+}
+
+static struct str select_sidecar(struct view *v, const struct proxy *p)
+{
+	struct str root = view_root_namespace(v);
+	struct rows own = ask(v, TOPIC_SIDECAR, Q_SIDECAR_NS, p->ns);
+	struct rows mesh = ask(v, TOPIC_SIDECAR, Q_SIDECAR_NS, root);
+	const struct entry *e = oldest_sidecar(own, p, true);
+
+	if (!e)
+		e = oldest_sidecar(own, p, false);
+	if (!e)
+		e = oldest_sidecar(mesh, p, false);
+	return e ? arena_str(v->scratch, e->key) : (struct str){0};
+}
+
+/* ---- the services that the proxy's own address stands behind */
+uint32_t endpoint_port(const Fl__Endpoint *ep, const Fl__Port *port)
+{
+	for (size_t i = 0; i < ep->n_ports; i++)
+		if (streq(ep->ports[i]->name, port->name))
+			return ep->ports[i]->number;
+	/* A named targetPort that this endpoint does not have: the endpoint does not serve the port. */
+	return ep->n_ports ? 0 : port->target_port ? port->target_port : port->number;
+}
+
+static bool is_own(const Fl__Endpoint *ep, const struct proxy *p, struct str ip)
+{
+	return str_eqc(ip, ep->address) && (str_empty(ep->namespace_) || str_eqc(p->ns, ep->namespace_)) &&
+	       (str_empty(ep->network) || !p->network.len || str_eqc(p->network, ep->network));
+}
+
+struct instances {
+	struct instance *items;
+	size_t n, cap;
+};
+
+static void add_instances(struct view *v, const struct entry *set, const Fl__Endpoint *ep, struct instances *out)
+{
+	const Fl__Service *s = view_service_by_key(v, set->key);
+
+	for (size_t i = 0; s && i < s->n_ports; i++) {
+		uint32_t target = endpoint_port(ep, s->ports[i]);
+		struct instance *grown;
+
+		if (!target)
+			continue;
+		if (out->n == out->cap) {
+			out->cap = out->cap ? out->cap * 2 : 8;
+			grown = arena_array(v->scratch, out->cap, sizeof(*grown));
+			if (out->n)
+				memcpy(grown, out->items, out->n * sizeof(*grown));
+			out->items = grown;
+		}
+		out->items[out->n++] =
+			(struct instance){arena_str(v->scratch, set->key), s->ports[i]->number, target};
+	}
+}
+
+static int instance_cmp(const void *x, const void *y)
+{
+	const struct instance *a = x, *b = y;
+	int c = str_cmp(a->service, b->service);
+
+	if (c)
+		return c;
+	if (a->port != b->port)
+		return a->port < b->port ? -1 : 1;
+	return a->target_port < b->target_port ? -1 : a->target_port > b->target_port;
+}
+
+static void find_instances(struct view *v, const struct proxy *p, struct scope *out)
+{
+	struct instances list = {0};
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n_ips; i++) {
+		struct rows rows = ask(v, TOPIC_ENDPOINTS, Q_INSTANCE, p->ips[i]);
+
+		for (size_t j = 0; j < rows.n; j++) {
+			const Fl__EndpointSet *set = rows.items[j].entry->value;
+
+			for (size_t k = 0; k < set->n_endpoints; k++)
+				if (is_own(set->endpoints[k], p, p->ips[i]))
+					add_instances(v, rows.items[j].entry, set->endpoints[k], &list);
+		}
+	}
+	if (list.n > 1)
+		qsort(list.items, list.n, sizeof(*list.items), instance_cmp);
+	for (size_t i = 0; i < list.n; i++)
+		if (!n || instance_cmp(&list.items[n - 1], &list.items[i]))
+			list.items[n++] = list.items[i];
+	out->instances = list.items;
+	out->n_instances = n;
+}
+
+/* ---- the key */
+static uint64_t extensions_hash(const struct proxy *p)
+{
+	uint64_t h = 1;
+
+	for (size_t i = 0; i < p->n_extensions; i++)
+		h = hash64_seed(p->extensions[i], h);
+	return p->n_extensions ? h : 0;
+}
+
+static void write_key(struct strbuf *b, const struct scope *s)
+{
+	static const char *const types[] = {"sidecar", "router", "waypoint"};
+	const struct proxy *p = s->attributes;
+
+	strbuf_addf(b, "%s|%s|" STR_FMT "|" STR_FMT "|" STR_FMT "|" STR_FMT "|%llx", s->kind == SCOPE_OWN ? "own" : "shared",
+		    types[p->type], STR_ARG(p->ns), STR_ARG(p->domain), STR_ARG(p->cluster_id), STR_ARG(p->network),
+		    (unsigned long long)extensions_hash(p));
+	strbuf_addf(b, "|locality=" STR_FMT "|sidecar=" STR_FMT "|%s", STR_ARG(p->locality), STR_ARG(s->sidecar),
+		    p->no_capture ? "nocapture" : "");
+	for (size_t i = 0; i < p->n_labels; i++)
+		strbuf_addf(b, "|" STR_FMT "=" STR_FMT, STR_ARG(p->labels[i].key), STR_ARG(p->labels[i].value));
+	for (size_t i = 0; i < s->n_instances; i++)
+		strbuf_addf(b, "|" STR_FMT ":%u:%u", STR_ARG(s->instances[i].service), s->instances[i].port,
+			    s->instances[i].target_port);
+}
+
+const struct scope *scope_of(struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind,
+			     struct read_keys *reads)
+{
+	struct proxy *attributes = ARENA_NEW(a, struct proxy);
+	struct scope *s = ARENA_NEW(a, struct scope);
+	struct view v = {.model = m, .scope = s, .reads = reads, .scratch = a};
+	struct strbuf key cleanup(strbuf_done) = {0};
+
+	*attributes = (struct proxy){.type = p->type, .ns = p->ns, .domain = p->domain, .cluster_id = p->cluster_id,
+				     .network = p->network, .extensions = p->extensions, .n_extensions = p->n_extensions,
+				     .no_capture = p->no_capture};
+	s->kind = kind;
+	s->attributes = attributes;
+	if (kind == SCOPE_OWN) {
+		attributes->labels = p->labels;
+		attributes->n_labels = p->n_labels;
+	} else {
+		shared_labels(&v, p, attributes);
+		if (locality_active(&v))
+			attributes->locality = p->locality;
+		if (p->type == PROXY_SIDECAR)
+			s->sidecar = select_sidecar(&v, p);
+	}
+	if (kind == SCOPE_OWN || p->type != PROXY_SIDECAR)
+		find_instances(&v, p, s);
+	write_key(&key, s);
+	s->key = arena_str(a, strbuf_str(&key));
+	return s;
+}

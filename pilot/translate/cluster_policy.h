@@ -1,0 +1,26 @@
+/* The traffic policy of a destination rule, resolved for one port and subset, and its effect on a cluster. */
+#pragma once
+
+#include "pilot/translate/build.h"
+#include "pilot/translate/tls.h"
+#include "xds/cluster.pb-c.h"
+
+struct traffic_policy {
+	const Cfg__LoadBalancerSettings *balancer;
+	const Cfg__ConnectionPoolSettings *pool;
+	const Cfg__OutlierDetection *outlier;
+	const Cfg__ClientTLSSettings *tls;
+};
+
+/* Port-level settings replace all others; a subset's fields come before the rule's; last the mesh's defaults. */
+struct traffic_policy policy_resolve(const Mesh__MeshConfig *mesh, const Cfg__TrafficPolicy *rule, const Cfg__Subset *subset,
+				     uint32_t port);
+/* Load balancer, connection pool, circuit breakers, outlier detection. Discovery type and name are set already. */
+void policy_apply(struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c);
+/* Failover to other localities needs a way to see that the own one fails. */
+bool policy_locality(const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out);
+
+/* typed_extension_protocol_options of a cluster; nothing when Envoy's defaults are right. */
+enum upstream_http { UPSTREAM_DEFAULT, UPSTREAM_HTTP2, UPSTREAM_AS_DOWNSTREAM };
+void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http http, const struct traffic_policy *p);
+void cluster_no_limits(struct arena *a, Cds__Cluster *c);

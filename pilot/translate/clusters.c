@@ -1,0 +1,364 @@
+/*
+ * DOC: CDS. One cluster for each port of each visible service and for each of its subsets; the blackhole and passthrough clusters;
+ * for a workload's own ports an inbound cluster that goes to the original destination from 127.0.0.6 (so that capture lets it pass).
+ *
+ * Mutual TLS is chosen for each endpoint (auto mTLS): the endpoint's metadata says tlsMode=istio, and a transport socket match picks
+ * TLS for it and plaintext for the others. The SANs are asked as "accounts of the service", so that an endpoint that comes or goes
+ * changes no cluster unless it brings an account of its own.
+ */
+#include "common/mesh/host.h"
+#include "pilot/translate/cluster_policy.h"
+#include "pilot/translate/endpoint_build.h"
+#include "pilot/translate/names.h"
+#include "pilot/translate/translate.h"
+
+static const char passthrough[] = "PassthroughCluster";
+static const char blackhole[] = "BlackHoleCluster";
+static const char inbound_passthrough[] = "InboundPassthroughCluster";
+
+/* ---- names */
+static void add_service_names(struct view *v, struct arena *a, const Fl__Service *s, struct name_list *l)
+{
+	struct rule rule = view_rule(v, Q_DR_SUBSETS, str_of(s->hostname), str_of(s->namespace_));
+
+	for (size_t i = 0; i < s->n_ports; i++) {
+		uint32_t port = s->ports[i]->number;
+
+		if (protocol_of(s->ports[i]->protocol) == PROTOCOL_UDP)
+			continue;
+		name_list_add(a, l, cluster_name_outbound(a, port, STR(""), str_of(s->hostname)));
+		for (size_t j = 0; j < rule.n_subsets; j++)
+			name_list_add(a, l, cluster_name_outbound(a, port, str_of(rule.subsets[j]->name), str_of(s->hostname)));
+	}
+}
+
+static void cds_names(struct view *v, struct arena *a, struct str **out, size_t *n)
+{
+	struct name_list list = {0};
+	struct service_list services;
+
+	if (v->scope->kind == SCOPE_OWN) {
+		if (v->scope->attributes->type == PROXY_SIDECAR)
+			name_list_add(a, &list, inbound_passthrough);
+		for (size_t i = 0; v->scope->attributes->type == PROXY_SIDECAR && i < v->scope->n_instances; i++)
+			name_list_add(a, &list, cluster_name_inbound(a, v->scope->instances[i].target_port));
+	} else {
+		name_list_add(a, &list, blackhole);
+		if (v->scope->attributes->type == PROXY_SIDECAR)
+			name_list_add(a, &list, passthrough);
+		view_services(v, &services);
+		for (size_t i = 0; i < services.n; i++)
+			add_service_names(v, a, services.items[i], &list);
+	}
+	name_list_finish(&list, out, n);
+}
+
+static enum scope_kind cds_scope(struct str name)
+{
+	bool own = str_starts(name, STR("inbound|")) || str_eqc(name, inbound_passthrough);
+
+	return own ? SCOPE_OWN : SCOPE_SHARED;
+}
+
+/* ---- fixed clusters */
+static Cds__Cluster *new_cluster(struct arena *a, struct str name, Cds__Cluster__DiscoveryType type)
+{
+	Cds__Cluster *c = PB_NEW(a, Cds__Cluster, cds__cluster);
+
+	c->name = arena_cstr(a, name);
+	c->type = type;
+	c->cluster_discovery_type_case = CDS__CLUSTER__CLUSTER_DISCOVERY_TYPE_TYPE;
+	return c;
+}
+
+/* The labels of the standard metrics that describe the destination service. */
+static void put_labels(struct arena *a, Cds__Cluster *c, const char *host, const char *name, const char *ns)
+{
+	Wkt__Struct *s = build_struct(a);
+
+	struct_put(a, s, "host", host);
+	struct_put(a, s, "name", name);
+	struct_put(a, s, "namespace", ns);
+	metadata_put(a, &c->metadata, "fairlead", s);
+}
+
+static Cds__Cluster *original_dst(struct view *v, struct str name, struct arena *a)
+{
+	Cds__Cluster *c = new_cluster(a, name, CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST);
+	struct traffic_policy none = {0};
+
+	policy_apply(a, &none, view_mesh(v), c);
+	c->common_lb_config = NULL;
+	return c;
+}
+
+static Cds__Cluster *build_passthrough(struct view *v, struct str name, struct arena *a)
+{
+	Cds__Cluster *c = original_dst(v, name, a);
+
+	cluster_http_options(a, c, UPSTREAM_AS_DOWNSTREAM, NULL);
+	put_labels(a, c, "unknown", passthrough, "unknown");
+	return c;
+}
+
+static Cds__Cluster *build_blackhole(struct view *v, struct str name, struct arena *a)
+{
+	Cds__Cluster *c = new_cluster(a, name, CDS__CLUSTER__DISCOVERY_TYPE__STATIC);
+	const Wkt__Duration *timeout = view_mesh(v)->connect_timeout;
+
+	c->connect_timeout = timeout ? build_duration(a, timeout) : build_ms(a, 10000);
+	put_labels(a, c, "unknown", blackhole, "unknown");
+	return c;
+}
+
+/* ---- inbound */
+static Core__BindConfig *local_source(struct arena *a)
+{
+	Core__BindConfig *b = PB_NEW(a, Core__BindConfig, core__bind_config);
+	Core__Address *address = build_address(a, STR("127.0.0.6"), 0);
+
+	b->source_address = address->socket_address;
+	return b;
+}
+
+static enum upstream_http http_of(const char *name)
+{
+	if (protocol_is_http2(name))
+		return UPSTREAM_HTTP2;
+	return protocol_of(name) == PROTOCOL_SNIFF ? UPSTREAM_AS_DOWNSTREAM : UPSTREAM_DEFAULT;
+}
+
+static void put_istio_metadata(struct arena *a, Cds__Cluster *c, const Fl__Service *s, uint32_t port, const struct rule *r,
+			       struct str subset)
+{
+	Wkt__Struct *istio = build_struct(a), *service = build_struct(a);
+	Wkt__Value *list = PB_NEW(a, Wkt__Value, wkt__value);
+
+	struct_put(a, service, "host", s->hostname);
+	struct_put(a, service, "name", s->name);
+	struct_put(a, service, "namespace", s->namespace_);
+	list->list_value = PB_NEW(a, Wkt__ListValue, wkt__list_value);
+	list->kind_case = WKT__VALUE__KIND_LIST_VALUE;
+	pb_add(a, list->list_value, values, build_struct_value(a, service));
+	if (r && r->entry)
+		struct_put(a, istio, "config", config_path(a, r->entry));
+	struct_put_value(a, istio, "default_original_port", build_number(a, port));
+	struct_put_value(a, istio, "services", list);
+	if (subset.len)
+		struct_put(a, istio, "subset", arena_cstr(a, subset));
+	metadata_put(a, &c->metadata, "istio", istio);
+	put_labels(a, c, s->hostname, s->name, s->namespace_);
+}
+
+static Cds__Cluster *build_inbound(struct view *v, struct str name, struct arena *a)
+{
+	struct cluster_name parsed;
+
+	if (!cluster_name_parse(name, &parsed) || !str_eqc(parsed.direction, "inbound"))
+		return NULL;
+	for (size_t i = 0; i < v->scope->n_instances; i++) {
+		const struct instance *x = &v->scope->instances[i];
+		const Fl__Service *s = x->target_port == parsed.port ? view_service_by_key(v, x->service) : NULL;
+		const Fl__Port *port = s ? service_port(s, x->port) : NULL;
+		Cds__Cluster *c;
+
+		if (!port)
+			continue;
+		c = original_dst(v, name, a);
+		c->upstream_bind_config = local_source(a);
+		cluster_http_options(a, c, http_of(port->protocol), NULL);
+		put_istio_metadata(a, c, s, port->number, NULL, STR(""));
+		return c;
+	}
+	return NULL;
+}
+
+static Cds__Cluster *build_inbound_passthrough(struct view *v, struct str name, struct arena *a)
+{
+	Cds__Cluster *c = original_dst(v, name, a);
+
+	c->upstream_bind_config = local_source(a);
+	cluster_http_options(a, c, UPSTREAM_AS_DOWNSTREAM, NULL);
+	return c;
+}
+
+/* ---- outbound */
+static void set_discovery(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, const Fl__Port *port,
+			  const struct rule *r, const Cfg__Subset *subset)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+
+	switch (service_discovery(v, s)) {
+	case DISCOVERY_EDS:
+		c->type = CDS__CLUSTER__DISCOVERY_TYPE__EDS;
+		c->eds_cluster_config = PB_NEW(a, Cds__Cluster__EdsClusterConfig, cds__cluster__eds_cluster_config);
+		c->eds_cluster_config->eds_config = build_ads_source(a);
+		c->eds_cluster_config->service_name = c->name;
+		return;
+	case DISCOVERY_ORIGINAL_DST:
+		c->type = CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST;
+		return;
+	case DISCOVERY_DNS:
+		c->type = CDS__CLUSTER__DISCOVERY_TYPE__STRICT_DNS;
+		break;
+	case DISCOVERY_DNS_LOGICAL:
+		c->type = CDS__CLUSTER__DISCOVERY_TYPE__LOGICAL_DNS;
+		break;
+	}
+	c->dns_lookup_family = CDS__CLUSTER__DNS_LOOKUP_FAMILY__V4_ONLY;
+	c->respect_dns_ttl = true;
+	c->dns_refresh_rate = mesh->dns_refresh_rate ? build_duration(a, mesh->dns_refresh_rate) : build_ms(a, 60000);
+	c->load_assignment = endpoints_for(v, a, c->name, s, port, r, subset);
+}
+
+static enum alpn alpn_of(const char *protocol, enum upstream_http http)
+{
+	if (http == UPSTREAM_HTTP2)
+		return ALPN_HTTP2;
+	if (http == UPSTREAM_AS_DOWNSTREAM)
+		return ALPN_HTTP_ANY;
+	return protocol_of(protocol) == PROTOCOL_HTTP ? ALPN_HTTP1 : ALPN_TCP;
+}
+
+static void add_match(struct arena *a, Cds__Cluster *c, const char *name, const char *mode, Core__TransportSocket *socket)
+{
+	Cds__Cluster__TransportSocketMatch *m =
+		PB_NEW(a, Cds__Cluster__TransportSocketMatch, cds__cluster__transport_socket_match);
+
+	m->name = arena_strdup(a, name);
+	m->match = build_struct(a);
+	if (mode)
+		struct_put(a, m->match, "tlsMode", mode);
+	m->transport_socket = socket;
+	pb_add(a, c, transport_socket_matches, m);
+}
+
+/* The endpoints of an ORIGINAL_DST cluster carry no metadata: TLS only if every workload of the service can. */
+static bool all_mutual(struct view *v, const Fl__Service *s)
+{
+	const Fl__EndpointSet *set = view_endpoints(v, s);
+
+	for (size_t i = 0; set && i < set->n_endpoints; i++)
+		if (!set->endpoints[i]->tls_istio)
+			return false;
+	return set && set->n_endpoints;
+}
+
+static void set_auto_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, enum alpn alpn, const char *sni)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+	Core__TransportSocket *tls;
+	struct str *sans;
+	size_t n;
+
+	if (s->mesh_external || (mesh->enable_auto_mtls && !mesh->enable_auto_mtls->value))
+		return;
+	if (c->type == CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST && !all_mutual(v, s))
+		return;
+	view_accounts(v, s, &sans, &n);
+	tls = tls_mutual_client(a, alpn, sni, sans, n);
+	if (c->type == CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST) {
+		c->transport_socket = tls;
+		return;
+	}
+	add_match(a, c, "tlsMode-istio", "istio", tls);
+	add_match(a, c, "tlsMode-disabled", NULL, tls_raw_buffer(a));
+}
+
+static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, const struct traffic_policy *p,
+		    enum alpn alpn, const struct cluster_name *name)
+{
+	const char *sni = tls_sni(a, name->port, arena_cstr(a, name->subset), s->hostname);
+	struct str *sans;
+	size_t n;
+
+	if (!p->tls) {
+		set_auto_tls(v, a, c, s, alpn, sni);
+		return;
+	}
+	switch (p->tls->mode) {
+	case CFG__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL:
+		view_accounts(v, s, &sans, &n);
+		if (p->tls->n_subject_alt_names) {
+			n = p->tls->n_subject_alt_names;
+			sans = arena_array(v->scratch, n, sizeof(*sans));
+			for (size_t i = 0; i < n; i++)
+				sans[i] = str_of(p->tls->subject_alt_names[i]);
+		}
+		c->transport_socket = tls_mutual_client(a, alpn, str_empty(p->tls->sni) ? sni : p->tls->sni, sans, n);
+		return;
+	case CFG__CLIENT_TLSSETTINGS__TLSMODE__SIMPLE:
+	case CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL:
+		c->transport_socket = tls_client(a, p->tls, alpn, host_is_wildcard(str_of(s->hostname)) ? "" : s->hostname);
+		return;
+	case CFG__CLIENT_TLSSETTINGS__TLSMODE__DISABLE:
+	default:
+		return;
+	}
+}
+
+static bool upgrades_to_http2(const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
+{
+	const Cfg__ConnectionPoolSettings__HTTPSettings *http = p->pool ? p->pool->http : NULL;
+
+	if (http && http->h2_upgrade_policy != CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__DEFAULT)
+		return http->h2_upgrade_policy == CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__UPGRADE;
+	return mesh->h2_upgrade_policy == MESH__MESH_CONFIG__H2_UPGRADE_POLICY__UPGRADE;
+}
+
+static enum upstream_http upstream_of(const Fl__Port *port, const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
+{
+	enum upstream_http http = http_of(port->protocol);
+
+	if (p->pool && p->pool->http && p->pool->http->use_client_protocol)
+		return UPSTREAM_AS_DOWNSTREAM;
+	if (http == UPSTREAM_DEFAULT && protocol_of(port->protocol) == PROTOCOL_HTTP && upgrades_to_http2(p, mesh))
+		return UPSTREAM_HTTP2;
+	return http;
+}
+
+static Cds__Cluster *build_outbound(struct view *v, struct str name, struct arena *a)
+{
+	struct cluster_name parsed;
+	const Fl__Service *s = cluster_name_parse(name, &parsed) ? view_service(v, parsed.host) : NULL;
+	const Fl__Port *port = s ? service_port(s, parsed.port) : NULL;
+	const Cfg__Subset *subset = NULL;
+	struct traffic_policy policy;
+	enum upstream_http http;
+	Cds__Cluster *c;
+	struct rule rule;
+
+	if (!port || !str_eqc(parsed.direction, "outbound") || protocol_of(port->protocol) == PROTOCOL_UDP)
+		return NULL;
+	rule = view_rule(v, Q_DR_HOST, parsed.host, str_of(s->namespace_));
+	if (parsed.subset.len && !(subset = rule_subset(&rule, parsed.subset)))
+		return NULL;
+	c = new_cluster(a, name, CDS__CLUSTER__DISCOVERY_TYPE__EDS);
+	set_discovery(v, a, c, s, port, &rule, subset);
+	policy = policy_resolve(view_mesh(v), rule.policy, subset, parsed.port);
+	policy_apply(a, &policy, view_mesh(v), c);
+	http = upstream_of(port, &policy, view_mesh(v));
+	cluster_http_options(a, c, http, &policy);
+	set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);
+	put_istio_metadata(a, c, s, parsed.port, &rule, parsed.subset);
+	return c;
+}
+
+static const ProtobufCMessage *cds_build(struct view *v, struct str name, struct arena *a)
+{
+	Cds__Cluster *c;
+
+	if (str_eqc(name, passthrough))
+		c = build_passthrough(v, name, a);
+	else if (str_eqc(name, blackhole))
+		c = build_blackhole(v, name, a);
+	else if (str_eqc(name, inbound_passthrough))
+		c = build_inbound_passthrough(v, name, a);
+	else if (str_starts(name, STR("inbound|")))
+		c = build_inbound(v, name, a);
+	else
+		c = build_outbound(v, name, a);
+	return c ? &c->base : NULL;
+}
+
+const struct translator cds_translator = {.names = cds_names, .build = cds_build, .scope = cds_scope};

@@ -1,0 +1,123 @@
+/* DOC: Naming of xDS resources. Tools of the Istio world read these names, so they are an interface. */
+#include "pilot/translate/names.h"
+
+#include <stdlib.h>
+
+#include "common/mesh/host.h"
+
+enum protocol protocol_of(const char *name)
+{
+	static const struct {
+		const char *name;
+		enum protocol protocol;
+	} table[] = {
+		{"HTTP", PROTOCOL_HTTP},	{"HTTP2", PROTOCOL_HTTP}, {"GRPC", PROTOCOL_HTTP},
+		{"GRPC-WEB", PROTOCOL_HTTP},	{"HTTPS", PROTOCOL_TLS},  {"TLS", PROTOCOL_TLS},
+		{"TCP", PROTOCOL_TCP},		{"MONGO", PROTOCOL_TCP},  {"REDIS", PROTOCOL_TCP},
+		{"MYSQL", PROTOCOL_TCP},	{"UDP", PROTOCOL_UDP},	  {"HBONE", PROTOCOL_TCP},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (streq(name, table[i].name))
+			return table[i].protocol;
+	return PROTOCOL_SNIFF;
+}
+
+bool protocol_is_http2(const char *name)
+{
+	return streq(name, "HTTP2") || streq(name, "GRPC") || streq(name, "GRPC-WEB");
+}
+
+bool cluster_name_parse(struct str name, struct cluster_name *out)
+{
+	struct str rest = name, port;
+
+	*out = (struct cluster_name){0};
+	if (!str_split(&rest, '|', &out->direction) || !str_split(&rest, '|', &port) || !str_cut(rest, '|', &out->subset, &out->host))
+		return false;
+	return str_u32(port, 65535, &out->port);
+}
+
+char *cluster_name_outbound(struct arena *a, uint32_t port, struct str subset, struct str host)
+{
+	return arena_printf(a, "outbound|%u|" STR_FMT "|" STR_FMT, port, STR_ARG(subset), STR_ARG(host));
+}
+
+char *cluster_name_inbound(struct arena *a, uint32_t port)
+{
+	return arena_printf(a, "inbound|%u||", port);
+}
+
+char *listener_name(struct arena *a, struct str address, uint32_t port)
+{
+	return arena_printf(a, STR_FMT "_%u", STR_ARG(address), port);
+}
+
+bool listener_name_parse(struct str name, struct str *address, uint32_t *port)
+{
+	size_t at;
+
+	if (!str_rfind(name, '_', &at) || !str_u32(str_from(name, at + 1), 65535, port))
+		return false;
+	*address = str_sub(name, 0, at);
+	return true;
+}
+
+/* A headless service's clients dial the address of a pod; a gateway has no such address, so it balances. */
+enum discovery service_discovery(const struct view *v, const Fl__Service *s)
+{
+	bool gateway = v->scope->attributes->type != PROXY_SIDECAR;
+
+	switch (s->resolution) {
+	case FL__RESOLUTION__DNS:
+	case FL__RESOLUTION__ALIAS:
+		return DISCOVERY_DNS;
+	case FL__RESOLUTION__DNS_ROUND_ROBIN:
+		return DISCOVERY_DNS_LOGICAL;
+	case FL__RESOLUTION__STATIC:
+		return s->headless && !gateway ? DISCOVERY_ORIGINAL_DST : DISCOVERY_EDS;
+	case FL__RESOLUTION__NONE:
+		return s->headless && gateway ? DISCOVERY_EDS : DISCOVERY_ORIGINAL_DST;
+	case FL__RESOLUTION__DYNAMIC_DNS:
+	default:
+		return DISCOVERY_ORIGINAL_DST;
+	}
+}
+
+void service_vips(struct arena *a, const Fl__Service *s, struct str **out, size_t *n)
+{
+	struct str *items = arena_array(a, s->n_addresses + 1, sizeof(*items));
+	size_t len = 0;
+
+	for (size_t i = 0; i < s->n_addresses; i++)
+		if (!str_empty(s->addresses[i]) && !streq(s->addresses[i], "0.0.0.0") && !streq(s->addresses[i], "None"))
+			items[len++] = str_of(s->addresses[i]);
+	if (!len && !str_empty(s->auto_address))
+		items[len++] = str_of(s->auto_address);
+	*out = items;
+	*n = len;
+}
+
+void name_list_add(struct arena *a, struct name_list *l, const char *name)
+{
+	l->items = pb_grow(a, l->items, l->n, sizeof(*l->items));
+	l->items[l->n++] = str_of(name);
+}
+
+static int name_cmp(const void *x, const void *y)
+{
+	return str_cmp(*(const struct str *)x, *(const struct str *)y);
+}
+
+void name_list_finish(struct name_list *l, struct str **out, size_t *n)
+{
+	size_t len = 0;
+
+	if (l->n > 1)
+		qsort(l->items, l->n, sizeof(*l->items), name_cmp);
+	for (size_t i = 0; i < l->n; i++)
+		if (!len || !str_eq(l->items[len - 1], l->items[i]))
+			l->items[len++] = l->items[i];
+	*out = l->items;
+	*n = len;
+}

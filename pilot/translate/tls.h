@@ -1,0 +1,20 @@
+/* TLS contexts of the mesh: certificates come from the agent over SDS ("default" and "ROOTCA"), or from files that a rule names. */
+#pragma once
+
+#include "pilot/translate/build.h"
+#include "xds/tls.pb-c.h"
+
+/* What a cluster speaks; decides the ALPN that a mutual TLS client offers. */
+enum alpn { ALPN_TCP, ALPN_HTTP1, ALPN_HTTP2, ALPN_HTTP_ANY, ALPN_COUNT };
+
+/* Mutual TLS to a workload of the mesh: its certificate must carry one of the SANs (none given: any of the mesh). */
+Core__TransportSocket *tls_mutual_client(struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans);
+/* By a destination rule's settings: SIMPLE or MUTUAL with files. `sni` is the default. */
+Core__TransportSocket *tls_client(struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni);
+/* The server side of mutual TLS between workloads. */
+Core__TransportSocket *tls_mutual_server(struct arena *a, bool http);
+/* A gateway's server; NULL: passed through. */
+Core__TransportSocket *tls_gateway(struct arena *a, const Cfg__ServerTLSSettings *s);
+Core__TransportSocket *tls_raw_buffer(struct arena *a);
+/* "outbound_.<port>_.<subset>_.<host>", by which a gateway of another network routes. */
+char *tls_sni(struct arena *a, uint32_t port, const char *subset, const char *host);
