@@ -54,8 +54,8 @@ void stream_unlink(struct grpc_stream *s)
 		s->next->prev = s->prev;
 	if (s->conn) {
 		s->conn->n_streams--;
-		if (!s->told)
-			s->address = xstrdup(s->conn->address);
+		free(s->address);
+		s->address = s->told ? NULL : xstrdup(s->conn->address);
 	}
 	s->list = NULL;
 	s->conn = NULL;

@@ -221,7 +221,9 @@ void stream_submit(struct grpc_stream *s)
 {
 	nghttp2_session *session = s->conn->session;
 	if (!s->submitted) {
-		if (!s->over)
+		if (s->conn->going && !s->over && s->env->owner)
+			s->env->ops->requeue(s->env->owner, s);
+		else if (!s->over)
 			request(s);
 		return;
 	}

@@ -37,6 +37,7 @@ struct h2_ops {
 	void (*going)(void *owner, struct h2_conn *c, const char *why); /* GOAWAY: no new calls here */
 	void (*down)(void *owner, struct h2_conn *c, const char *why);  /* closed; c is only a name now */
 	void (*idle)(void *owner);                     /* the last stream has ended */
+	void (*requeue)(void *owner, struct grpc_stream *s); /* client: not sent before GOAWAY; find it another connection */
 };
 
 struct h2_env {

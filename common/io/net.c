@@ -136,7 +136,7 @@ bool net_listen(const struct addr *a, int *out_fd, uint16_t *bound_port, struct 
 		return err_errno(e, "bind");
 	if (listen(fd, 1024))
 		return err_errno(e, "listen");
-	uint16_t port;
+	uint16_t port = 0;
 	if (!bound_port_of(fd, &port, e))
 		return false;
 	if (bound_port)
