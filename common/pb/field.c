@@ -141,3 +141,13 @@ void map_entries_sort(ProtobufCMessage **entries, size_t len)
 	cleanup(free_p) ProtobufCMessage **spare = xmalloc((len / 2 + 1) * sizeof(*spare));
 	merge_sort(entries, len, spare);
 }
+
+ProtobufCMessage **map_entries_sorted_copy(const void *entries, size_t len)
+{
+	if (map_entries_sorted(entries, len))
+		return NULL;
+	ProtobufCMessage **copy = xmalloc(len * sizeof(*copy));
+	memcpy(copy, entries, len * sizeof(*copy));
+	map_entries_sort(copy, len);
+	return copy;
+}

@@ -79,6 +79,8 @@ bool field_is_map(const ProtobufCFieldDescriptor *f);
 int map_entry_cmp(const void *entry, const void *other);
 bool map_entries_sorted(ProtobufCMessage *const *entries, size_t len);
 void map_entries_sort(ProtobufCMessage **entries, size_t len);
+/* A sorted copy of the array of entries (free it); NULL when it is sorted as it is. */
+ProtobufCMessage **map_entries_sorted_copy(const void *entries, size_t len);
 /* Room that pb_grow() relies on for an array of `len` values: a power of two of bytes. */
 size_t pb_room(size_t len, size_t item_size);
 /* Before unpacking: the bytes are complete, within the limits, and every string is text. *unknown: has fields we do not know. */

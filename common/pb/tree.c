@@ -90,17 +90,6 @@ static bool equal_items(const ProtobufCFieldDescriptor *f, const char *x, const 
 	return true;
 }
 
-/* A sorted copy of the array of entries; NULL when they are sorted as they are. */
-static ProtobufCMessage **sorted_entries(const char *items, size_t n)
-{
-	if (map_entries_sorted((ProtobufCMessage *const *)(const void *)items, n))
-		return NULL;
-	ProtobufCMessage **copy = xmalloc(n * sizeof(*copy));
-	memcpy(copy, items, n * sizeof(*copy));
-	map_entries_sort(copy, n);
-	return copy;
-}
-
 static bool equal_lists(const ProtobufCFieldDescriptor *f, const ProtobufCMessage *x, const ProtobufCMessage *y)
 {
 	size_t n = field_len(x, f);
@@ -110,8 +99,8 @@ static bool equal_lists(const ProtobufCFieldDescriptor *f, const ProtobufCMessag
 	const char *iy = field_items_const(y, f);
 	if (n == 0 || !field_is_map(f))
 		return equal_items(f, ix, iy, n);
-	cleanup(free_p) ProtobufCMessage **sx = sorted_entries(ix, n);
-	cleanup(free_p) ProtobufCMessage **sy = sorted_entries(iy, n);
+	cleanup(free_p) ProtobufCMessage **sx = map_entries_sorted_copy(ix, n);
+	cleanup(free_p) ProtobufCMessage **sy = map_entries_sorted_copy(iy, n);
 	return equal_items(f, sx ? (const char *)sx : ix, sy ? (const char *)sy : iy, n);
 }
 
