@@ -1,0 +1,250 @@
+/*
+ * DOC: The HTTP client: libcurl's multi interface, driven by the loop's watches and one timer. libcurl does HTTP, connection
+ * reuse and time-outs; here are the limits (protocols, body size, no proxies, no redirects) and the exactly-once answer. done() is
+ * called outside libcurl, so it may send the next request or free the client.
+ */
+#include "common/io/http.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+
+#include "common/base/limits.h"
+#include "common/io/scopes.h"
+
+struct pending {
+	struct pending *prev, *next;
+	struct http_client *client;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct strbuf body;
+	size_t max_body;
+	bool too_large;
+	char *request_body;
+	char error[CURL_ERROR_SIZE];
+	void (*done)(void *ctx, int status, struct str body, struct str content_type);
+	void *ctx;
+};
+
+/* A socket of libcurl's that we watch. */
+struct sock {
+	struct http_client *client;
+	curl_socket_t fd;
+	struct watch *watch;
+};
+
+struct http_client {
+	struct loop *loop;
+	CURLM *multi;
+	struct timer *timer;
+	struct pending *list;
+	unsigned busy;
+	bool freed;
+};
+
+static void unlink_pending(struct pending *p)
+{
+	if (p->prev)
+		p->prev->next = p->next;
+	else
+		p->client->list = p->next;
+	if (p->next)
+		p->next->prev = p->prev;
+}
+
+static void finish(struct pending *p, int status, struct str body, struct str type)
+{
+	unlink_pending(p);
+	if (p->done)
+		p->done(p->ctx, status, body, type);
+	(void)curl_multi_remove_handle(p->client->multi, p->easy);
+	curl_easy_cleanup(p->easy);
+	curl_slist_free_all(p->headers);
+	strbuf_done(&p->body);
+	free(p->request_body);
+	free(p);
+}
+
+static void finish_with(struct pending *p, CURLcode result)
+{
+	long status = 0;
+	const char *type = NULL, *url = "";
+	(void)curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(p->easy, CURLINFO_CONTENT_TYPE, &type);
+	(void)curl_easy_getinfo(p->easy, CURLINFO_EFFECTIVE_URL, &url);
+	if (result == CURLE_OK) {
+		finish(p, (int)status, strbuf_str(&p->body), str_of(type ? type : ""));
+		return;
+	}
+	cleanup(free_p) char *why = p->too_large ? xasprintf("%s: the answer is larger than %zu bytes", url, p->max_body)
+						 : xasprintf("%s: %s", url, p->error[0] ? p->error : curl_easy_strerror(result));
+	finish(p, 0, str_of(why), STR(""));
+}
+
+static void destroy(struct http_client *c)
+{
+	(void)curl_multi_cleanup(c->multi); /* still closes sockets through on_socket() */
+	timer_free(c->timer);
+	free(c);
+}
+
+static void collect(struct http_client *c)
+{
+	int left;
+	CURLMsg *m;
+	c->busy++;
+	while (!c->freed && (m = curl_multi_info_read(c->multi, &left))) {
+		struct pending *p = NULL;
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&p);
+		finish_with(p, m->data.result);
+	}
+	if (--c->busy == 0 && c->freed)
+		destroy(c);
+}
+
+static void on_ready(void *ctx, int events)
+{
+	const struct sock *s = ctx;
+	struct http_client *c = s->client;
+	int running;
+	int mask = ((events & WATCH_READ) ? CURL_CSELECT_IN : 0) | ((events & WATCH_WRITE) ? CURL_CSELECT_OUT : 0);
+	(void)curl_multi_socket_action(c->multi, s->fd, mask, &running); /* may free s */
+	collect(c);
+}
+
+static void on_timer(void *ctx)
+{
+	struct http_client *c = ctx;
+	int running;
+	(void)curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	collect(c);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
+{
+	(void)easy;
+	struct http_client *c = ctx;
+	struct sock *s = socket_ctx;
+	if (what == CURL_POLL_REMOVE) {
+		if (s)
+			watch_free(s->watch);
+		free(s);
+		return 0;
+	}
+	int events = (what & CURL_POLL_IN ? WATCH_READ : 0) | (what & CURL_POLL_OUT ? WATCH_WRITE : 0);
+	if (s) {
+		watch_set(s->watch, events);
+		return 0;
+	}
+	s = xzalloc(sizeof(*s));
+	*s = (struct sock){.client = c, .fd = fd};
+	s->watch = watch_new(c->loop, fd, events, on_ready, s);
+	(void)curl_multi_assign(c->multi, fd, s);
+	return 0;
+}
+
+static int on_timeout(CURLM *multi, long ms, void *ctx)
+{
+	(void)multi;
+	struct http_client *c = ctx;
+	if (ms < 0)
+		timer_stop(c->timer);
+	else
+		timer_start(c->timer, (uint64_t)ms, 0);
+	return 0;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *ctx)
+{
+	struct pending *p = ctx;
+	size_t len = size * n;
+	if (p->body.len + len > p->max_body) {
+		p->too_large = true;
+		return 0; /* ends the transfer */
+	}
+	strbuf_add(&p->body, str_n(data, len));
+	return len;
+}
+
+struct http_client *http_client_new(struct loop *l)
+{
+	(void)curl_global_init(CURL_GLOBAL_DEFAULT); /* counted; the first call is made before there are threads */
+	struct http_client *c = xzalloc(sizeof(*c));
+	c->loop = l;
+	c->multi = curl_multi_init();
+	assert(c->multi);
+	c->timer = timer_new(l, on_timer, c);
+	(void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	(void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+	(void)curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
+	(void)curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+	return c;
+}
+
+void http_client_free(struct http_client *c)
+{
+	if (!c || c->freed)
+		return;
+	c->freed = true;
+	c->busy++;
+	while (c->list)
+		finish(c->list, 0, STR("the HTTP client is being closed"), STR(""));
+	if (--c->busy == 0)
+		destroy(c);
+}
+
+static void set_body(struct pending *p, const struct http_request *r)
+{
+	bool post = r->method && streq(r->method, "POST");
+	if (!r->body.len && !post)
+		return;
+	p->request_body = xstrndup(r->body.ptr ? r->body.ptr : "", r->body.len);
+	(void)curl_easy_setopt(p->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
+	(void)curl_easy_setopt(p->easy, CURLOPT_POSTFIELDS, p->request_body);
+}
+
+static void set_options(struct pending *p, const struct http_request *r)
+{
+	CURL *e = p->easy;
+	(void)curl_easy_setopt(e, CURLOPT_PRIVATE, (char *)p);
+	(void)curl_easy_setopt(e, CURLOPT_URL, r->url);
+	(void)curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	(void)curl_easy_setopt(e, CURLOPT_PROXY, ""); /* local ports: never by http_proxy from the environment */
+	(void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	(void)curl_easy_setopt(e, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
+	(void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(r->timeout_ms ? r->timeout_ms : 5000));
+	(void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	(void)curl_easy_setopt(e, CURLOPT_WRITEDATA, p);
+	(void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, p->error);
+	set_body(p, r);
+	if (r->method && streq(r->method, "HEAD"))
+		(void)curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+	else if (r->method)
+		(void)curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, r->method);
+	for (const char *const *h = r->headers; h && *h; h++)
+		p->headers = curl_slist_append(p->headers, *h);
+	(void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, p->headers);
+	if (r->unix_socket)
+		(void)curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
+	if (r->insecure) {
+		(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
+		(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+}
+
+void http_send(struct http_client *c, const struct http_request *r,
+	       void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx)
+{
+	struct pending *p = xzalloc(sizeof(*p));
+	*p = (struct pending){.client = c, .done = done, .ctx = ctx};
+	p->max_body = r->max_body_bytes ? r->max_body_bytes : LIMIT_HTTP_BODY_BYTES;
+	p->easy = curl_easy_init();
+	assert(p->easy);
+	p->next = c->list;
+	if (p->next)
+		p->next->prev = p;
+	c->list = p;
+	set_options(p, r);
+	(void)curl_multi_add_handle(c->multi, p->easy); /* asks for the timer: the rest comes from the loop */
+}
