@@ -1,7 +1,7 @@
 /*
  * DOC: A gRPC server and client on common/io for tests with other implementations: methods of /test.Echo/ on raw bytes.
  *   grpc_echo server ADDRESS [MAX_AGE_MS GRACE_MS]   prints "port N" and serves until SIGTERM, then drains
- *   grpc_echo client TARGET METHOD COUNT SIZE        sends COUNT messages of SIZE bytes, prints what came and the status
+ *   grpc_echo client [--fail-fast] TARGET METHOD COUNT SIZE        sends COUNT messages of SIZE bytes, prints what came and the status
  * Methods: Unary, Stream (each message comes back), Swallow (counts, answers at half-close with the number of bytes),
  * Many ("count size" gives so many messages), Fail (FAILED_PRECONDITION), Metadata (the header x-test), Wait (never answers).
  * With FL_TLS_CERT, FL_TLS_KEY, FL_TLS_ROOTS (files) in the environment it speaks TLS.
@@ -217,13 +217,16 @@ static int call(int argc, char **argv)
 {
 	static const struct grpc_handler h = {.on_message = count, .on_close = done};
 	uint64_t n = 0, size = 0;
+	bool fail_fast = argc > 2 && streq(argv[2], "--fail-fast");
+	argv += fail_fast;
+	argc -= fail_fast;
 	if (argc < 6 || !str_u64(str_of(argv[4]), 1000000, &n) || !str_u64(str_of(argv[5]), 1u << 26, &size))
 		return 2;
 	struct tls_context *tls = tls_from_env(false);
 	struct grpc_channel *c = grpc_channel_new(loop, &(struct grpc_channel_options){.target = argv[2], .tls = tls});
 	char *path = xasprintf("/test.Echo/%s", argv[3]);
 	const char *const headers[] = {"x-test", "value of x-test", NULL};
-	struct grpc_stream *s = grpc_channel_call(c, path, headers, 20000, false, &h, NULL);
+	struct grpc_stream *s = grpc_channel_call(c, path, headers, 20000, fail_fast, &h, NULL);
 	struct buf *b = buf_new(size);
 	memset(b->data, 'y', size);
 	for (uint64_t i = 0; i < n; i++)

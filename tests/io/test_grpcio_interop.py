@@ -1,6 +1,7 @@
 """Our gRPC server and client against grpcio: another implementation's idea of the protocol."""
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from concurrent import futures
@@ -27,17 +28,25 @@ BIG = [("grpc.max_receive_message_length", 1 << 28), ("grpc.max_send_message_len
 
 
 def start_server(address, *args, env=None):
-    p = subprocess.Popen([ECHO, "server", address, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True, env={**os.environ, **(env or {})})
+    log = tempfile.TemporaryFile("w+")  # not a pipe: it would fill up and stop the server
+    p = subprocess.Popen([ECHO, "server", address, *map(str, args)], stdout=subprocess.PIPE, stderr=log, text=True,
+                         env={**os.environ, **(env or {})})
+    p.log = log
     port = p.stdout.readline().split()
-    assert port and port[0] == "port", p.stderr.read()
+    assert port and port[0] == "port", errors_of(p)
     return p, port[1]
+
+
+def errors_of(p):
+    p.log.seek(0)
+    return p.log.read()
 
 
 def stop_server(p):
     p.terminate()
-    _, errors = p.communicate(timeout=10)
-    assert p.returncode == 0, errors
+    p.wait(10)
+    p.stdout.close()
+    assert p.returncode == 0, errors_of(p)
 
 
 @pytest.fixture
@@ -120,15 +129,14 @@ def test_deadline(channel):
 def test_cancel_reaches_the_server():
     p, port = start_server("127.0.0.1:0")
     with grpc.insecure_channel(f"127.0.0.1:{port}") as c:
-        call = c.stream_stream("/test.Echo/Stream")(iter([]) if False else (m for m in [b"a"]), timeout=10)
+        call = c.stream_stream("/test.Echo/Stream")(iter([b"a"]), timeout=10)
         assert next(call) == b"a"
         wait = c.unary_unary("/test.Echo/Wait").future(b"x")
         assert c.unary_unary("/test.Echo/Unary")(b"y", timeout=5) == b"y"
         wait.cancel()
         assert c.unary_unary("/test.Echo/Unary")(b"z", timeout=5) == b"z"
-    p.terminate()
-    _, errors = p.communicate(timeout=10)
-    assert "call ended: CANCELLED" in errors
+    stop_server(p)
+    assert "call ended: CANCELLED" in errors_of(p)
 
 
 def test_compressed_messages_are_refused(server):
@@ -171,8 +179,8 @@ def test_drain_ends_open_streams():
             next(call)
         assert e.value.code() == grpc.StatusCode.UNAVAILABLE
         gate.set()
-    p.communicate(timeout=10)
-    assert p.returncode == 0
+    p.wait(10)
+    assert p.returncode == 0, errors_of(p)
 
 
 # ---- our client, grpcio's server
@@ -265,10 +273,24 @@ def test_tls_server_with_grpcio_client(pki):
 
 def test_tls_client_with_grpcio_server(pki):
     read = lambda n: (pki / n).read_bytes()
-    for name, want in (("server", "2 messages 6000000 bytes status 0"), ("wrong", None)):
-        s = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Echo()], options=BIG)
-        port = s.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(read(f"{name}.key"), read(f"{name}.pem"))]))
-        s.start()
-        if want:
-            assert client(f"127.0.0.1:{port}", "Stream", 2, 3_000_000, env=tls_env(pki, "server")) == want
-        s.stop(0).wait()
+    s = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Echo()], options=BIG)
+    port = s.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(read("server.key"), read("server.pem"))]))
+    s.start()
+    assert client(f"127.0.0.1:{port}", "Stream", 2, 3_000_000, env=tls_env(pki, "server")) == "2 messages 6000000 bytes status 0"
+    s.stop(0).wait()
+
+
+@pytest.mark.parametrize("name,ca,why", [("wrong", "ca", "none of which is localhost"), ("server", "other", "does not verify")])
+def test_tls_client_refuses(pki, name, ca, why):
+    p, port = start_server("127.0.0.1:0", env=tls_env(pki, name))
+    got = client("--fail-fast", f"127.0.0.1:{port}", "Stream", 1, 1, env=tls_env(pki, "server", ca))
+    assert got.startswith("0 messages 0 bytes status 14") and why in got and port in got
+    stop_server(p)
+
+
+def test_tls_server_refuses_foreign_client(pki):
+    p, port = start_server("127.0.0.1:0", env=tls_env(pki, "server", "other"))
+    got = client("--fail-fast", f"127.0.0.1:{port}", "Stream", 1, 1, env=tls_env(pki, "server"))
+    assert got.startswith("0 messages 0 bytes status 14")
+    stop_server(p)
+    assert "does not verify" in errors_of(p)
