@@ -49,9 +49,10 @@ void *pb_grow(struct arena *a, void *items, size_t len, size_t item_size)
 	return grown;
 }
 
+/* Whole units of ROOM_MIN, which the arena's alignment takes anyway, so that short lists have their room already. */
 static void *unpack_alloc(void *arena, size_t size)
 {
-	return arena_alloc(arena, size ? size : 1);
+	return arena_alloc(arena, (size + ROOM_MIN - 1) / ROOM_MIN * ROOM_MIN);
 }
 
 static void unpack_free(void *arena, void *pointer)

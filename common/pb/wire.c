@@ -132,9 +132,10 @@ static bool check_field(struct check *c, const ProtobufCFieldDescriptor *f, unsi
 		return check_string(c, f, value);
 	if (f->type != PROTOBUF_C_TYPE_MESSAGE)
 		return true;
-	if (!check_message(c, f->descriptor, value, depth + 1))
-		return err_in(c->e, "%s", f->name);
-	return true;
+	if (check_message(c, f->descriptor, value, depth + 1))
+		return true;
+	/* The path to what is too deep would push the reason out of the text. */
+	return c->e && c->e->kind != ERR_LIMIT ? err_in(c->e, "%s", f->name) : false;
 }
 
 static bool check_message(struct check *c, const ProtobufCMessageDescriptor *d, struct wire w, unsigned depth)
