@@ -71,7 +71,7 @@ static struct node *tree_of(struct json_reader *r, const json_t *j, unsigned dep
 {
 	if (++r->nodes > LIMIT_DOCUMENT_NODES)
 		return limit(r, "limit-nodes", "too many values (LIMIT_DOCUMENT_NODES)");
-	if (depth > LIMIT_DOCUMENT_DEPTH)
+	if (depth >= LIMIT_DOCUMENT_DEPTH && (json_is_object(j) || json_is_array(j)))
 		return limit(r, "limit-depth", "nested too deeply (LIMIT_DOCUMENT_DEPTH)");
 	switch (json_typeof(j)) {
 	case JSON_OBJECT:

@@ -14,7 +14,8 @@
 
 void *pb_new(struct arena *a, const ProtobufCMessageDescriptor *d);
 
-/* Appends to a repeated field: `pb_add(a, route, routes, item)` works on `n_routes`/`routes`; grows by doubling in the arena. */
+/* Appends to a repeated field: `pb_add(a, route, routes, item)` works on `n_routes`/`routes`; grows by doubling in the arena.
+ * The list must be empty or come from pb_add, pb_copy, pb_unpack or the codec: those leave room up to the next power of two. */
 #define pb_add(a, msg, field, item) \
 	do { \
 		(msg)->field = pb_grow((a), (msg)->field, (msg)->n_##field, sizeof(*(msg)->field)); \
