@@ -1,0 +1,131 @@
+/*
+ * DOC: HTTPMatchRequest -> RouteMatch. All conditions of one match must hold. An empty header condition means "the header is
+ * there"; withoutHeaders inverts. A pseudo header stands for method, authority and scheme.
+ */
+#include "pilot/translate/feature.h"
+
+static Match__StringMatcher *string_matcher(struct arena *a, const Cfg__StringMatch *m, bool ignore_case)
+{
+	Match__StringMatcher *out = PB_NEW(a, Match__StringMatcher, match__string_matcher);
+
+	switch (m->match_type_case) {
+	case CFG__STRING_MATCH__MATCH_TYPE_PREFIX:
+		out->prefix = m->prefix;
+		out->match_pattern_case = MATCH__STRING_MATCHER__MATCH_PATTERN_PREFIX;
+		break;
+	case CFG__STRING_MATCH__MATCH_TYPE_REGEX:
+		out->safe_regex = build_regex(a, m->regex);
+		out->match_pattern_case = MATCH__STRING_MATCHER__MATCH_PATTERN_SAFE_REGEX;
+		break;
+	case CFG__STRING_MATCH__MATCH_TYPE_EXACT:
+	case CFG__STRING_MATCH__MATCH_TYPE__NOT_SET:
+	default:
+		out->exact = m->match_type_case ? m->exact : arena_strdup(a, "");
+		out->match_pattern_case = MATCH__STRING_MATCHER__MATCH_PATTERN_EXACT;
+		break;
+	}
+	/* Envoy refuses ignore_case on a regex; (?i) says it there. */
+	out->ignore_case = ignore_case && out->match_pattern_case != MATCH__STRING_MATCHER__MATCH_PATTERN_SAFE_REGEX;
+	return out;
+}
+
+static bool is_empty(const Cfg__StringMatch *m)
+{
+	switch (m ? m->match_type_case : CFG__STRING_MATCH__MATCH_TYPE__NOT_SET) {
+	case CFG__STRING_MATCH__MATCH_TYPE_EXACT:
+		return str_empty(m->exact);
+	case CFG__STRING_MATCH__MATCH_TYPE_PREFIX:
+		return str_empty(m->prefix);
+	case CFG__STRING_MATCH__MATCH_TYPE_REGEX:
+		return str_empty(m->regex);
+	case CFG__STRING_MATCH__MATCH_TYPE__NOT_SET:
+	default:
+		return true;
+	}
+}
+
+static void set_path(struct arena *a, const Cfg__HTTPMatchRequest *m, Rds__RouteMatch *out)
+{
+	const Cfg__StringMatch *uri = m ? m->uri : NULL;
+
+	if (is_empty(uri)) {
+		out->prefix = arena_strdup(a, "/");
+		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
+	} else if (uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_EXACT) {
+		out->path = uri->exact;
+		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_PATH;
+	} else if (uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX) {
+		out->prefix = uri->prefix;
+		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
+	} else {
+		out->safe_regex = build_regex(a, m->ignore_uri_case ? arena_printf(a, "(?i)%s", uri->regex) : uri->regex);
+		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX;
+	}
+	/* "case_sensitive" is true on the wire, as Istio always says it. */
+	out->case_sensitive = build_bool(a, !(m && m->ignore_uri_case));
+}
+
+static void add_header(struct arena *a, Rds__RouteMatch *out, const char *name, const Cfg__StringMatch *m, bool invert)
+{
+	Rds__HeaderMatcher *h = PB_NEW(a, Rds__HeaderMatcher, rds__header_matcher);
+
+	h->name = arena_strdup(a, name);
+	h->invert_match = invert;
+	if (is_empty(m)) {
+		h->present_match = true;
+		h->header_match_specifier_case = RDS__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PRESENT_MATCH;
+	} else {
+		h->string_match = string_matcher(a, m, false);
+		h->header_match_specifier_case = RDS__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH;
+	}
+	pb_add(a, out, headers, h);
+}
+
+static void add_query(struct arena *a, Rds__RouteMatch *out, const char *name, const Cfg__StringMatch *m)
+{
+	Rds__QueryParameterMatcher *q = PB_NEW(a, Rds__QueryParameterMatcher, rds__query_parameter_matcher);
+
+	q->name = arena_strdup(a, name);
+	if (is_empty(m)) {
+		q->present_match = true;
+		q->query_parameter_match_specifier_case =
+			RDS__QUERY_PARAMETER_MATCHER__QUERY_PARAMETER_MATCH_SPECIFIER_PRESENT_MATCH;
+	} else {
+		q->string_match = string_matcher(a, m, false);
+		q->query_parameter_match_specifier_case =
+			RDS__QUERY_PARAMETER_MATCHER__QUERY_PARAMETER_MATCH_SPECIFIER_STRING_MATCH;
+	}
+	pb_add(a, out, query_parameters, q);
+}
+
+static void match_route(const struct route_context *r)
+{
+	Rds__RouteMatch *out = PB_NEW(r->a, Rds__RouteMatch, rds__route_match);
+	const Cfg__HTTPMatchRequest *m = r->match;
+
+	r->route->match = out;
+	if (!r->rule) {
+		out->prefix = arena_strdup(r->a, "/");
+		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
+		return;
+	}
+	set_path(r->a, m, out);
+	if (!m)
+		return;
+	for (size_t i = 0; i < m->n_headers; i++)
+		add_header(r->a, out, m->headers[i]->key, m->headers[i]->value, false);
+	for (size_t i = 0; i < m->n_without_headers; i++)
+		add_header(r->a, out, m->without_headers[i]->key, m->without_headers[i]->value, true);
+	if (!is_empty(m->method))
+		add_header(r->a, out, ":method", m->method, false);
+	if (!is_empty(m->authority))
+		add_header(r->a, out, ":authority", m->authority, false);
+	if (!is_empty(m->scheme))
+		add_header(r->a, out, ":scheme", m->scheme, false);
+	for (size_t i = 0; i < m->n_query_params; i++)
+		add_query(r->a, out, m->query_params[i]->key, m->query_params[i]->value);
+	if (!str_empty(m->stat_prefix))
+		r->route->stat_prefix = m->stat_prefix;
+}
+
+const struct feature match_feature = {.name = "match", .on_route = match_route};

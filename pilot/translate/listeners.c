@@ -1,0 +1,114 @@
+/* DOC: LDS: names, dispatch by kind of proxy, and the parts that all listeners are made of. */
+#include "pilot/translate/listeners.h"
+
+#include "pilot/translate/translate.h"
+#include "xds/http_inspector.pb-c.h"
+#include "xds/tls_inspector.pb-c.h"
+
+const char *const alpn_plain_http[] = {"http/1.1", "h2c", NULL};
+
+Lds__Listener *listener_new(struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction)
+{
+	Lds__Listener *l = PB_NEW(a, Lds__Listener, lds__listener);
+
+	l->name = arena_strdup(a, name);
+	l->address = build_address(a, address, port);
+	l->traffic_direction = direction;
+	return l;
+}
+
+static void add_listener_filter(struct arena *a, Lds__Listener *l, const char *name, const void *config)
+{
+	Lds__ListenerFilter *f = PB_NEW(a, Lds__ListenerFilter, lds__listener_filter);
+
+	f->name = arena_strdup(a, name);
+	f->typed_config = pb_any(a, config);
+	f->config_type_case = LDS__LISTENER_FILTER__CONFIG_TYPE_TYPED_CONFIG;
+	pb_add(a, l, listener_filters, f);
+}
+
+/* A server that speaks first sends nothing to look at: after the timeout (0: none, Istio's default) the connection goes on. */
+void listener_inspect(struct view *v, struct arena *a, Lds__Listener *l, bool tls, bool http)
+{
+	const Wkt__Duration *timeout = view_mesh(v)->protocol_detection_timeout;
+
+	if (tls)
+		add_listener_filter(a, l, "envoy.filters.listener.tls_inspector",
+				    PB_NEW(a, TlsInsp__TlsInspector, tls_insp__tls_inspector));
+	if (http)
+		add_listener_filter(a, l, "envoy.filters.listener.http_inspector",
+				    PB_NEW(a, HttpInsp__HttpInspector, http_insp__http_inspector));
+	if (tls || http) {
+		l->listener_filters_timeout = timeout ? build_duration(a, timeout) : build_ms(a, 0);
+		l->continue_on_listener_filters_timeout = true;
+	}
+}
+
+Lds__FilterChain *filter_chain(struct arena *a, const char *name, Lds__Filter *filter)
+{
+	Lds__FilterChain *c = PB_NEW(a, Lds__FilterChain, lds__filter_chain);
+
+	c->name = arena_strdup(a, name);
+	pb_add(a, c, filters, filter);
+	return c;
+}
+
+void chain_match(struct arena *a, Lds__FilterChain *c, uint32_t port, const char *transport, const char *const *alpn)
+{
+	Lds__FilterChainMatch *m = PB_NEW(a, Lds__FilterChainMatch, lds__filter_chain_match);
+
+	if (port)
+		m->destination_port = build_u32(a, port);
+	m->transport_protocol = arena_strdup(a, transport);
+	for (; alpn && *alpn; alpn++)
+		pb_add(a, m, application_protocols, arena_strdup(a, *alpn));
+	c->filter_chain_match = m;
+}
+
+Lds__Filter *route_to(const struct chain *c, Cfg__RouteDestination *const *routes, size_t n, uint32_t port)
+{
+	struct weighted *to = arena_array(c->a, n + 1, sizeof(*to));
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (routes[i]->destination && (n == 1 || routes[i]->weight > 0))
+			to[len++] = (struct weighted){destination_cluster(c->v, c->a, routes[i]->destination, port),
+						      (uint32_t)routes[i]->weight};
+	if (!len)
+		return build_tcp_to(c, "BlackHoleCluster");
+	return build_tcp(c, to[0].cluster, to, len);
+}
+
+static void lds_names(struct view *v, struct arena *a, struct str **out, size_t *n)
+{
+	enum proxy_type type = v->scope->attributes->type;
+	struct name_list list = {0};
+
+	if (type == PROXY_ROUTER && v->scope->kind == SCOPE_SHARED)
+		gateway_names(v, a, &list);
+	else if (type == PROXY_SIDECAR && v->scope->kind == SCOPE_SHARED)
+		outbound_names(v, a, &list);
+	else if (type == PROXY_SIDECAR && !v->scope->attributes->no_capture)
+		name_list_add(a, &list, "virtualInbound");
+	name_list_finish(&list, out, n);
+}
+
+static const ProtobufCMessage *lds_build(struct view *v, struct str name, struct arena *a)
+{
+	Lds__Listener *l;
+
+	if (v->scope->attributes->type == PROXY_ROUTER)
+		l = gateway_build(v, name, a);
+	else if (str_eqc(name, "virtualInbound"))
+		l = inbound_build(v, name, a);
+	else
+		l = outbound_build(v, name, a);
+	return l ? &l->base : NULL;
+}
+
+static enum scope_kind lds_scope(struct str name)
+{
+	return str_eqc(name, "virtualInbound") ? SCOPE_OWN : SCOPE_SHARED;
+}
+
+const struct translator lds_translator = {.names = lds_names, .build = lds_build, .scope = lds_scope};

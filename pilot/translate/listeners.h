@@ -1,0 +1,22 @@
+/* Parts of listeners, and the translators of each side: outbound.c, inbound.c, gateway.c. */
+#pragma once
+
+#include "pilot/translate/feature.h"
+#include "pilot/translate/names.h"
+#include "pilot/translate/routes.h"
+
+Lds__Listener *listener_new(struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction);
+void listener_inspect(struct view *v, struct arena *a, Lds__Listener *l, bool tls, bool http);
+Lds__FilterChain *filter_chain(struct arena *a, const char *name, Lds__Filter *filter);
+/* Fills in the chain's match; transport "" and alpn NULL: any. */
+void chain_match(struct arena *a, Lds__FilterChain *c, uint32_t port, const char *transport, const char *const *alpn);
+extern const char *const alpn_plain_http[]; /* what the HTTP inspector reports */
+
+void outbound_names(struct view *v, struct arena *a, struct name_list *l);
+Lds__Listener *outbound_build(struct view *v, struct str name, struct arena *a);
+Lds__Listener *inbound_build(struct view *v, struct str name, struct arena *a);
+void gateway_names(struct view *v, struct arena *a, struct name_list *l);
+Lds__Listener *gateway_build(struct view *v, struct str name, struct arena *a);
+
+/* Weighted destinations of a TCP or TLS route. */
+Lds__Filter *route_to(const struct chain *c, Cfg__RouteDestination *const *routes, size_t n, uint32_t port);

@@ -1,0 +1,286 @@
+/*
+ * DOC: Outbound listeners of a sidecar. All captured connections arrive at virtualOutbound (15001), which hands them to the listener
+ * of their original destination: "<virtual IP>_<port>" for TCP, "0.0.0.0_<port>" for all HTTP services of a port, since there the
+ * Host header tells them apart. A port whose protocol is unknown is looked at: HTTP goes to the routes, the rest to the cluster.
+ *
+ * On a wildcard listener the chains are: TLS by server name, TCP by address block, then plain HTTP; what is none of these is passed
+ * through, or refused under REGISTRY_ONLY.
+ */
+#include "pilot/translate/listeners.h"
+
+#include "common/mesh/host.h"
+
+static const char virtual_outbound[] = "virtualOutbound";
+static const struct str wildcard = {"0.0.0.0", 7};
+
+static const char *unknown_cluster(struct view *v)
+{
+	return view_registry_only(v) ? "BlackHoleCluster" : "PassthroughCluster";
+}
+
+static bool is_block(struct str address)
+{
+	return memchr(address.ptr, '/', address.len) != NULL;
+}
+
+/* ---- names */
+static void add_addresses(struct view *v, struct arena *a, const Fl__Service *s, const Fl__Port *port, struct name_list *l)
+{
+	struct str *addresses;
+	size_t n;
+
+	service_vips(v->scratch, s, &addresses, &n);
+	if (!n && s->headless && protocol_of(port->protocol) == PROTOCOL_TCP)
+		view_addresses(v, s, &addresses, &n);
+	else if (!n)
+		name_list_add(a, l, listener_name(a, wildcard, port->number));
+	for (size_t i = 0; i < n; i++)
+		name_list_add(a, l, listener_name(a, is_block(addresses[i]) ? wildcard : addresses[i], port->number));
+}
+
+void outbound_names(struct view *v, struct arena *a, struct name_list *l)
+{
+	struct service_list list;
+
+	if (!v->scope->attributes->no_capture)
+		name_list_add(a, l, virtual_outbound);
+	view_services(v, &list);
+	for (size_t i = 0; i < list.n; i++)
+		for (size_t j = 0; j < list.items[i]->n_ports; j++) {
+			const Fl__Service *s = list.items[i];
+			const Fl__Port *port = s->ports[j];
+
+			if (protocol_of(port->protocol) == PROTOCOL_UDP)
+				continue;
+			if (port_is_wildcard_http(v, s, port))
+				name_list_add(a, l, listener_name(a, wildcard, port->number));
+			else
+				add_addresses(v, a, s, port, l);
+		}
+}
+
+/* ---- virtualOutbound */
+static Lds__Listener *build_virtual(struct view *v, struct arena *a)
+{
+	Lds__Listener *l = listener_new(a, virtual_outbound, wildcard, 15001, CORE__TRAFFIC_DIRECTION__OUTBOUND);
+	struct chain c = {.v = v, .a = a, .direction = DIRECTION_OUTBOUND};
+	Lds__FilterChain *loop = filter_chain(a, "virtualOutbound-blackhole", build_tcp_to(&c, "BlackHoleCluster"));
+
+	l->use_original_dst = build_bool(a, true);
+	chain_match(a, loop, 15001, "", NULL);
+	pb_add(a, l, filter_chains, loop);
+	pb_add(a, l, filter_chains, filter_chain(a, "virtualOutbound-catchall-tcp", build_tcp_to(&c, unknown_cluster(v))));
+	return l;
+}
+
+/* ---- chains of services */
+static Lds__FilterChain *http_chain(const struct chain *c, const char *listener, const char *routes)
+{
+	Lds__FilterChain *chain =
+		filter_chain(c->a, "outbound-http", build_http(c, arena_printf(c->a, "outbound_%s", listener), NULL, routes));
+
+	chain_match(c->a, chain, 0, "raw_buffer", alpn_plain_http);
+	return chain;
+}
+
+/* By the tcp rules of the VirtualService of the host; NULL: none applies. */
+static Lds__Filter *tcp_by_rule(const struct chain *c, const Fl__Service *s, uint32_t port)
+{
+	const struct entry *e = view_virtual_service(c->v, str_of(s->hostname));
+	const Cfg__VirtualService *vs = e ? e->value : NULL;
+
+	for (size_t i = 0; vs && i < vs->n_tcp; i++) {
+		const Cfg__TCPRoute *r = vs->tcp[i];
+		bool applies = r->n_match == 0;
+
+		for (size_t j = 0; j < r->n_match; j++)
+			applies |= !r->match[j]->n_destination_subnets &&
+				   match_applies(c->v, r->match[j]->gateways, r->match[j]->n_gateways, "mesh", r->match[j]->port,
+						 port, LABELS(r->match[j], source_labels), r->match[j]->source_namespace);
+		if (applies)
+			return route_to(c, r->route, r->n_route, port);
+	}
+	return NULL;
+}
+
+static Lds__Filter *tcp_of(const struct chain *c, const Fl__Service *s, uint32_t port)
+{
+	Lds__Filter *f = tcp_by_rule(c, s, port);
+
+	return f ? f : build_tcp_to(c, cluster_name_outbound(c->a, port, STR(""), str_of(s->hostname)));
+}
+
+static void add_sni_chain(const struct chain *c, Lds__Listener *l, char *const *hosts, size_t n, Lds__Filter *filter)
+{
+	Lds__FilterChain *chain = filter_chain(c->a, arena_printf(c->a, "tls-%s", n ? hosts[0] : "any"), filter);
+
+	chain_match(c->a, chain, 0, "tls", NULL);
+	for (size_t i = 0; i < n; i++)
+		if (!streq(hosts[i], "*"))
+			pb_add(c->a, chain->filter_chain_match, server_names, arena_strdup(c->a, hosts[i]));
+	pb_add(c->a, l, filter_chains, chain);
+}
+
+/* The tls rules of the host's VirtualService, as chains by server name; false: it has none. */
+static bool add_tls_rules(const struct chain *c, Lds__Listener *l, const Fl__Service *s, uint32_t port)
+{
+	const struct entry *e = view_virtual_service(c->v, str_of(s->hostname));
+	const Cfg__VirtualService *vs = e ? e->value : NULL;
+	bool any = false;
+
+	for (size_t i = 0; vs && i < vs->n_tls; i++)
+		for (size_t j = 0; j < vs->tls[i]->n_match; j++) {
+			const Cfg__TLSMatchAttributes *m = vs->tls[i]->match[j];
+
+			if (!match_applies(c->v, m->gateways, m->n_gateways, "mesh", m->port, port, LABELS(m, source_labels),
+					   m->source_namespace))
+				continue;
+			add_sni_chain(c, l, m->sni_hosts, m->n_sni_hosts,
+				      route_to(c, vs->tls[i]->route, vs->tls[i]->n_route, port));
+			any = true;
+		}
+	return any;
+}
+
+/* ---- listeners by address */
+static bool has_address(struct view *v, const Fl__Service *s, const Fl__Port *port, struct str address)
+{
+	struct str *list;
+	size_t n;
+
+	service_vips(v->scratch, s, &list, &n);
+	if (!n && s->headless && protocol_of(port->protocol) == PROTOCOL_TCP)
+		view_addresses(v, s, &list, &n);
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(list[i], address))
+			return true;
+	return false;
+}
+
+static Lds__Listener *build_address_listener(struct view *v, struct arena *a, struct str name, struct str address, uint32_t port)
+{
+	struct chain c = {.v = v, .a = a, .direction = DIRECTION_OUTBOUND};
+	struct service_list list;
+	const Fl__Service *s = NULL;
+	Lds__Listener *l;
+	Lds__FilterChain *rest;
+	bool sniffed, rules = false;
+
+	view_services_on_port(v, port, &list);
+	for (size_t i = 0; i < list.n && !s; i++) {
+		const Fl__Port *p = service_port(list.items[i], port);
+
+		if (protocol_of(p->protocol) != PROTOCOL_UDP && !port_is_wildcard_http(v, list.items[i], p) &&
+		    has_address(v, list.items[i], p, address))
+			s = list.items[i];
+	}
+	if (!s)
+		return NULL;
+	l = listener_new(a, arena_cstr(a, name), address, port, CORE__TRAFFIC_DIRECTION__OUTBOUND);
+	l->bind_to_port = build_bool(a, false);
+	sniffed = port_is_sniffed_vip(v, s, service_port(s, port));
+	if (protocol_of(service_port(s, port)->protocol) == PROTOCOL_TLS)
+		rules = add_tls_rules(&c, l, s, port);
+	listener_inspect(v, a, l, sniffed || rules, sniffed);
+	if (sniffed) {
+		struct chain http = c;
+
+		http.sniffed = true;
+		pb_add(a, l, filter_chains, http_chain(&http, l->name, arena_printf(a, "%s:%u", s->hostname, port)));
+	}
+	rest = filter_chain(a, "outbound-tcp", tcp_of(&c, s, port));
+	if (l->n_filter_chains)
+		l->default_filter_chain = rest;
+	else
+		pb_add(a, l, filter_chains, rest);
+	return l;
+}
+
+/* ---- wildcard listeners */
+struct wildcard_parts {
+	bool http;
+	const Fl__Service *tcp; /* first TCP service without an address */
+	bool tls;
+};
+
+static void add_block_chain(const struct chain *c, Lds__Listener *l, const Fl__Service *s, struct str block, uint32_t port)
+{
+	Core__CidrRange *range = PB_NEW(c->a, Core__CidrRange, core__cidr_range);
+	Lds__FilterChain *chain = filter_chain(c->a, arena_printf(c->a, "tcp-" STR_FMT, STR_ARG(block)), tcp_of(c, s, port));
+	struct str address, bits;
+	uint32_t prefix = 32;
+
+	(void)str_cut(block, '/', &address, &bits);
+	if (!str_u32(bits, 128, &prefix))
+		return;
+	range->address_prefix = arena_cstr(c->a, address);
+	range->prefix_len = build_u32(c->a, prefix);
+	chain_match(c->a, chain, 0, "", NULL);
+	pb_add(c->a, chain->filter_chain_match, prefix_ranges, range);
+	pb_add(c->a, l, filter_chains, chain);
+}
+
+static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const Fl__Service *s, const Fl__Port *port,
+				 struct wildcard_parts *parts)
+{
+	enum protocol p = protocol_of(port->protocol);
+	struct str *vips;
+	size_t n;
+
+	service_vips(c->v->scratch, s, &vips, &n);
+	if (port_is_wildcard_http(c->v, s, port)) {
+		parts->http = true;
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (is_block(vips[i]))
+			add_block_chain(c, l, s, vips[i], port->number);
+	if (n || p == PROTOCOL_UDP)
+		return;
+	if (p == PROTOCOL_TLS) {
+		parts->tls = true;
+		if (!add_tls_rules(c, l, s, port->number))
+			add_sni_chain(c, l, &(char *){s->hostname}, 1, tcp_of(c, s, port->number));
+	} else if (!parts->tcp && !(s->headless && p == PROTOCOL_TCP)) {
+		parts->tcp = s;
+	}
+}
+
+static Lds__Listener *build_wildcard(struct view *v, struct arena *a, struct str name, uint32_t port)
+{
+	struct chain c = {.v = v, .a = a, .direction = DIRECTION_OUTBOUND};
+	Lds__Listener *l = listener_new(a, arena_cstr(a, name), wildcard, port, CORE__TRAFFIC_DIRECTION__OUTBOUND);
+	struct wildcard_parts parts = {0};
+	struct service_list list;
+
+	view_services_on_port(v, port, &list);
+	for (size_t i = 0; i < list.n; i++)
+		add_wildcard_service(&c, l, list.items[i], service_port(list.items[i], port), &parts);
+	if (!parts.http && !parts.tcp && !l->n_filter_chains)
+		return NULL;
+	l->bind_to_port = build_bool(a, false);
+	listener_inspect(v, a, l, parts.http || parts.tls, parts.http);
+	if (parts.http)
+		pb_add(a, l, filter_chains, http_chain(&c, l->name, arena_printf(a, "%u", port)));
+	if (parts.tcp && !l->n_filter_chains)
+		pb_add(a, l, filter_chains, filter_chain(a, "outbound-tcp", tcp_of(&c, parts.tcp, port)));
+	else if (parts.tcp)
+		l->default_filter_chain = filter_chain(a, "outbound-tcp", tcp_of(&c, parts.tcp, port));
+	else
+		l->default_filter_chain = filter_chain(a, "PassthroughFilterChain", build_tcp_to(&c, unknown_cluster(v)));
+	return l;
+}
+
+Lds__Listener *outbound_build(struct view *v, struct str name, struct arena *a)
+{
+	struct str address;
+	uint32_t port;
+
+	if (str_eqc(name, virtual_outbound))
+		return build_virtual(v, a);
+	if (!listener_name_parse(name, &address, &port))
+		return NULL;
+	if (str_eq(address, wildcard))
+		return build_wildcard(v, a, name, port);
+	return build_address_listener(v, a, name, address, port);
+}

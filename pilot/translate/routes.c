@@ -1,0 +1,265 @@
+/*
+ * DOC: RDS for sidecars. A port that several HTTP services share has one RouteConfiguration named after the port, with a virtual host
+ * for each service; a port of unknown protocol behind a virtual IP has one of its own, "host:port". Hosts that nobody knows go to
+ * the "allow_any" host (passed through) or, under REGISTRY_ONLY, to "block_all" (502).
+ */
+#include "pilot/translate/routes.h"
+
+#include <stdlib.h>
+
+#include "common/base/map.h"
+#include "common/mesh/host.h"
+#include "pilot/translate/translate.h"
+
+/* ---- the table under construction */
+void route_table_init(struct route_table *t, struct view *v, struct arena *a, struct str name)
+{
+	*t = (struct route_table){.v = v, .a = a, .rc = PB_NEW(a, Rds__RouteConfiguration, rds__route_configuration)};
+	t->rc->name = arena_cstr(a, name);
+	t->rc->validate_clusters = build_bool(a, false);
+	t->domains = map_new();
+}
+
+Rds__VirtualHost *route_table_host(struct route_table *t, const char *name, bool outside)
+{
+	Rds__VirtualHost *vh = PB_NEW(t->a, Rds__VirtualHost, rds__virtual_host);
+
+	vh->name = arena_strdup(t->a, name);
+	vh->include_request_attempt_count = true;
+	for (size_t i = 0; i < feature_count; i++)
+		if (features[i]->on_virtual_host)
+			features[i]->on_virtual_host(t->v, t->a, vh, outside);
+	return vh;
+}
+
+bool route_table_domain(struct route_table *t, Rds__VirtualHost *vh, const char *domain)
+{
+	if (map_get(t->domains, str_of(domain)))
+		return false;
+	map_put(t->domains, str_of(domain), vh);
+	pb_add(t->a, vh, domains, arena_strdup(t->a, domain));
+	return true;
+}
+
+static int host_cmp(const void *x, const void *y)
+{
+	return strcmp((*(Rds__VirtualHost *const *)x)->name, (*(Rds__VirtualHost *const *)y)->name);
+}
+
+Rds__RouteConfiguration *route_table_finish(struct route_table *t)
+{
+	if (t->rc->n_virtual_hosts > 1)
+		qsort(t->rc->virtual_hosts, t->rc->n_virtual_hosts, sizeof(*t->rc->virtual_hosts), host_cmp);
+	for (size_t i = 0; i < feature_count; i++)
+		if (features[i]->on_route_configuration)
+			features[i]->on_route_configuration(t->v, t->a, t->rc);
+	map_free(t->domains);
+	return t->rc;
+}
+
+/* ---- which ports */
+static bool has_vip(const struct view *v, const Fl__Service *s)
+{
+	struct str *vips;
+	size_t n;
+
+	service_vips(v->scratch, s, &vips, &n);
+	return n > 0;
+}
+
+bool port_is_wildcard_http(const struct view *v, const Fl__Service *s, const Fl__Port *port)
+{
+	enum protocol p = protocol_of(port->protocol);
+
+	return p == PROTOCOL_HTTP || (p == PROTOCOL_SNIFF && !has_vip(v, s));
+}
+
+bool port_is_sniffed_vip(const struct view *v, const Fl__Service *s, const Fl__Port *port)
+{
+	return protocol_of(port->protocol) == PROTOCOL_SNIFF && has_vip(v, s);
+}
+
+/* ---- domains */
+static void add_domain(struct route_table *t, Rds__VirtualHost *vh, struct str host, uint32_t port)
+{
+	bool v6 = memchr(host.ptr, ':', host.len) != NULL;
+	const char *plain = v6 ? arena_printf(t->a, "[" STR_FMT "]", STR_ARG(host)) : arena_cstr(t->a, host);
+
+	(void)route_table_domain(t, vh, plain);
+	/* A wildcard in front and a port behind cannot be said in one domain. */
+	if (host.ptr[0] != '*')
+		(void)route_table_domain(t, vh, arena_printf(t->a, "%s:%u", plain, port));
+}
+
+static void add_service_domains(struct route_table *t, Rds__VirtualHost *vh, const Fl__Service *s, uint32_t port)
+{
+	struct str names[4], *vips;
+	size_t n = host_aliases(t->a, str_of(s->hostname), t->v->scope->attributes->ns, view_domain_suffix(t->v), names), n_vips;
+
+	for (size_t i = 0; i < n; i++)
+		add_domain(t, vh, names[i], port);
+	if (s->headless)
+		(void)route_table_domain(t, vh, arena_printf(t->a, "*.%s", s->hostname));
+	service_vips(t->v->scratch, s, &vips, &n_vips);
+	for (size_t i = 0; i < n_vips; i++)
+		if (!memchr(vips[i].ptr, '/', vips[i].len))
+			add_domain(t, vh, vips[i], port);
+}
+
+/* ---- virtual hosts */
+static void add_host(struct route_table *t, const Fl__Service *s, uint32_t port)
+{
+	const char *name = arena_printf(t->a, "%s:%u", s->hostname, port);
+	const struct entry *vs = view_virtual_service(t->v, str_of(s->hostname));
+	Rds__VirtualHost *vh = route_table_host(t, name, s->mesh_external);
+
+	add_service_domains(t, vh, s, port);
+	if (!vh->n_domains)
+		return;
+	if (vs && ((const Cfg__VirtualService *)vs->value)->n_http)
+		routes_from(t->v, t->a, vs, "mesh", port, vh);
+	else
+		pb_add(t->a, vh, routes,
+		       route_default(t->v, t->a, cluster_name_outbound(t->a, port, STR(""), str_of(s->hostname)),
+				     arena_printf(t->a, "%s:%u/*", s->hostname, port)));
+	pb_add(t->a, t->rc, virtual_hosts, vh);
+}
+
+/* Hosts of VirtualServices that are no services: they exist on port 80, as in Istio. */
+static void add_orphans(struct route_table *t, uint32_t port)
+{
+	struct entries all;
+
+	view_virtual_services(t->v, &all);
+	for (size_t i = 0; i < all.n; i++) {
+		const Cfg__VirtualService *vs = all.items[i]->value;
+
+		for (size_t j = 0; j < vs->n_hosts; j++) {
+			struct str host = str_of(vs->hosts[j]);
+			Rds__VirtualHost *vh;
+
+			if (map_get(t->domains, host) || view_service(t->v, host) || str_eqc(host, "*") ||
+			    view_virtual_service(t->v, host) != all.items[i] || !sidecar_admits(t->v, all.items[i]->ns, host))
+				continue;
+			vh = route_table_host(t, arena_printf(t->a, "%s:%u", vs->hosts[j], port), false);
+			add_domain(t, vh, host, port);
+			routes_from(t->v, t->a, all.items[i], "mesh", port, vh);
+			pb_add(t->a, t->rc, virtual_hosts, vh);
+		}
+	}
+}
+
+static void add_rest(struct route_table *t)
+{
+	bool block = view_registry_only(t->v);
+	const char *name = block ? "block_all" : "allow_any";
+	Rds__VirtualHost *vh = route_table_host(t, name, true);
+	Rds__Route *r = route_default(t->v, t->a, "PassthroughCluster", "PassthroughCluster");
+
+	if (block) {
+		r->direct_response = PB_NEW(t->a, Rds__DirectResponseAction, rds__direct_response_action);
+		r->direct_response->status = 502;
+		r->action_case = RDS__ROUTE__ACTION_DIRECT_RESPONSE;
+	} else {
+		r->route->retry_policy = NULL;
+	}
+	r->name = arena_strdup(t->a, name);
+	r->decorator = NULL;
+	pb_add(t->a, vh, routes, r);
+	(void)route_table_domain(t, vh, "*");
+	if (vh->n_domains)
+		pb_add(t->a, t->rc, virtual_hosts, vh);
+}
+
+static Rds__RouteConfiguration *build_port(struct view *v, struct str name, uint32_t port, struct arena *a)
+{
+	struct service_list list;
+	struct route_table t;
+	size_t found = 0;
+
+	view_services_on_port(v, port, &list);
+	for (size_t i = 0; i < list.n; i++)
+		found += port_is_wildcard_http(v, list.items[i], service_port(list.items[i], port));
+	if (!found)
+		return NULL;
+	route_table_init(&t, v, a, name);
+	for (size_t i = 0; i < list.n; i++)
+		if (port_is_wildcard_http(v, list.items[i], service_port(list.items[i], port)))
+			add_host(&t, list.items[i], port);
+	if (port == 80)
+		add_orphans(&t, port);
+	add_rest(&t);
+	return route_table_finish(&t);
+}
+
+static Rds__RouteConfiguration *build_sniffed(struct view *v, struct str name, struct arena *a)
+{
+	struct str host, number;
+	const Fl__Service *s;
+	const Fl__Port *port;
+	struct route_table t;
+	uint32_t p;
+	size_t at;
+
+	if (!str_rfind(name, ':', &at))
+		return NULL;
+	host = str_sub(name, 0, at);
+	number = str_from(name, at + 1);
+	if (!str_u32(number, 65535, &p) || !(s = view_service(v, host)) || !(port = service_port(s, p)) ||
+	    !port_is_sniffed_vip(v, s, port))
+		return NULL;
+	route_table_init(&t, v, a, name);
+	add_host(&t, s, p);
+	/* The address was the service's, whatever the Host header says. */
+	if (t.rc->n_virtual_hosts) {
+		t.rc->virtual_hosts[0]->n_domains = 0;
+		map_clear(t.domains);
+		(void)route_table_domain(&t, t.rc->virtual_hosts[0], "*");
+	}
+	return route_table_finish(&t);
+}
+
+/* ---- translator */
+static void rds_names(struct view *v, struct arena *a, struct str **out, size_t *n)
+{
+	bool gateway = v->scope->attributes->type == PROXY_ROUTER;
+	struct service_list services = {0};
+	struct name_list list = {0};
+
+	if (v->scope->kind == SCOPE_SHARED && gateway)
+		gateway_route_names(v, a, &list);
+	else if (v->scope->kind == SCOPE_SHARED)
+		view_services(v, &services);
+	for (size_t i = 0; i < services.n; i++)
+		for (size_t j = 0; j < services.items[i]->n_ports; j++) {
+			const Fl__Service *s = services.items[i];
+
+			if (port_is_wildcard_http(v, s, s->ports[j]))
+				name_list_add(a, &list, arena_printf(a, "%u", s->ports[j]->number));
+			else if (port_is_sniffed_vip(v, s, s->ports[j]))
+				name_list_add(a, &list, arena_printf(a, "%s:%u", s->hostname, s->ports[j]->number));
+		}
+	name_list_finish(&list, out, n);
+}
+
+static const ProtobufCMessage *rds_build(struct view *v, struct str name, struct arena *a)
+{
+	Rds__RouteConfiguration *rc;
+	uint32_t port;
+
+	if (v->scope->attributes->type == PROXY_ROUTER)
+		rc = routes_gateway(v, name, a);
+	else if (str_u32(name, 65535, &port))
+		rc = build_port(v, name, port, a);
+	else
+		rc = build_sniffed(v, name, a);
+	return rc ? &rc->base : NULL;
+}
+
+static enum scope_kind rds_scope(struct str name)
+{
+	(void)name;
+	return SCOPE_SHARED;
+}
+
+const struct translator rds_translator = {.names = rds_names, .build = rds_build, .scope = rds_scope};

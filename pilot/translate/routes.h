@@ -1,0 +1,25 @@
+/* RDS: which route configurations exist and how virtual hosts are put together. */
+#pragma once
+
+#include "pilot/translate/feature.h"
+#include "pilot/translate/names.h"
+
+/* A route configuration while it is made: domains must not repeat, or Envoy refuses all of it. */
+struct route_table {
+	struct view *v;
+	struct arena *a;
+	Rds__RouteConfiguration *rc;
+	struct map *domains;
+};
+void route_table_init(struct route_table *t, struct view *v, struct arena *a, struct str name);
+Rds__VirtualHost *route_table_host(struct route_table *t, const char *name, bool outside);
+bool route_table_domain(struct route_table *t, Rds__VirtualHost *vh, const char *domain); /* false: taken */
+/* Sorts the hosts by name, adds what features add; frees the table's own memory. */
+Rds__RouteConfiguration *route_table_finish(struct route_table *t);
+
+/* What a port of a service is reached by: the wildcard address (shared with other services) or its own addresses. */
+bool port_is_wildcard_http(const struct view *v, const Fl__Service *s, const Fl__Port *port);
+bool port_is_sniffed_vip(const struct view *v, const Fl__Service *s, const Fl__Port *port);
+
+Rds__RouteConfiguration *routes_gateway(struct view *v, struct str name, struct arena *a);
+void gateway_route_names(struct view *v, struct arena *a, struct name_list *l);
