@@ -1,0 +1,100 @@
+"""Does a real Envoy accept what pilot renders?
+
+The four types of one proxy are wrapped as a static bootstrap: endpoints inside their clusters, routes inside their listeners. Then
+`envoy --mode validate` builds everything as it would from ADS, without opening a socket.
+
+    envoy_accept.py RENDERED.json...
+"""
+import copy
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def envoy_path():
+    """$FAIRLEAD_ENVOY, or what tools/envoy-path prints, or envoy of the PATH; None: there is none."""
+    if os.environ.get("FAIRLEAD_ENVOY"):
+        return os.environ["FAIRLEAD_ENVOY"]
+    tool = ROOT / "tools/envoy-path"
+    if tool.exists():
+        found = subprocess.run([tool], capture_output=True, text=True, check=False)
+        if found.returncode == 0 and found.stdout.strip():
+            return found.stdout.strip()
+    return shutil.which("envoy")
+
+
+def inline_routes(node, routes, missing):
+    """Every {"rds": {"routeConfigName": x}} below node becomes the route configuration itself."""
+    if isinstance(node, dict):
+        if "rds" in node and "routeConfigName" in node["rds"]:
+            name = node.pop("rds")["routeConfigName"]
+            if name not in routes:
+                missing.append(name)
+            node["routeConfig"] = copy.deepcopy(routes.get(name, {"name": name}))
+        for value in node.values():
+            inline_routes(value, routes, missing)
+    elif isinstance(node, list):
+        for value in node:
+            inline_routes(value, routes, missing)
+
+
+def inline_endpoints(cluster, assignments, missing):
+    if "edsClusterConfig" not in cluster:
+        return
+    name = cluster.pop("edsClusterConfig").get("serviceName", cluster["name"])
+    if name not in assignments:
+        missing.append(name)
+    cluster["type"] = "STATIC"
+    cluster["loadAssignment"] = assignments.get(name, {"clusterName": name})
+
+
+def bootstrap(rendered):
+    """The bootstrap and the names that were referred to but not there."""
+    rendered = copy.deepcopy(rendered)
+    missing = []
+    routes = {r["name"]: r for r in rendered["rds"]}
+    assignments = {e["clusterName"]: e for e in rendered["eds"]}
+    for cluster in rendered["cds"]:
+        inline_endpoints(cluster, assignments, missing)
+    inline_routes(rendered["lds"], routes, missing)
+    sds = {"name": "sds-grpc", "type": "STATIC", "connectTimeout": "1s",
+           "typedExtensionProtocolOptions": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+               "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+               "explicitHttpConfig": {"http2ProtocolOptions": {}}}},
+           "loadAssignment": {"clusterName": "sds-grpc", "endpoints": [{"lbEndpoints": [
+               {"endpoint": {"address": {"pipe": {"path": "./sds.sock"}}}}]}]}}
+    return {"node": {"id": "test", "cluster": "test"},
+            "staticResources": {"listeners": rendered["lds"], "clusters": rendered["cds"] + [sds]}}, missing
+
+
+def accept(rendered, envoy):
+    """None when Envoy accepts it, else its words."""
+    config, missing = bootstrap(rendered)
+    if missing:
+        return f"referred to but not rendered: {missing}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "bootstrap.json"
+        path.write_text(json.dumps(config))
+        result = subprocess.run([envoy, "-c", path, "--mode", "validate", "-l", "warning"],
+                                capture_output=True, text=True, check=False, cwd=folder)
+        return None if result.returncode == 0 else (result.stdout + result.stderr)[-3000:]
+
+
+def main():
+    envoy = envoy_path()
+    failed = 0
+    for name in sys.argv[1:]:
+        problem = accept(json.loads(pathlib.Path(name).read_text()), envoy)
+        print(f"{name}: {problem or 'accepted'}")
+        failed += problem is not None
+    return 1 if failed or not envoy else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
