@@ -40,6 +40,9 @@ ProtobufCMessage *decode_message(struct decoder *d, const ProtobufCMessageDescri
 /* The same without regard to special forms; members whose name begins with '@' are passed over when `any`. */
 ProtobufCMessage *decode_fields(struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n,
 				bool any);
+/* A repeated or map field; problems are added. */
+void decode_list(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct node *n);
+void decode_map(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct node *n);
 bool decode_map_key(struct decoder *d, const ProtobufCFieldDescriptor *f, struct str key, const struct node *n,
 		    void *value);
 

@@ -112,8 +112,7 @@ bool decode_value(struct decoder *d, const ProtobufCFieldDescriptor *f, const st
 	return m != NULL;
 }
 
-static void decode_list(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
-			const struct node *n)
+void decode_list(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct node *n)
 {
 	size_t size = field_value_size(f);
 	if (n->type != NODE_LIST) {
@@ -138,7 +137,7 @@ static void decode_entry(struct decoder *d, ProtobufCMessage *entry, const struc
 		(void)decode_value(d, value, pair->value, field_at(entry, value));
 }
 
-static void decode_map(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct node *n)
+void decode_map(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct node *n)
 {
 	const ProtobufCMessageDescriptor *type = f->descriptor;
 	size_t len = 0;

@@ -83,17 +83,13 @@ static void encode_wrapper(struct writer *w, const ProtobufCMessage *m)
 static ProtobufCMessage *decode_only_field(struct decoder *d, const ProtobufCMessageDescriptor *type,
 					   const struct node *n)
 {
-	enum node_type expected = type == &wkt__struct__descriptor ? NODE_MAP : NODE_LIST;
-	struct node_pair pair = {.key = str_of(type->fields[0].name), .line = n->line, .value = (struct node *)(uintptr_t)n};
-	struct node object = {.type = NODE_MAP, .line = n->line, .column = n->column, .len = 1, .pairs = &pair};
-	if (n->type != expected) {
-		(void)wrong_type(d, n, expected == NODE_MAP ? "a map" : "a list");
-		return NULL;
-	}
-	size_t back = d->path.len;
-	ProtobufCMessage *m = decode_fields(d, type, &object, false);
-	path_back(d, back);
-	return m;
+	ProtobufCMessage *m = pb_new(d->arena, type);
+	size_t problems = d->problems;
+	if (type == &wkt__struct__descriptor)
+		decode_map(d, m, &type->fields[0], n);
+	else
+		decode_list(d, m, &type->fields[0], n);
+	return d->problems == problems ? m : NULL;
 }
 
 static void encode_struct(struct writer *w, const ProtobufCMessage *m)
