@@ -16,7 +16,7 @@
 
 #define MAX_DEPTH 32
 #define POLL_MS 1000
-#define MAX_QUIETS 20 /* constant change is reported all the same after so many quiet periods */
+#define MAX_QUIETS 3 /* constant change is reported all the same, at the latest one quiet period after so many */
 #define EVENTS                                                                                     \
 	(IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF)
 
