@@ -26,6 +26,8 @@ static const char *const plain_alpn[ALPN_COUNT][4] = {
 	[ALPN_HTTP2] = {"h2"},
 	[ALPN_HTTP_ANY] = {NULL},
 };
+/* Envoy has no notion of the system's roots (it accepts system_root_certs and then verifies nothing), so the file is named. */
+static const char system_roots[] = "/etc/ssl/certs/ca-certificates.crt";
 static const char *const server_alpn_http[] = {"h2", "http/1.1", NULL};
 static const char *const server_alpn_tcp[] = {"istio", NULL};
 
@@ -144,11 +146,7 @@ static void set_roots(struct arena *a, Tls__CommonTlsContext *c, const char *ca,
 	Tls__CertificateValidationContext *v =
 		PB_NEW(a, Tls__CertificateValidationContext, tls__certificate_validation_context);
 
-	if (str_empty(ca))
-		v->system_root_certs = PB_NEW(a, Tls__CertificateValidationContext__SystemRootCerts,
-					      tls__certificate_validation_context__system_root_certs);
-	else
-		v->trusted_ca = file_source(a, ca);
+	v->trusted_ca = file_source(a, str_empty(ca) ? system_roots : ca);
 	for (size_t i = 0; i < n_sans; i++)
 		add_any_san(a, v, sans[i]);
 	c->validation_context = v;
