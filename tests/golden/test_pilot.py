@@ -1,8 +1,10 @@
-"""Golden files of pilot: base.yaml and <case>.in.yaml go through galley and pilot; what one proxy gets is <case>.want.<type>.json.
+"""Golden files of pilot: base.yaml and <case>.in.yaml go through galley and pilot for one proxy. <case>.want.<type>.json holds the
+resources that differ from what base.yaml alone gives (base/plain and gateway/plain hold those), and the names of those that are gone.
 
 `pytest tests/golden/test_pilot.py --update` writes the wanted files anew and deletes those whose case is gone.
 Cases of the folder gateway are seen by gateway.node.json, all others by sidecar.node.json, or by <case>.node.json.
 """
+import functools
 import json
 import os
 import pathlib
@@ -37,6 +39,24 @@ def render(node, *files):
     return json.loads(result.stdout)
 
 
+def name_of(resource):
+    return resource.get("clusterName") or resource["name"]
+
+
+@functools.cache
+def plain(node):
+    return render(node, FOLDER / "base.yaml")
+
+
+def difference(case, kind, got):
+    """Resources that are new or other than without the case, then the names that are gone."""
+    if stem(case) == "plain":
+        return got
+    before = {name_of(r): r for r in plain(node_of(case))[kind]}
+    gone = sorted(set(before) - {name_of(r) for r in got})
+    return [r for r in got if before.get(name_of(r)) != r] + ([{"gone": gone}] if gone else [])
+
+
 def wanted(case, kind):
     return case.with_name(f"{stem(case)}.want.{kind}.json")
 
@@ -49,7 +69,7 @@ def case_id(case):
 def test_P01_P24_golden(case, request):
     got = render(node_of(case), FOLDER / "base.yaml", case)
     for kind in TYPES:
-        text = json.dumps(got[kind], indent=1) + "\n"
+        text = json.dumps(difference(case, kind, got[kind]), indent=1) + "\n"
         if request.config.getoption("--update"):
             wanted(case, kind).write_text(text)
         assert text == wanted(case, kind).read_text(), kind
