@@ -224,7 +224,8 @@ static void trim_exponent(char *text)
 void real_text(double value, bool single, char out[REAL_TEXT_MAX])
 {
 	if (floor(value) == value && fabs(value) < 1e15) {
-		(void)snprintf(out, REAL_TEXT_MAX, "%.0f", value);
+		/* "-0" would be read as an integer, which has no such zero. */
+		(void)snprintf(out, REAL_TEXT_MAX, value == 0 && signbit(value) ? "-0.0" : "%.0f", value);
 		if (reads_back(out, value, single))
 			return;
 	}

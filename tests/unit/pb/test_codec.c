@@ -180,6 +180,7 @@ static void plain_json_stays_plain(void **state)
 {
 	becomes(&wkt__struct__descriptor, "{b: [1, null, {c: x}], a: true}", "{\"a\":true,\"b\":[1,null,{\"c\":\"x\"}]}");
 	becomes(&wkt__value__descriptor, "[]", "[]");
+	becomes(&wkt__value__descriptor, "-0.", "-0.0");
 	complains(&wkt__struct__descriptor, "[]", "1 wrong-type spec\n");
 	complains(&wkt__struct__descriptor, "a: {b: .inf}", "1 wrong-type spec[\"a\"][\"b\"]\n");
 }
