@@ -19,8 +19,9 @@ static bool parse_unix(struct str path, struct addr *out, struct err *e)
 	if (!path.len)
 		return err_set(e, ERR_PEER, "address \"unix:\" has no path");
 	if (path.len >= sizeof(un->sun_path))
-		return err_set(e, ERR_LIMIT, "address \"unix:" STR_FMT "\": the path has %zu bytes, the kernel takes %zu", STR_ARG(path),
-			       path.len, sizeof(un->sun_path) - 1);
+		return err_set(e, ERR_LIMIT,
+			"address \"unix:" STR_FMT "\": the path has %zu bytes, the kernel takes %zu", STR_ARG(path),
+			path.len, sizeof(un->sun_path) - 1);
 	if (memchr(path.ptr, 0, path.len))
 		return err_set(e, ERR_PEER, "address \"unix:...\" contains a NUL byte");
 	memset(out, 0, sizeof(*out));
@@ -42,12 +43,14 @@ bool addr_split(struct str text, struct str *host, uint16_t *port, struct err *e
 	struct str p = str_from(text, at + 1);
 	uint32_t number;
 	if (!str_u32(p, 65535, &number))
-		return err_set(e, ERR_PEER, "address \"" STR_FMT "\": port \"" STR_FMT "\" is not 0..65535", STR_ARG(text), STR_ARG(p));
+		return err_set(e, ERR_PEER, "address \"" STR_FMT "\": port \"" STR_FMT "\" is not 0..65535",
+			STR_ARG(text), STR_ARG(p));
 	bool brackets = h.len >= 2 && h.ptr[0] == '[' && h.ptr[h.len - 1] == ']';
 	if (brackets)
 		h = str_sub(h, 1, h.len - 2);
 	else if (str_find(h, ':', &at))
-		return err_set(e, ERR_PEER, "address \"" STR_FMT "\": IPv6 needs brackets (\"[::1]:80\")", STR_ARG(text));
+		return err_set(
+			e, ERR_PEER, "address \"" STR_FMT "\": IPv6 needs brackets (\"[::1]:80\")", STR_ARG(text));
 	if (!h.len)
 		return err_set(e, ERR_PEER, "address \"" STR_FMT "\" has no host", STR_ARG(text));
 	*host = h;
@@ -66,7 +69,8 @@ bool addr_parse(struct str text, struct addr *out, struct err *e)
 	uint8_t ip[16];
 	unsigned bits;
 	if (!ip_parse(host, ip, &bits))
-		return err_set(e, ERR_PEER, "address \"" STR_FMT "\": \"" STR_FMT "\" is not an IP address", STR_ARG(text), STR_ARG(host));
+		return err_set(e, ERR_PEER, "address \"" STR_FMT "\": \"" STR_FMT "\" is not an IP address",
+			STR_ARG(text), STR_ARG(host));
 	memset(out, 0, sizeof(*out));
 	if (bits == 32) {
 		struct sockaddr_in *in = (struct sockaddr_in *)&out->sa;

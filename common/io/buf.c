@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/io/grpc.h"
+#include "common/io/buf.h"
 
 static void destroy(struct ref *r)
 {

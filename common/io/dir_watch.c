@@ -17,8 +17,9 @@
 #define MAX_DEPTH 32
 #define POLL_MS 1000
 #define MAX_QUIETS 3 /* constant change is reported all the same, at the latest one quiet period after so many */
-#define EVENTS                                                                                     \
-	(IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF)
+#define EVENTS \
+	(IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | \
+		IN_MOVE_SELF)
 
 struct dir_watch {
 	char *root;
@@ -102,7 +103,8 @@ static void on_events(void *ctx, int events)
 		timer_start(w->quiet, w->quiet_ms, 0);
 }
 
-struct dir_watch *dir_watch_new(struct loop *l, const char *root, uint64_t quiet_ms, void (*fn)(void *ctx), void *ctx, struct err *e)
+struct dir_watch *dir_watch_new(
+	struct loop *l, const char *root, uint64_t quiet_ms, void (*fn)(void *ctx), void *ctx, struct err *e)
 {
 	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (fd < 0) {

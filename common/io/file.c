@@ -50,7 +50,8 @@ bool file_read(const char *path, size_t limit, char **out, size_t *out_len, stru
 	if (S_ISDIR(st.st_mode))
 		return err_set(e, ERR_SYSTEM, "%s is a directory", path);
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > limit)
-		return err_set(e, ERR_LIMIT, "%s has %llu bytes, the limit is %zu", path, (unsigned long long)st.st_size, limit);
+		return err_set(e, ERR_LIMIT, "%s has %llu bytes, the limit is %zu", path,
+			(unsigned long long)st.st_size, limit);
 	return read_all(fd, path, limit, S_ISREG(st.st_mode) ? (size_t)st.st_size : 4096, out, out_len, e);
 }
 

@@ -13,9 +13,8 @@
  */
 #pragma once
 
-#include "common/base/err.h"
-#include "common/base/ref.h"
 #include "common/base/str.h"
+#include "common/io/buf.h"
 #include "common/io/loop.h"
 #include "common/io/tls.h"
 
@@ -35,18 +34,6 @@ enum grpc_status {
 	GRPC_UNAUTHENTICATED = 16,
 };
 const char *grpc_status_name(enum grpc_status s);
-
-/* An immutable, reference-counted piece of bytes; the same piece may wait in thousands of streams. */
-struct buf {
-	struct ref ref;
-	size_t len;
-	uint8_t data[];
-};
-struct buf *buf_new(size_t len); /* content to be filled in before sharing; count 1 */
-struct buf *buf_copy(const void *data, size_t len);
-struct buf *buf_ref(struct buf *b);
-void buf_unref(struct buf *b); /* NULL is fine */
-void buf_unref_p(struct buf **b);
 
 struct grpc_stream;
 
@@ -97,7 +84,7 @@ bool grpc_server_listen(struct grpc_server *s, const char *address, struct tls_c
 void grpc_server_adopt(struct grpc_server *s, int fd, struct tls_context *tls);
 void grpc_server_on_accept(
 	struct grpc_server *s, bool (*give_away)(void *ctx, int fd, struct tls_context *tls), void *ctx);
-/* GOAWAY on all connections, no new ones; done() when the last stream ended or grace_ms passed. */
+/* GOAWAY on all, no new connections; done() when the last stream ended or grace_ms passed. */
 void grpc_server_drain(struct grpc_server *s, uint64_t grace_ms, void (*done)(void *ctx), void *ctx);
 void grpc_server_free(struct grpc_server *s); /* closes everything; on_close comes for what is open */
 size_t grpc_server_connections(const struct grpc_server *s);

@@ -11,7 +11,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/limits.h"
-#include "common/io/h2.h"
+#include "common/io/grpc_stream.h"
 #include "common/io/scopes.h"
 
 struct attempt {
@@ -28,10 +28,10 @@ struct grpc_channel {
 	uint64_t backoff_min_ms, backoff_max_ms, backoff_ms, connect_timeout_ms, idle_ms;
 	void (*on_state)(void *ctx, bool connected, const char *reason);
 	void *ctx;
-	struct h2_conn *conn;        /* the one for new calls; may not be up yet */
+	struct h2_conn *conn; /* the one for new calls; may not be up yet */
 	struct grpc_stream *waiting; /* calls without a connection, newest first */
-	struct timer *retry;         /* next attempt, or the end of idleness */
-	struct timer *limit;         /* of one attempt to connect */
+	struct timer *retry; /* next attempt, or the end of idleness */
+	struct timer *limit; /* of one attempt to connect */
 	struct timer *idle;
 	struct attempt *resolving;
 	struct addrinfo *addresses, *next_address;
@@ -99,7 +99,8 @@ static void failed(struct grpc_channel *c, const char *reason)
 		uint64_t wait = random_jitter(c->backoff_ms, 0.2);
 		c->backoff_ms = min_size(c->backoff_ms * 2, c->backoff_max_ms);
 		timer_start(c->retry, wait, 0);
-		log_debug(&grpc_log, "not connected", KV("target", c->target), KV("reason", reason), KV("retry_ms", wait));
+		log_debug(&grpc_log, "not connected", KV("target", c->target), KV("reason", reason),
+			KV("retry_ms", wait));
 	}
 	fail_waiting(c, false, reason);
 	tell_state(c, false, reason); /* last: the owner may free the channel */
@@ -201,8 +202,8 @@ static void resolve(struct grpc_channel *c)
 static void on_limit(void *ctx)
 {
 	struct grpc_channel *c = ctx;
-	(void)err_set(&c->last, ERR_SYSTEM, "%s%sno connection within %llu ms", c->connecting_to, c->connecting_to[0] ? ": " : "",
-		      (unsigned long long)c->connect_timeout_ms);
+	(void)err_set(&c->last, ERR_SYSTEM, "%s%sno connection within %llu ms", c->connecting_to,
+		c->connecting_to[0] ? ": " : "", (unsigned long long)c->connect_timeout_ms);
 	attempt_failed(c);
 }
 
@@ -252,7 +253,8 @@ static void on_going(void *owner, struct h2_conn *conn, const char *why)
 	struct grpc_channel *c = owner;
 	if (conn->calm_down) { /* gRPC: after too_many_pings the keepalive interval doubles */
 		c->env->o.keepalive_ms *= 2;
-		log_warn(&grpc_log, "the server wants fewer keepalives", KV("target", c->target), KV("keepalive_ms", c->env->o.keepalive_ms));
+		log_warn(&grpc_log, "the server wants fewer keepalives", KV("target", c->target),
+			KV("keepalive_ms", c->env->o.keepalive_ms));
 	}
 	if (conn != c->conn)
 		return;
@@ -400,8 +402,8 @@ static char **copy_headers(const char *const *headers)
 	return copy;
 }
 
-struct grpc_stream *grpc_channel_call(struct grpc_channel *c, const char *path, const char *const *headers, uint64_t timeout_ms,
-				      bool fail_fast, const struct grpc_handler *h, void *user)
+struct grpc_stream *grpc_channel_call(struct grpc_channel *c, const char *path, const char *const *headers,
+	uint64_t timeout_ms, bool fail_fast, const struct grpc_handler *h, void *user)
 {
 	struct grpc_stream *s = stream_new(c->env, h, user);
 	s->opened = true;

@@ -39,7 +39,8 @@ static void keep(struct grpc_reader *r, const uint8_t **data, size_t *len)
 	*len -= n;
 }
 
-enum grpc_read grpc_reader_next(struct grpc_reader *r, size_t max_bytes, const uint8_t **data, size_t *len, struct str *message)
+enum grpc_read grpc_reader_next(
+	struct grpc_reader *r, size_t max_bytes, const uint8_t **data, size_t *len, struct str *message)
 {
 	if (r->head_len == GRPC_PREFIX && r->part_len == r->need)
 		grpc_reader_done(r); /* the message handed out before */
@@ -84,7 +85,12 @@ static const struct {
 	char unit;
 	uint64_t num, den; /* milliseconds = value * num / den */
 } units[] = {
-	{'H', 3600000, 1}, {'M', 60000, 1}, {'S', 1000, 1}, {'m', 1, 1}, {'u', 1, 1000}, {'n', 1, 1000000},
+	{'H', 3600000, 1},
+	{'M', 60000, 1},
+	{'S', 1000, 1},
+	{'m', 1, 1},
+	{'u', 1, 1000},
+	{'n', 1, 1000000},
 };
 
 bool grpc_timeout_parse(struct str value, uint64_t *out_ms)
@@ -185,12 +191,23 @@ const char *grpc_status_name(enum grpc_status s)
 static const struct {
 	unsigned from;
 	enum grpc_status to;
-} http_map[] = {
-	{400, GRPC_INTERNAL},	 {401, GRPC_UNAUTHENTICATED}, {403, GRPC_PERMISSION_DENIED}, {404, GRPC_UNIMPLEMENTED},
-	{429, GRPC_UNAVAILABLE}, {502, GRPC_UNAVAILABLE},     {503, GRPC_UNAVAILABLE},	     {504, GRPC_UNAVAILABLE},
-}, rst_map[] = {
-	/* RFC 9113, 7: NO_ERROR..., CANCEL, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY, REFUSED_STREAM; others are INTERNAL. */
-	{7, GRPC_UNAVAILABLE}, {8, GRPC_CANCELLED}, {11, GRPC_RESOURCE_EXHAUSTED}, {12, GRPC_PERMISSION_DENIED},
+} http_map[] =
+	{
+		{400, GRPC_INTERNAL},
+		{401, GRPC_UNAUTHENTICATED},
+		{403, GRPC_PERMISSION_DENIED},
+		{404, GRPC_UNIMPLEMENTED},
+		{429, GRPC_UNAVAILABLE},
+		{502, GRPC_UNAVAILABLE},
+		{503, GRPC_UNAVAILABLE},
+		{504, GRPC_UNAVAILABLE},
+},
+  rst_map[] = {
+	  /* RFC 9113, 7: NO_ERROR..., CANCEL, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY, REFUSED_STREAM; others are INTERNAL. */
+	  {7, GRPC_UNAVAILABLE},
+	  {8, GRPC_CANCELLED},
+	  {11, GRPC_RESOURCE_EXHAUSTED},
+	  {12, GRPC_PERMISSION_DENIED},
 };
 
 enum grpc_status grpc_status_of_http(unsigned http_status)

@@ -20,13 +20,14 @@ struct grpc_reader {
 };
 
 enum grpc_read {
-	GRPC_READ_MORE,       /* all input is used, no complete message */
-	GRPC_READ_MESSAGE,    /* *message holds one until the next call; *data, *len is what is left */
+	GRPC_READ_MORE, /* all input is used, no complete message */
+	GRPC_READ_MESSAGE, /* *message holds one until the next call; *data, *len is what is left */
 	GRPC_READ_COMPRESSED, /* refused */
 	GRPC_READ_TOO_LARGE,
 	GRPC_READ_BAD_FLAG,
 };
-enum grpc_read grpc_reader_next(struct grpc_reader *r, size_t max_bytes, const uint8_t **data, size_t *len, struct str *message);
+enum grpc_read grpc_reader_next(
+	struct grpc_reader *r, size_t max_bytes, const uint8_t **data, size_t *len, struct str *message);
 bool grpc_reader_midway(const struct grpc_reader *r); /* a message has begun and not ended */
 void grpc_reader_done(struct grpc_reader *r);
 

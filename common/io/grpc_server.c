@@ -13,7 +13,7 @@
 #include "common/base/map.h"
 #include "common/base/metric.h"
 #include "common/base/vec.h"
-#include "common/io/h2.h"
+#include "common/io/grpc_stream.h"
 #include "common/io/scopes.h"
 
 METRIC(refused_counter, COUNTER, "grpc_server_connections_refused_total", "connections closed at once", "reason");
@@ -42,7 +42,7 @@ struct grpc_server {
 	struct map *routes;
 	VEC(struct listener *) listeners;
 	size_t max_connections;
-	struct timer *rest;        /* runs while listeners rest */
+	struct timer *rest; /* runs while listeners rest */
 	struct timer *drain_timer;
 	bool draining, drain_told;
 	void (*drained)(void *ctx);
@@ -87,7 +87,8 @@ static void on_rest_over(void *ctx)
 
 static void rest(struct grpc_server *s, const char *address, int why)
 {
-	log_warn(&grpc_log, "cannot accept connections", KV("address", address), KV("reason", strerror(why)), KV("pause_ms", REST_MS));
+	log_warn(&grpc_log, "cannot accept connections", KV("address", address), KV("reason", strerror(why)),
+		KV("pause_ms", REST_MS));
 	for (size_t i = 0; i < s->listeners.len; i++)
 		watch_set(s->listeners.items[i]->watch, 0);
 	timer_start(s->rest, REST_MS, 0);
@@ -98,7 +99,8 @@ void grpc_server_adopt(struct grpc_server *s, int fd, struct tls_context *tls)
 	char address[128];
 	if (s->draining || s->env->n_conns >= s->max_connections) {
 		metric_add(&refused_counter, 1, s->draining ? "draining" : "limit");
-		log_debug(&grpc_log, "connection refused", KV("connections", s->env->n_conns), KV("limit", s->max_connections));
+		log_debug(&grpc_log, "connection refused", KV("connections", s->env->n_conns),
+			KV("limit", s->max_connections));
 		(void)close(fd);
 		return;
 	}
@@ -166,7 +168,8 @@ void grpc_server_route(struct grpc_server *s, const char *path, const struct grp
 	free(map_put(s->routes, str_of(path), r));
 }
 
-bool grpc_server_listen(struct grpc_server *s, const char *address, struct tls_context *tls, uint16_t *bound_port, struct err *e)
+bool grpc_server_listen(
+	struct grpc_server *s, const char *address, struct tls_context *tls, uint16_t *bound_port, struct err *e)
 {
 	struct addr a;
 	int fd;
@@ -190,7 +193,8 @@ bool grpc_server_listen(struct grpc_server *s, const char *address, struct tls_c
 	return true;
 }
 
-void grpc_server_on_accept(struct grpc_server *s, bool (*give_away)(void *ctx, int fd, struct tls_context *tls), void *ctx)
+void grpc_server_on_accept(
+	struct grpc_server *s, bool (*give_away)(void *ctx, int fd, struct tls_context *tls), void *ctx)
 {
 	s->give_away = give_away;
 	s->give_away_ctx = ctx;

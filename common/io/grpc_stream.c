@@ -11,7 +11,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/metric.h"
-#include "common/io/h2.h"
+#include "common/io/grpc_stream.h"
 #include "common/io/scopes.h"
 
 METRIC(streams_gauge, GAUGE, "grpc_server_streams", "open calls at gRPC servers", NULL);
@@ -198,8 +198,8 @@ static void refuse_input(struct grpc_stream *s, enum grpc_read why)
 {
 	char text[128];
 	if (why == GRPC_READ_TOO_LARGE) {
-		(void)snprintf(text, sizeof(text), "a message of %u bytes is larger than the limit of %zu", s->reader.need,
-			       s->env->o.max_message_bytes);
+		(void)snprintf(text, sizeof(text), "a message of %u bytes is larger than the limit of %zu",
+			s->reader.need, s->env->o.max_message_bytes);
 		stream_abort(s, GRPC_RESOURCE_EXHAUSTED, str_of(text));
 	} else if (why == GRPC_READ_COMPRESSED) {
 		stream_abort(s, GRPC_UNIMPLEMENTED, STR("compressed messages are not supported; send identity"));
@@ -411,8 +411,8 @@ void grpc_stream_sendv(struct grpc_stream *s, struct buf *const *pieces, size_t 
 		total += pieces[i]->len;
 	if (total > UINT32_MAX || s->out.bytes + total > LIMIT_GRPC_QUEUE_BYTES) {
 		char text[128];
-		(void)snprintf(text, sizeof(text), "%zu bytes wait and %zu more are to be sent: the limit is %u", s->out.bytes, total,
-			       LIMIT_GRPC_QUEUE_BYTES);
+		(void)snprintf(text, sizeof(text), "%zu bytes wait and %zu more are to be sent: the limit is %u",
+			s->out.bytes, total, LIMIT_GRPC_QUEUE_BYTES);
 		stream_abort(s, GRPC_RESOURCE_EXHAUSTED, str_of(text));
 		return;
 	}

@@ -38,10 +38,9 @@ static void on_close(struct grpc_stream *s, enum grpc_status status, struct str 
 
 static const struct grpc_handler unary_handler = {.on_message = on_message, .on_close = on_close};
 
-struct grpc_stream *grpc_channel_unary(struct grpc_channel *c, const char *path, const char *const *headers, uint64_t timeout_ms,
-				       struct buf *request,
-				       void (*done)(void *ctx, enum grpc_status st, struct str message, const uint8_t *data, size_t len),
-				       void *ctx)
+struct grpc_stream *grpc_channel_unary(struct grpc_channel *c, const char *path, const char *const *headers,
+	uint64_t timeout_ms, struct buf *request,
+	void (*done)(void *ctx, enum grpc_status st, struct str message, const uint8_t *data, size_t len), void *ctx)
 {
 	struct unary *u = xzalloc(sizeof(*u));
 	*u = (struct unary){.done = done, .ctx = ctx};

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/io/h2.h"
+#include "common/io/grpc_stream.h"
 #include "common/io/scopes.h"
 
 #define NV(name_, value_) nv(name_, str_of(value_))
@@ -13,9 +13,9 @@
 static nghttp2_nv nv(const char *name, struct str value)
 {
 	return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name,
-			    .namelen = strlen(name),
-			    .value = (uint8_t *)(uintptr_t)value.ptr,
-			    .valuelen = value.len};
+		.namelen = strlen(name),
+		.value = (uint8_t *)(uintptr_t)value.ptr,
+		.valuelen = value.len};
 }
 
 /* ---- DATA and trailers */
@@ -32,8 +32,8 @@ static size_t trailers(const struct grpc_stream *s, nghttp2_nv out[2], char numb
 	return n;
 }
 
-static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length, uint32_t *flags, nghttp2_data_source *source,
-		       void *ctx)
+static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length, uint32_t *flags,
+	nghttp2_data_source *source, void *ctx)
 {
 	(void)buf;
 	(void)ctx;
@@ -180,8 +180,8 @@ void stream_response_headers(struct grpc_stream *s, bool end_stream)
 	struct str type = stream_header(s, "content-type");
 	if (!end_stream && (code != 200 || !grpc_content_type(type))) {
 		char text[192];
-		(void)snprintf(text, sizeof(text), "not a gRPC response: HTTP status %u, content type \"" STR_FMT "\"", code,
-			       (int)min_size(type.len, 64), type.ptr);
+		(void)snprintf(text, sizeof(text), "not a gRPC response: HTTP status %u, content type \"" STR_FMT "\"",
+			code, (int)min_size(type.len, 64), type.ptr);
 		stream_abort(s, grpc_status_of_http(code), str_of(text));
 		return;
 	}

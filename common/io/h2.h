@@ -6,15 +6,13 @@
  * streams. Callbacks of nghttp2 only note what is to be done; everything that sends happens in env's flush, before the loop waits.
  *
  * Lifetimes: env is counted (owner, each connection, running code). A connection that is closed from inside its own callbacks is
- * taken apart when they have returned (`busy`). A stream is freed when its owner has been told (`told`), nghttp2 has let go of it
- * (`gone`) and no code of ours is in its callback (`pins`).
+ * taken apart when they have returned (`busy`).
  */
 #pragma once
 
 #include <nghttp2/nghttp2.h>
 
 #include "common/io/grpc.h"
-#include "common/io/grpc_frame.h"
 #include "common/io/net.h"
 #include "common/io/outq.h"
 
@@ -33,11 +31,12 @@ struct h2_options {
 struct h2_ops {
 	/* Server: who handles this path; NULL: nobody. */
 	const struct grpc_handler *(*route)(void *owner, struct str path, void **ctx);
-	void (*up)(void *owner, struct h2_conn *c);    /* the peer's SETTINGS have come */
+	void (*up)(void *owner, struct h2_conn *c); /* the peer's SETTINGS have come */
 	void (*going)(void *owner, struct h2_conn *c, const char *why); /* GOAWAY: no new calls here */
-	void (*down)(void *owner, struct h2_conn *c, const char *why);  /* closed; c is only a name now */
-	void (*idle)(void *owner);                     /* the last stream has ended */
-	void (*requeue)(void *owner, struct grpc_stream *s); /* client: not sent before GOAWAY; find it another connection */
+	void (*down)(void *owner, struct h2_conn *c, const char *why); /* closed; c is only a name now */
+	void (*idle)(void *owner); /* the last stream has ended */
+	void (*requeue)(
+		void *owner, struct grpc_stream *s); /* client: not sent before GOAWAY; find it another connection */
 };
 
 struct h2_env {
@@ -63,51 +62,25 @@ struct h2_conn {
 	struct watch *watch;
 	nghttp2_session *session;
 	struct outq out;
-	struct grpc_stream *streams;     /* all that nghttp2 knows */
+	struct grpc_stream *streams; /* all that nghttp2 knows */
 	size_t n_streams;
 	struct grpc_stream *dirty_streams, *dirty_last;
 	char *address;
-	char *authority;                 /* client */
+	char *authority; /* client */
 	unsigned busy;
 	bool is_dirty, tls_ready, up, closed, blocked, read_again;
-	bool going;                      /* GOAWAY received */
+	bool going; /* GOAWAY received */
 	bool draining, last_goaway_sent; /* GOAWAY sent */
-	bool calm_down;                  /* the peer finds our PINGs too many */
+	bool calm_down; /* the peer finds our PINGs too many */
 	uint64_t opened_ms, heard_ms, ping_ms, drain_ms, end_streams_ms;
-	uint64_t age_ms;                 /* this connection's jittered share of max_age_ms */
+	uint64_t age_ms; /* this connection's jittered share of max_age_ms */
 	uint64_t bytes_in, bytes_out;
-};
-
-struct grpc_stream {
-	struct h2_env *env;
-	struct h2_conn *conn; /* NULL: waits in a channel, or the connection is gone */
-	struct grpc_stream **list; /* the list it stands in: its connection's, or a channel's waiting calls */
-	struct grpc_stream *prev, *next, *dirty_next, *ended_next;
-	const struct grpc_handler *handler;
-	void *user, *ctx;
-	struct timer *deadline;
-	struct outq out;
-	struct grpc_reader reader;
-	struct strbuf held;    /* input that came while paused */
-	size_t unconsumed;     /* of the HTTP/2 window */
-	struct strbuf headers; /* name NUL value NUL ...; from the peer, trailers included */
-	char *path;            /* client: of the request; server: NULL */
-	char **request;        /* client: metadata until it is submitted */
-	char *message;         /* to be sent (server) or told */
-	char *address;         /* survives the connection */
-	uint64_t timeout_ms;
-	int32_t id;
-	unsigned pins;
-	uint32_t rst;
-	uint8_t status;        /* enum grpc_status to be sent or told */
-	bool fail_fast, submitted, responded, finishing, trailers_sent, paused, feeding, remote_end, half_told;
-	bool is_dirty, over, told, gone, want_rst, want_writable, headers_too_large, opened;
-	uint16_t http_code;    /* client: :status */
 };
 
 /* ---- env */
 struct h2_env *h2_env_new(struct loop *l, const struct h2_options *o, const struct h2_ops *ops, void *owner);
-void h2_env_close(struct h2_env *env, const char *why); /* closes all connections, tells all; the owner is gone after it */
+void h2_env_close(
+	struct h2_env *env, const char *why); /* closes all connections, tells all; the owner is gone after it */
 void h2_env_ref(struct h2_env *env);
 void h2_env_unref(struct h2_env *env);
 void h2_env_tell_ended(struct h2_env *env);
@@ -115,10 +88,11 @@ void h2_env_wake(struct h2_env *env);
 
 /* ---- connections */
 /* Takes the socket. The TLS context may be NULL. */
-struct h2_conn *h2_conn_new(struct h2_env *env, int fd, struct tls_context *tls, const char *server_name, const char *address);
+struct h2_conn *h2_conn_new(
+	struct h2_env *env, int fd, struct tls_context *tls, const char *server_name, const char *address);
 void h2_conn_close(struct h2_conn *c, const char *why);
 void h2_conn_mark(struct h2_conn *c);
-void h2_conn_pin(struct h2_conn *c);   /* while code of ours may call back */
+void h2_conn_pin(struct h2_conn *c); /* while code of ours may call back */
 void h2_conn_unpin(struct h2_conn *c); /* takes it apart when it was closed meanwhile */
 void h2_conn_flush(struct h2_conn *c);
 /* GOAWAY now; streams that still run after grace_ms (0: never) are ended with UNAVAILABLE. */
@@ -129,28 +103,3 @@ void h2_conn_debug(const struct h2_conn *c, struct strbuf *json);
 
 /* h2_session.c: nghttp2's side */
 bool h2_session_start(struct h2_conn *c, struct err *e) MUST_CHECK;
-
-/* ---- streams (grpc_stream.c) */
-struct grpc_stream *stream_new(struct h2_env *env, const struct grpc_handler *h, void *user);
-void stream_link(struct grpc_stream *s, struct grpc_stream **list, struct h2_conn *c); /* c NULL: a waiting list */
-void stream_unlink(struct grpc_stream *s);
-void stream_mark(struct grpc_stream *s);
-void stream_free_if_done(struct grpc_stream *s);
-/* The owner will be told this; the first call decides. */
-void stream_end(struct grpc_stream *s, enum grpc_status status, struct str message);
-/* The same, and the peer learns of it: trailers if nothing is in the way, else RST_STREAM. */
-void stream_abort(struct grpc_stream *s, enum grpc_status status, struct str message);
-void stream_input(struct grpc_stream *s, const uint8_t *data, size_t len);
-void stream_input_end(struct grpc_stream *s); /* END_STREAM */
-bool stream_add_header(struct grpc_stream *s, struct str name, struct str value);
-struct str stream_header(const struct grpc_stream *s, const char *name);
-void stream_start_deadline(struct grpc_stream *s, uint64_t ms);
-void stream_closed(struct grpc_stream *s, uint32_t http2_error); /* nghttp2 has let go of it */
-void stream_lost(struct grpc_stream *s, struct str why);         /* its connection is gone */
-
-/* grpc_wire.c: headers and trailers to and from HTTP/2 */
-void stream_open_server(struct grpc_stream *s, bool end_stream);
-void stream_response_headers(struct grpc_stream *s, bool end_stream);
-void stream_end_by_trailers(struct grpc_stream *s); /* client: what the server's trailers say */
-void stream_submit(struct grpc_stream *s);          /* what nghttp2 is to know: request, response, more data, reset */
-void stream_flush(struct grpc_stream *s);           /* the same, then input held back and on_writable */

@@ -3,7 +3,7 @@
  * keepalive, closing. Output stands in one queue of references; nghttp2 is asked for more only while that queue is shorter than
  * OUT_HIGH, so a slow peer holds data in the streams' queues, where their owners see it.
  */
-#include "common/io/h2.h"
+#include "common/io/grpc_stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,12 +14,13 @@
 #include "common/io/scopes.h"
 
 METRIC(connections_gauge, GAUGE, "grpc_server_connections", "open gRPC server connections", NULL);
-METRIC(bytes_in_counter, COUNTER, "grpc_bytes_received_total", "bytes read from gRPC connections, before decryption is counted off",
-       "side");
-METRIC(bytes_out_counter, COUNTER, "grpc_bytes_sent_total", "bytes written to gRPC connections, before encryption", "side");
+METRIC(bytes_in_counter, COUNTER, "grpc_bytes_received_total",
+	"bytes read from gRPC connections, before decryption is counted off", "side");
+METRIC(bytes_out_counter, COUNTER, "grpc_bytes_sent_total", "bytes written to gRPC connections, before encryption",
+	"side");
 
 #define READ_BYTES 65536u
-#define READ_ROUNDS 32      /* then others have a turn */
+#define READ_ROUNDS 32 /* then others have a turn */
 #define WRITE_ROUNDS 8
 #define DRAIN_WAIT_MS 1000u /* for the PING that follows the first GOAWAY */
 
@@ -30,7 +31,8 @@ static const char *side(const struct h2_conn *c)
 
 static void on_ready(void *ctx, int events);
 
-struct h2_conn *h2_conn_new(struct h2_env *env, int fd, struct tls_context *tls, const char *server_name, const char *address)
+struct h2_conn *h2_conn_new(
+	struct h2_env *env, int fd, struct tls_context *tls, const char *server_name, const char *address)
 {
 	struct h2_conn *c = xzalloc(sizeof(*c));
 	c->env = env;
@@ -109,7 +111,8 @@ void h2_conn_close(struct h2_conn *c, const char *why)
 	c->closed = true;
 	h2_conn_pin(c);
 	/* A copy: the reason may lie in something that goes away here. */
-	cleanup(free_p) char *reason = xasprintf("connection %s %s: %s", c->env->o.server ? "from" : "to", c->address, why);
+	cleanup(free_p) char *reason = xasprintf(
+		"connection %s %s: %s", c->env->o.server ? "from" : "to", c->address, why);
 	log_debug(&grpc_log, "connection closed", KV("address", c->address), KV("reason", why));
 	unlink_conn(c);
 	watch_free(take(c->watch));
@@ -325,7 +328,8 @@ static void keepalive(struct h2_conn *c, uint64_t now)
 {
 	const struct h2_options *o = &c->env->o;
 	if (c->ping_ms && now - c->ping_ms >= o->keepalive_timeout_ms) {
-		cleanup(free_p) char *why = xasprintf("no answer to a keepalive within %llu ms", (unsigned long long)o->keepalive_timeout_ms);
+		cleanup(free_p) char *why = xasprintf(
+			"no answer to a keepalive within %llu ms", (unsigned long long)o->keepalive_timeout_ms);
 		h2_conn_close(c, why);
 		return;
 	}
@@ -340,8 +344,8 @@ void h2_conn_tick(struct h2_conn *c, uint64_t now)
 {
 	const struct h2_options *o = &c->env->o;
 	if (!c->up && now - c->opened_ms >= o->setup_timeout_ms) {
-		cleanup(free_p) char *why = xasprintf("no %s within %llu ms", c->session ? "HTTP/2 SETTINGS" : "TLS handshake",
-						      (unsigned long long)o->setup_timeout_ms);
+		cleanup(free_p) char *why = xasprintf("no %s within %llu ms",
+			c->session ? "HTTP/2 SETTINGS" : "TLS handshake", (unsigned long long)o->setup_timeout_ms);
 		h2_conn_close(c, why);
 		return;
 	}
@@ -374,12 +378,14 @@ void h2_conn_debug(const struct h2_conn *c, struct strbuf *json)
 		strbuf_adds(json, ",\"peer\":");
 		strbuf_add_json(json, peer->spiffe_id);
 	}
-	strbuf_addf(json, ",\"tls\":%s,\"streams\":%zu,\"age_ms\":%llu,\"silent_ms\":%llu,\"bytes_in\":%llu,\"bytes_out\":%llu",
-		    c->net.tls ? "true" : "false", c->n_streams, (unsigned long long)(now - c->opened_ms),
-		    (unsigned long long)(now - c->heard_ms), (unsigned long long)c->bytes_in, (unsigned long long)c->bytes_out);
+	strbuf_addf(json,
+		",\"tls\":%s,\"streams\":%zu,\"age_ms\":%llu,\"silent_ms\":%llu,\"bytes_in\":%llu,\"bytes_out\":%llu",
+		c->net.tls ? "true" : "false", c->n_streams, (unsigned long long)(now - c->opened_ms),
+		(unsigned long long)(now - c->heard_ms), (unsigned long long)c->bytes_in,
+		(unsigned long long)c->bytes_out);
 	size_t queued = c->out.bytes;
 	for (const struct grpc_stream *s = c->streams; s; s = s->next)
 		queued += s->out.bytes;
 	strbuf_addf(json, ",\"queued\":%zu,\"blocked\":%s,\"draining\":%s}", queued, c->blocked ? "true" : "false",
-		    c->draining ? "true" : "false");
+		c->draining ? "true" : "false");
 }

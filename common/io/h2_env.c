@@ -10,7 +10,7 @@
 #include <uv.h>
 
 #include "common/base/clock.h"
-#include "common/io/h2.h"
+#include "common/io/grpc_stream.h"
 #include "common/io/scopes.h"
 
 #define TICK_MAX_MS 1000u
@@ -101,7 +101,8 @@ static void on_tick(void *ctx)
 
 static uint64_t tick_ms(const struct h2_options *o)
 {
-	const uint64_t all[] = {o->keepalive_ms, o->keepalive_timeout_ms, o->setup_timeout_ms, o->max_age_ms, o->grace_ms};
+	const uint64_t all[] = {
+		o->keepalive_ms, o->keepalive_timeout_ms, o->setup_timeout_ms, o->max_age_ms, o->grace_ms};
 	uint64_t least = TICK_MAX_MS * 4;
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (all[i] && all[i] < least)

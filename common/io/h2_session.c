@@ -7,7 +7,7 @@
  */
 #include "common/base/limits.h"
 #include "common/base/metric.h"
-#include "common/io/h2.h"
+#include "common/io/grpc_stream.h"
 #include "common/io/scopes.h"
 
 #define STREAM_WINDOW (4 << 20)
@@ -39,8 +39,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	return 0;
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len, const uint8_t *value,
-		     size_t value_len, uint8_t flags, void *ctx)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+	const uint8_t *value, size_t value_len, uint8_t flags, void *ctx)
 {
 	(void)flags;
 	(void)ctx;
@@ -77,8 +77,8 @@ static void on_settings(struct h2_conn *c)
 static void on_goaway(struct h2_conn *c, const nghttp2_goaway *g)
 {
 	struct str debug = str_n(g->opaque_data, g->opaque_data_len);
-	cleanup(free_p) char *why = xasprintf("GOAWAY %s" STR_FMT STR_FMT, nghttp2_http2_strerror(g->error_code), debug.len ? 2 : 0, ": ",
-					      (int)min_size(debug.len, 200), debug.len ? debug.ptr : "");
+	cleanup(free_p) char *why = xasprintf("GOAWAY %s" STR_FMT STR_FMT, nghttp2_http2_strerror(g->error_code),
+		debug.len ? 2 : 0, ": ", (int)min_size(debug.len, 200), debug.len ? debug.ptr : "");
 	c->going = true;
 	c->calm_down = g->error_code == NGHTTP2_ENHANCE_YOUR_CALM && str_eq(debug, STR("too_many_pings"));
 	if (c->env->owner && c->env->ops->going)
@@ -108,7 +108,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	return after(c);
 }
 
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *ctx)
+static int on_data_chunk(
+	nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *ctx)
 {
 	(void)flags;
 	struct h2_conn *c = ctx;
@@ -182,8 +183,8 @@ static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t len
 	return (ssize_t)len;
 }
 
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len, nghttp2_data_source *source,
-			void *ctx)
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
+	nghttp2_data_source *source, void *ctx)
 {
 	(void)session;
 	(void)frame;
@@ -203,7 +204,8 @@ static int on_error(nghttp2_session *session, int code, const char *text, size_t
 {
 	(void)session;
 	struct h2_conn *c = ctx;
-	log_debug(&grpc_log, "HTTP/2 error", KV("address", c->address), KV("code", code), KV("reason", str_n(text, len)));
+	log_debug(
+		&grpc_log, "HTTP/2 error", KV("address", c->address), KV("code", code), KV("reason", str_n(text, len)));
 	return 0;
 }
 
@@ -244,7 +246,8 @@ bool h2_session_start(struct h2_conn *c, struct err *e)
 	bool server = c->env->o.server;
 	nghttp2_session_callbacks *cb = callbacks_new();
 	nghttp2_option *o = options_new();
-	int bad = server ? nghttp2_session_server_new2(&c->session, cb, c, o) : nghttp2_session_client_new2(&c->session, cb, c, o);
+	int bad = server ? nghttp2_session_server_new2(&c->session, cb, c, o)
+			 : nghttp2_session_client_new2(&c->session, cb, c, o);
 	nghttp2_session_callbacks_del(cb);
 	nghttp2_option_del(o);
 	const nghttp2_settings_entry settings[] = {

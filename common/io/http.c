@@ -75,8 +75,10 @@ static void finish_with(struct pending *p, CURLcode result)
 		finish(p, (int)status, strbuf_str(&p->body), str_of(type ? type : ""));
 		return;
 	}
-	cleanup(free_p) char *why = p->too_large ? xasprintf("%s: the answer is larger than %zu bytes", url, p->max_body)
-						 : xasprintf("%s: %s", url, p->error[0] ? p->error : curl_easy_strerror(result));
+	cleanup(free_p) char *why = p->too_large
+					    ? xasprintf("%s: the answer is larger than %zu bytes", url, p->max_body)
+					    : xasprintf("%s: %s", url,
+						      p->error[0] ? p->error : curl_easy_strerror(result));
 	finish(p, 0, str_of(why), STR(""));
 }
 
@@ -234,7 +236,7 @@ static void set_options(struct pending *p, const struct http_request *r)
 }
 
 void http_send(struct http_client *c, const struct http_request *r,
-	       void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx)
+	void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx)
 {
 	struct pending *p = xzalloc(sizeof(*p));
 	*p = (struct pending){.client = c, .done = done, .ctx = ctx};

@@ -106,7 +106,7 @@ static void say_open(uv_handle_t *h, void *ctx)
 {
 	(void)ctx;
 	log_error(&io_log, "a handle outlives its loop", KV("type", uv_handle_type_name(h->type)),
-		  KV("closing", (bool)(uv_is_closing(h) != 0)));
+		KV("closing", (bool)(uv_is_closing(h) != 0)));
 }
 
 void loop_free(struct loop *l)

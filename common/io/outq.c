@@ -5,6 +5,7 @@
 #include "common/io/outq.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define COPY_MAX 256u
 #define CHUNK_MIN 128u

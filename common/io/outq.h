@@ -7,7 +7,7 @@
 
 #include <sys/uio.h>
 
-#include "common/io/grpc.h"
+#include "common/io/buf.h"
 
 struct out_piece {
 	struct buf *buf;

@@ -148,8 +148,8 @@ static bool await_exec(int report, pid_t pid, const struct proc_options *o, stru
 	return err_set(e, ERR_SYSTEM, "start %s: %s: %s", o->argv[0], f.step, strerror(f.error));
 }
 
-struct proc *proc_start(struct loop *l, const struct proc_options *o, void (*on_exit)(void *ctx, int status, int signo), void *ctx,
-			struct err *e)
+struct proc *proc_start(struct loop *l, const struct proc_options *o, void (*on_exit)(void *ctx, int status, int signo),
+	void *ctx, struct err *e)
 {
 	int report[2];
 	if (pipe2(report, O_CLOEXEC)) {

@@ -117,7 +117,8 @@ void tls_setup_unref(struct tls_setup *s)
 static bool setup_configure(struct tls_setup *s, struct err *e)
 {
 	int endpoint = s->server ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT;
-	int bad = mbedtls_ssl_config_defaults(&s->conf, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
+	int bad = mbedtls_ssl_config_defaults(
+		&s->conf, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
 	if (bad)
 		return tls_error(e, "TLS configuration", bad);
 	mbedtls_ssl_conf_rng(&s->conf, rng, NULL);
@@ -132,8 +133,8 @@ static bool setup_configure(struct tls_setup *s, struct err *e)
 	if (s->roots)
 		mbedtls_ssl_conf_ca_chain(&s->conf, &s->roots->certs, NULL);
 	const int mode[] = {[TLS_PEER_NONE] = MBEDTLS_SSL_VERIFY_NONE,
-			    [TLS_PEER_OPTIONAL] = MBEDTLS_SSL_VERIFY_OPTIONAL,
-			    [TLS_PEER_REQUIRED] = MBEDTLS_SSL_VERIFY_REQUIRED};
+		[TLS_PEER_OPTIONAL] = MBEDTLS_SSL_VERIFY_OPTIONAL,
+		[TLS_PEER_REQUIRED] = MBEDTLS_SSL_VERIFY_REQUIRED};
 	mbedtls_ssl_conf_authmode(&s->conf, mode[s->peer_auth]);
 	return true;
 }
@@ -161,7 +162,8 @@ struct tls_setup *tls_context_setup(struct tls_context *c, struct err *e)
 	if (!complete(c, e))
 		return NULL;
 	cleanup(setup_unref_p) struct tls_setup *s = xzalloc(sizeof(*s));
-	*s = (struct tls_setup){.refs = 1, .server = c->server, .peer_auth = c->peer_auth, .identity = c->identity, .roots = c->roots};
+	*s = (struct tls_setup){
+		.refs = 1, .server = c->server, .peer_auth = c->peer_auth, .identity = c->identity, .roots = c->roots};
 	mbedtls_ssl_config_init(&s->conf);
 	if (s->identity)
 		s->identity->refs++;
@@ -225,7 +227,8 @@ static bool parse_certs(mbedtls_x509_crt *out, struct str pem, const char *what,
 static bool parse_key(mbedtls_pk_context *out, struct str pem, struct err *e)
 {
 	if (pem.len > LIMIT_PEM_BYTES)
-		return err_set(e, ERR_LIMIT, "private key: %zu bytes of PEM, the limit is %u", pem.len, LIMIT_PEM_BYTES);
+		return err_set(
+			e, ERR_LIMIT, "private key: %zu bytes of PEM, the limit is %u", pem.len, LIMIT_PEM_BYTES);
 	char *text = xstrndup(pem.ptr, pem.len);
 	int bad = mbedtls_pk_parse_key(out, (const unsigned char *)text, pem.len + 1, NULL, 0);
 	mbedtls_platform_zeroize(text, pem.len);

@@ -20,9 +20,9 @@ struct tls_conn {
 	mbedtls_ssl_context ssl;
 	int fd;
 	bool ready, wants_write, show_peer;
-	size_t taken;    /* by mbedTLS from us, not yet by the socket */
-	struct err why;  /* what a callback found wrong */
-	uint32_t flags;  /* of the whole chain */
+	size_t taken; /* by mbedTLS from us, not yet by the socket */
+	struct err why; /* what a callback found wrong */
+	uint32_t flags; /* of the whole chain */
 	struct tls_peer peer;
 	char serial[64];
 };
@@ -66,7 +66,8 @@ static void say_flags(struct tls_conn *t)
 	for (int i = 0; i < n; i++)
 		if (text[i] == '\n')
 			text[i] = i + 1 < n ? ';' : 0;
-	(void)err_set(&t->why, ERR_DENIED, "the peer's certificate does not verify: %s", n > 0 ? text : "unknown reason");
+	(void)err_set(
+		&t->why, ERR_DENIED, "the peer's certificate does not verify: %s", n > 0 ? text : "unknown reason");
 }
 
 static int on_verify(void *ctx, mbedtls_x509_crt *cert, int depth, uint32_t *flags)

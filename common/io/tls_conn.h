@@ -23,6 +23,6 @@ enum net_result tls_conn_handshake(struct tls_conn *t, struct err *e);
 enum net_result tls_conn_read(struct tls_conn *t, uint8_t *buf, size_t cap, size_t *got, struct err *e);
 enum net_result tls_conn_write(struct tls_conn *t, const uint8_t *data, size_t len, size_t *written, struct err *e);
 bool tls_conn_wants_write(const struct tls_conn *t); /* during the handshake */
-void tls_conn_bye(struct tls_conn *t);               /* close_notify, as far as the socket takes it */
+void tls_conn_bye(struct tls_conn *t); /* close_notify, as far as the socket takes it */
 const struct tls_peer *tls_conn_peer(const struct tls_conn *t);
 void tls_context_ref(struct tls_context *c);

@@ -24,15 +24,17 @@ struct tls_setup {
 	mbedtls_ssl_config conf;
 	struct tls_identity *identity; /* NULL: none */
 	struct tls_roots *roots;
-	char **names;                  /* client: what the server may be called, NULL-terminated, or NULL */
-	char *trust_domain;            /* NULL: not checked */
+	char **names; /* client: what the server may be called, NULL-terminated, or NULL */
+	char *trust_domain; /* NULL: not checked */
 	bool server;
 	enum tls_peer_auth peer_auth;
 };
 
-struct tls_setup *tls_context_setup(struct tls_context *c, struct err *e); /* counted for the caller; NULL and e on error */
+struct tls_setup *tls_context_setup(
+	struct tls_context *c, struct err *e); /* counted for the caller; NULL and e on error */
 void tls_setup_unref(struct tls_setup *s);
 bool tls_error(struct err *e, const char *what, int code); /* false */
 
 /* tls_peer.c: is this leaf what the setup asks for? Fills *peer. */
-bool tls_peer_check(const struct tls_setup *s, const mbedtls_x509_crt *leaf, struct tls_peer *peer, struct err *e) MUST_CHECK;
+bool tls_peer_check(
+	const struct tls_setup *s, const mbedtls_x509_crt *leaf, struct tls_peer *peer, struct err *e) MUST_CHECK;

@@ -69,8 +69,8 @@ static bool wrong_name(const struct tls_setup *s, const mbedtls_x509_crt *leaf, 
 {
 	struct strbuf has = {0};
 	list_sans(leaf, &has);
-	(void)err_set(e, ERR_DENIED, "the peer's certificate is for [%s], none of which is %s%s", has.ptr ? has.ptr : "", s->names[0],
-		      s->names[1] ? " or another accepted name" : "");
+	(void)err_set(e, ERR_DENIED, "the peer's certificate is for [%s], none of which is %s%s",
+		has.ptr ? has.ptr : "", s->names[0], s->names[1] ? " or another accepted name" : "");
 	strbuf_done(&has);
 	return false;
 }
@@ -87,11 +87,11 @@ static bool in_trust_domain(struct str uri, const char *trust_domain)
 static int64_t time_ms(const mbedtls_x509_time *t)
 {
 	struct tm tm = {.tm_year = t->year - 1900,
-			.tm_mon = t->mon - 1,
-			.tm_mday = t->day,
-			.tm_hour = t->hour,
-			.tm_min = t->min,
-			.tm_sec = t->sec};
+		.tm_mon = t->mon - 1,
+		.tm_mday = t->day,
+		.tm_hour = t->hour,
+		.tm_min = t->min,
+		.tm_sec = t->sec};
 	return (int64_t)timegm(&tm) * 1000;
 }
 
@@ -106,10 +106,11 @@ bool tls_peer_check(const struct tls_setup *s, const mbedtls_x509_crt *leaf, str
 		uris++;
 	}
 	if (s->trust_domain && uris != 1)
-		return err_set(e, ERR_DENIED, "the peer's certificate has %zu URI names, want exactly one SPIFFE id", uris);
+		return err_set(
+			e, ERR_DENIED, "the peer's certificate has %zu URI names, want exactly one SPIFFE id", uris);
 	if (s->trust_domain && !in_trust_domain(uri, s->trust_domain))
-		return err_set(e, ERR_DENIED, "the peer's identity \"" STR_FMT "\" is not in trust domain %s", (int)min_size(uri.len, 200),
-			       uri.ptr, s->trust_domain);
+		return err_set(e, ERR_DENIED, "the peer's identity \"" STR_FMT "\" is not in trust domain %s",
+			(int)min_size(uri.len, 200), uri.ptr, s->trust_domain);
 	if (s->names && !any_name(s, leaf))
 		return wrong_name(s, leaf, e);
 	peer->spiffe_id = uris == 1 && str_starts(uri, STR("spiffe://")) ? uri : STR("");

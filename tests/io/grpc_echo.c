@@ -71,7 +71,8 @@ static void many(struct grpc_stream *s, const uint8_t *data, size_t len)
 	struct call *c = grpc_stream_user(s);
 	struct str count, size;
 	uint64_t n = 0, bytes = 0;
-	if (!str_cut(str_n(data, len), ' ', &count, &size) || !str_u64(count, 1000000, &n) || !str_u64(size, 1u << 26, &bytes) || !n) {
+	if (!str_cut(str_n(data, len), ' ', &count, &size) || !str_u64(count, 1000000, &n) ||
+		!str_u64(size, 1u << 26, &bytes) || !n) {
 		grpc_stream_finish(s, GRPC_INVALID_ARGUMENT, "want \"count size\"");
 		return;
 	}
@@ -111,8 +112,10 @@ static const struct {
 	struct grpc_handler handler;
 } methods[] = {
 	{"/test.Echo/Unary", {.on_open = open_call, .on_message = unary, .on_close = closed}},
-	{"/test.Echo/Stream", {.on_open = open_call, .on_message = echo, .on_half_close = half_closed, .on_close = closed}},
-	{"/test.Echo/Swallow", {.on_open = open_call, .on_message = swallow, .on_half_close = answer_count, .on_close = closed}},
+	{"/test.Echo/Stream",
+		{.on_open = open_call, .on_message = echo, .on_half_close = half_closed, .on_close = closed}},
+	{"/test.Echo/Swallow",
+		{.on_open = open_call, .on_message = swallow, .on_half_close = answer_count, .on_close = closed}},
 	{"/test.Echo/Many", {.on_open = open_call, .on_message = many, .on_writable = send_more, .on_close = closed}},
 	{"/test.Echo/Fail", {.on_open = open_call, .on_message = fail, .on_close = closed}},
 	{"/test.Echo/Metadata", {.on_open = open_call, .on_message = metadata, .on_close = closed}},
@@ -144,7 +147,8 @@ static struct tls_context *tls_from_env(bool server)
 	read_env_file("FL_TLS_CERT", &cert);
 	read_env_file("FL_TLS_KEY", &key);
 	read_env_file("FL_TLS_ROOTS", &roots);
-	struct tls_context *c = tls_context_new(&(struct tls_options){.server = server, .peer_auth = TLS_PEER_OPTIONAL});
+	struct tls_context *c = tls_context_new(
+		&(struct tls_options){.server = server, .peer_auth = TLS_PEER_OPTIONAL});
 	if (!tls_context_set_identity(c, str_of(cert), str_of(key), &e) || !tls_context_set_roots(c, str_of(roots), &e))
 		die(&e);
 	const char *const names[] = {"localhost", NULL};
@@ -176,7 +180,7 @@ static int serve(int argc, char **argv)
 	uint16_t port;
 	struct grpc_server_options o = {0};
 	if (argc > 4 && (!str_u64(str_of(argv[3]), 1000000, &o.max_connection_age_ms) ||
-			 !str_u64(str_of(argv[4]), 1000000, &o.max_connection_grace_ms)))
+				!str_u64(str_of(argv[4]), 1000000, &o.max_connection_grace_ms)))
 		return 2;
 	struct grpc_server *s = grpc_server_new(loop, &o);
 	for (size_t i = 0; i < ARRAY_LEN(methods); i++)

@@ -7,15 +7,16 @@ import time
 from concurrent import futures
 from pathlib import Path
 
+import grpc
 import pytest
-
-grpc = pytest.importorskip("grpc")
 
 
 def find_echo():
     given = os.environ.get("FAIRLEAD_GRPC_ECHO")
     if given:
         return given
+    if "FAIRLEAD_BUILD" in os.environ:
+        return os.path.join(os.environ["FAIRLEAD_BUILD"], "tests", "io", "grpc_echo")
     root = Path(__file__).resolve().parents[2]
     found = sorted(root.glob("build*/**/tests/io/grpc_echo"), key=lambda p: p.stat().st_mtime)
     if not found:

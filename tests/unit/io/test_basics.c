@@ -196,7 +196,8 @@ static void files_are_written_whole(void **state)
 	(void)state;
 	struct err e = {0};
 	char *dir = temp_dir();
-	char *sub = xasprintf("%s/a/b", dir), *path = xasprintf("%s/a/b/key.pem", dir), *out = NULL, *mid = xasprintf("%s/a", dir);
+	char *sub = xasprintf("%s/a/b", dir), *path = xasprintf("%s/a/b/key.pem", dir), *out = NULL,
+	     *mid = xasprintf("%s/a", dir);
 	size_t len = 0;
 	struct stat st;
 	assert_true(file_mkdirs(sub, 0755, &e));

@@ -21,25 +21,18 @@ struct world {
 	struct grpc_server *server;
 	struct grpc_channel *channel;
 	char target[64];
-	/* server side */
 	struct grpc_stream *held;
 	int server_messages, server_closed;
 	size_t server_bytes;
 	enum grpc_status server_status;
-	char server_text[256];
-	bool pause_at_open;
-	/* client side */
 	int messages, closed, writable, ups, downs;
 	size_t bytes;
 	enum grpc_status status;
 	char text[256];
-	bool drained;
-	bool free_server_in_message, free_channel_in_close;
+	bool pause_at_open, drained, free_server_in_message, free_channel_in_close;
 };
 
 static struct world w;
-
-/* ---- server handlers */
 
 static void srv_open(struct grpc_stream *s, void *ctx)
 {
@@ -75,7 +68,6 @@ static void srv_close(struct grpc_stream *s, enum grpc_status status, struct str
 		w.held = NULL;
 	w.server_closed++;
 	w.server_status = status;
-	(void)snprintf(w.server_text, sizeof(w.server_text), STR_FMT, STR_ARG(message));
 }
 
 static void srv_count(struct grpc_stream *s, const uint8_t *data, size_t len)
@@ -90,8 +82,6 @@ static const struct grpc_handler echo = {
 	.on_open = srv_open, .on_message = srv_message, .on_half_close = srv_half_close, .on_close = srv_close};
 static const struct grpc_handler sink = {
 	.on_open = srv_open, .on_message = srv_count, .on_half_close = srv_half_close, .on_close = srv_close};
-
-/* ---- client handlers */
 
 static void cli_message(struct grpc_stream *s, const uint8_t *data, size_t len)
 {
@@ -119,7 +109,8 @@ static void cli_close(struct grpc_stream *s, enum grpc_status status, struct str
 	}
 }
 
-static const struct grpc_handler client = {.on_message = cli_message, .on_writable = cli_writable, .on_close = cli_close};
+static const struct grpc_handler client = {
+	.on_message = cli_message, .on_writable = cli_writable, .on_close = cli_close};
 
 static void on_state(void *ctx, bool connected, const char *reason)
 {
@@ -129,8 +120,6 @@ static void on_state(void *ctx, bool connected, const char *reason)
 	if (!connected)
 		(void)snprintf(w.text, sizeof(w.text), "%s", reason);
 }
-
-/* ---- helpers */
 
 static void listen_on(const char *address, const struct grpc_server_options *o)
 {
@@ -164,13 +153,13 @@ static void stop(void)
 	assert_int_equal(metric_get(metric_find("grpc_server_streams")), 0);
 }
 
-#define WAIT_FOR(condition)                                                                        \
-	do {                                                                                       \
-		uint64_t until_ = clock_mono_ms() + 20000;                                         \
-		while (!(condition)) {                                                             \
-			loop_run_once(w.loop, 50);                                                 \
-			assert_true(clock_mono_ms() < until_);                                     \
-		}                                                                                  \
+#define WAIT_FOR(condition) \
+	do { \
+		uint64_t until_ = clock_mono_ms() + 20000; \
+		while (!(condition)) { \
+			loop_run_once(w.loop, 50); \
+			assert_true(clock_mono_ms() < until_); \
+		} \
 	} while (0)
 
 static void send_n(struct grpc_stream *s, size_t len, int n)
@@ -186,8 +175,6 @@ static struct grpc_stream *call(const char *path, uint64_t timeout_ms, bool fail
 {
 	return grpc_channel_call(w.channel, path, NULL, timeout_ms, fail_fast, &client, NULL);
 }
-
-/* ---- tests */
 
 static struct {
 	int n;
@@ -372,8 +359,8 @@ static void connection_limit(void **state)
 	(void)state;
 	start(&(struct grpc_server_options){.max_connections = 1}, &(struct grpc_channel_options){.eager = true});
 	WAIT_FOR(w.ups == 1);
-	struct grpc_channel *second =
-		grpc_channel_new(w.loop, &(struct grpc_channel_options){.target = w.target, .on_state = on_state, .eager = true});
+	struct grpc_channel *second = grpc_channel_new(
+		w.loop, &(struct grpc_channel_options){.target = w.target, .on_state = on_state, .eager = true});
 	WAIT_FOR(w.downs);
 	assert_int_equal(grpc_server_connections(w.server), 1);
 	assert_non_null(strstr(w.text, w.target));
@@ -389,8 +376,9 @@ static void calls_wait_for_the_server_and_fail_fast_ones_do_not(void **state)
 	char dir[] = "/tmp/fairlead-grpc-XXXXXX";
 	assert_non_null(mkdtemp(dir));
 	(void)snprintf(w.target, sizeof(w.target), "unix:%s/s", dir);
-	w.channel = grpc_channel_new(w.loop, &(struct grpc_channel_options){
-						     .target = w.target, .backoff_min_ms = 20, .backoff_max_ms = 40, .on_state = on_state});
+	w.channel = grpc_channel_new(
+		w.loop, &(struct grpc_channel_options){
+				.target = w.target, .backoff_min_ms = 20, .backoff_max_ms = 40, .on_state = on_state});
 	(void)call("/t/Echo", 0, true);
 	WAIT_FOR(w.closed == 1);
 	assert_int_equal(w.status, GRPC_UNAVAILABLE);
@@ -403,7 +391,6 @@ static void calls_wait_for_the_server_and_fail_fast_ones_do_not(void **state)
 	WAIT_FOR(w.closed == 2);
 	assert_int_equal(w.status, GRPC_OK);
 	assert_int_equal(w.messages, 1);
-	/* The server goes away and comes back: an eager channel would reconnect, this one at its next call. */
 	grpc_server_free(w.server);
 	WAIT_FOR(!grpc_channel_connected(w.channel));
 	listen_on(w.target, NULL);
@@ -466,7 +453,7 @@ static void max_age_moves_clients_on(void **state)
 {
 	(void)state;
 	start(&(struct grpc_server_options){.max_connection_age_ms = 100, .max_connection_grace_ms = 100},
-	      &(struct grpc_channel_options){.eager = true, .backoff_min_ms = 10});
+		&(struct grpc_channel_options){.eager = true, .backoff_min_ms = 10});
 	struct grpc_stream *s = call("/t/Echo", 0, false);
 	send_n(s, 1, 1);
 	WAIT_FOR(w.closed); /* the long call is ended after the grace */
@@ -489,8 +476,9 @@ static void a_peer_that_never_answers_is_given_up(void **state)
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&a.sa, &a.len), 0);
 	char text[128];
 	addr_format(&a, text);
-	w.channel = grpc_channel_new(w.loop, &(struct grpc_channel_options){
-						     .target = text, .connect_timeout_ms = 100, .on_state = on_state, .eager = true});
+	w.channel = grpc_channel_new(
+		w.loop, &(struct grpc_channel_options){
+				.target = text, .connect_timeout_ms = 100, .on_state = on_state, .eager = true});
 	WAIT_FOR(w.downs);
 	assert_non_null(strstr(w.text, "100 ms"));
 	assert_non_null(strstr(w.text, text));
@@ -503,7 +491,7 @@ static void keepalive_keeps_an_idle_connection(void **state)
 {
 	(void)state;
 	start(&(struct grpc_server_options){.keepalive_ms = 40, .keepalive_timeout_ms = 2000},
-	      &(struct grpc_channel_options){.eager = true, .keepalive_ms = 40, .keepalive_timeout_ms = 2000});
+		&(struct grpc_channel_options){.eager = true, .keepalive_ms = 40, .keepalive_timeout_ms = 2000});
 	WAIT_FOR(w.ups);
 	uint64_t end = clock_mono_ms() + 300;
 	WAIT_FOR(clock_mono_ms() >= end);
@@ -527,25 +515,24 @@ static void idle_channel_disconnects(void **state)
 	stop();
 }
 
-static void freeing_inside_callbacks(void **state)
+static void free_inside_a_callback(bool server)
 {
-	(void)state;
 	start(NULL, NULL);
-	w.free_server_in_message = true;
+	w.free_server_in_message = server;
+	w.free_channel_in_close = !server;
 	struct grpc_stream *s = call("/t/Echo", 0, false);
-	send_n(s, 100, 3);
-	WAIT_FOR(w.closed);
-	assert_int_equal(w.server_messages, 1);
-	stop();
-
-	start(NULL, NULL);
-	w.free_channel_in_close = true;
-	s = call("/t/Echo", 0, false);
 	send_n(s, 100, 3);
 	grpc_stream_finish(s, GRPC_OK, NULL);
 	WAIT_FOR(w.closed);
-	assert_null(w.channel);
+	assert_true(server ? w.server_messages == 1 && !w.server : !w.channel);
 	stop();
+}
+
+static void freeing_inside_callbacks(void **state)
+{
+	(void)state;
+	free_inside_a_callback(true);
+	free_inside_a_callback(false);
 }
 
 static void many_streams_on_one_connection(void **state)
@@ -559,7 +546,6 @@ static void many_streams_on_one_connection(void **state)
 	}
 	WAIT_FOR(w.closed == 200);
 	assert_int_equal(w.messages, 400);
-	assert_int_equal(w.status, GRPC_OK);
 	stop();
 }
 

@@ -67,9 +67,19 @@ static void timeouts(void **state)
 		uint64_t ms;
 		bool ok;
 	} rows[] = {
-		{"1H", 3600000, true}, {"2M", 120000, true}, {"3S", 3000, true}, {"250m", 250, true}, {"1500u", 2, true}, {"1n", 1, true},
-		{"99999999m", 99999999, true}, {"100000000m", 0, false}, {"m", 0, false}, {"5", 0, false}, {"-1S", 0, false},
-		{"5x", 0, false}, {"", 0, false},
+		{"1H", 3600000, true},
+		{"2M", 120000, true},
+		{"3S", 3000, true},
+		{"250m", 250, true},
+		{"1500u", 2, true},
+		{"1n", 1, true},
+		{"99999999m", 99999999, true},
+		{"100000000m", 0, false},
+		{"m", 0, false},
+		{"5", 0, false},
+		{"-1S", 0, false},
+		{"5x", 0, false},
+		{"", 0, false},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t ms = 0;
@@ -114,8 +124,10 @@ static void other_values(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(messages_survive_any_cut), cmocka_unit_test(bad_prefixes_are_refused),
-		cmocka_unit_test(timeouts),		    cmocka_unit_test(messages_are_percent_encoded),
+		cmocka_unit_test(messages_survive_any_cut),
+		cmocka_unit_test(bad_prefixes_are_refused),
+		cmocka_unit_test(timeouts),
+		cmocka_unit_test(messages_are_percent_encoded),
 		cmocka_unit_test(other_values),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

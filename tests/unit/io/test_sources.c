@@ -16,13 +16,13 @@
 
 static struct loop *loop;
 
-#define WAIT_FOR(condition)                                                                        \
-	do {                                                                                       \
-		uint64_t until_ = clock_mono_ms() + 10000;                                         \
-		while (!(condition)) {                                                             \
-			loop_run_once(loop, 20);                                                   \
-			assert_true(clock_mono_ms() < until_);                                     \
-		}                                                                                  \
+#define WAIT_FOR(condition) \
+	do { \
+		uint64_t until_ = clock_mono_ms() + 10000; \
+		while (!(condition)) { \
+			loop_run_once(loop, 20); \
+			assert_true(clock_mono_ms() < until_); \
+		} \
 	} while (0)
 
 static void count_change(void *ctx)
@@ -111,8 +111,8 @@ static void constant_change_is_reported_all_the_same(void **state)
 
 /* ---- HTTP */
 
-static enum MHD_Result serve(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
-			     const char *upload, size_t *upload_size, void **req)
+static enum MHD_Result serve(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+	const char *version, const char *upload, size_t *upload_size, void **req)
 {
 	(void)cls;
 	(void)version;
@@ -157,7 +157,8 @@ static void http_requests(void **state)
 {
 	(void)state;
 	loop = loop_new();
-	struct MHD_Daemon *d = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, serve, NULL, MHD_OPTION_END);
+	struct MHD_Daemon *d = MHD_start_daemon(
+		MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, serve, NULL, MHD_OPTION_END);
 	assert_non_null(d);
 	unsigned port = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT)->port;
 	struct http_client *c = http_client_new(loop);

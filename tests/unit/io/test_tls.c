@@ -26,20 +26,20 @@ struct leaf {
 
 static struct ca ca, other_ca;
 
-static char *issue(const struct ca *by, const struct pki_key *subject, const char *const *uris, const char *const *dns, int64_t from,
-		   int64_t to, bool is_ca)
+static char *issue(const struct ca *by, const struct pki_key *subject, const char *const *uris, const char *const *dns,
+	int64_t from, int64_t to, bool is_ca)
 {
 	struct err e = {0};
 	struct arena *a = arena_new();
 	char *pem = NULL;
 	struct pki_cert_request r = {.common_name = is_ca ? "test root" : "",
-				     .organization = "test",
-				     .uris = uris,
-				     .dns = dns,
-				     .not_before_ms = clock_wall_ms() + from,
-				     .not_after_ms = clock_wall_ms() + to,
-				     .ca = is_ca,
-				     .path_len = -1};
+		.organization = "test",
+		.uris = uris,
+		.dns = dns,
+		.not_before_ms = clock_wall_ms() + from,
+		.not_after_ms = clock_wall_ms() + to,
+		.ca = is_ca,
+		.path_len = -1};
 	assert_true(pki_spki_of(subject, a, &r.spki_der, &e));
 	if (!pki_issue(by->key, by->pem ? str_of(by->pem) : (struct str){0}, &r, &pem, &e))
 		fail_msg("%s", e.text);
@@ -55,7 +55,8 @@ static struct ca make_ca(void)
 	return c;
 }
 
-static struct leaf make_leaf(const struct ca *by, const char *const *uris, const char *const *dns, int64_t from, int64_t to)
+static struct leaf make_leaf(
+	const struct ca *by, const char *const *uris, const char *const *dns, int64_t from, int64_t to)
 {
 	struct err e = {0};
 	struct leaf l = {0};
@@ -121,15 +122,17 @@ static const struct grpc_handler echo = {.on_message = srv_message};
 struct setting {
 	enum tls_peer_auth auth;
 	const struct leaf *server, *client; /* client NULL: no certificate */
-	const struct ca *client_roots;      /* NULL: ca */
-	const char *name;                   /* the client asks for */
-	const char *trust_domain;           /* the server asks for */
+	const struct ca *client_roots; /* NULL: ca */
+	const char *name; /* the client asks for */
+	const char *trust_domain; /* the server asks for */
 };
 
-static struct tls_context *context(bool server, enum tls_peer_auth auth, const char *td, const struct leaf *l, const struct ca *roots)
+static struct tls_context *context(
+	bool server, enum tls_peer_auth auth, const char *td, const struct leaf *l, const struct ca *roots)
 {
 	struct err e = {0};
-	struct tls_context *c = tls_context_new(&(struct tls_options){.server = server, .peer_auth = auth, .trust_domain = td});
+	struct tls_context *c = tls_context_new(
+		&(struct tls_options){.server = server, .peer_auth = auth, .trust_domain = td});
 	if (l)
 		assert_true(tls_context_set_identity(c, str_of(l->chain), str_of(l->key), &e));
 	assert_true(tls_context_set_roots(c, str_of(roots->pem), &e));
@@ -156,7 +159,8 @@ static enum grpc_status try_call(const struct setting *t)
 	memset(&w, 0, sizeof(w));
 	w.loop = loop_new();
 	struct tls_context *st = context(true, t->auth, t->trust_domain, t->server, &ca);
-	struct tls_context *ct = context(false, TLS_PEER_REQUIRED, NULL, t->client, t->client_roots ? t->client_roots : &ca);
+	struct tls_context *ct = context(
+		false, TLS_PEER_REQUIRED, NULL, t->client, t->client_roots ? t->client_roots : &ca);
 	const char *const names[] = {t->name, NULL};
 	assert_true(tls_context_set_server_names(ct, names, &e));
 	struct grpc_server *s = grpc_server_new(w.loop, NULL);
@@ -165,8 +169,8 @@ static enum grpc_status try_call(const struct setting *t)
 	tls_context_free(st);
 	char target[32];
 	(void)snprintf(target, sizeof(target), "127.0.0.1:%u", port);
-	struct grpc_channel *ch =
-		grpc_channel_new(w.loop, &(struct grpc_channel_options){.target = target, .tls = ct, .on_state = on_state});
+	struct grpc_channel *ch = grpc_channel_new(
+		w.loop, &(struct grpc_channel_options){.target = target, .tls = ct, .on_state = on_state});
 	tls_context_free(ct);
 	one_call(ch);
 	grpc_channel_free(ch);
@@ -198,8 +202,14 @@ static void names_that_match(void **state)
 		const char *name;
 		bool ok;
 	} rows[] = {
-		{"pilot.mesh", true},	{"PILOT.mesh", true}, {ID, true},	      {"a.example.com", true},
-		{"a.b.example.com", false}, {"example.com", false}, {"pilot", false}, {"spiffe://cluster.local/ns/default/sa/db", false},
+		{"pilot.mesh", true},
+		{"PILOT.mesh", true},
+		{ID, true},
+		{"a.example.com", true},
+		{"a.b.example.com", false},
+		{"example.com", false},
+		{"pilot", false},
+		{"spiffe://cluster.local/ns/default/sa/db", false},
 		{"127.0.0.1", false},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -216,7 +226,8 @@ static void other_issuers_and_times_are_refused(void **state)
 {
 	(void)state;
 	struct leaf good = make_leaf(&ca, web, host, -DAY, DAY), old = make_leaf(&ca, web, host, -2 * DAY, -DAY / 2),
-		    early = make_leaf(&ca, web, host, DAY / 2, DAY), foreign = make_leaf(&other_ca, web, host, -DAY, DAY);
+		    early = make_leaf(&ca, web, host, DAY / 2, DAY),
+		    foreign = make_leaf(&other_ca, web, host, -DAY, DAY);
 	const struct {
 		struct setting t;
 		const char *why; /* NULL: it is the server that refuses */
@@ -257,7 +268,8 @@ static void trust_domain_is_checked(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		for (int auth = TLS_PEER_OPTIONAL; auth <= TLS_PEER_REQUIRED; auth++) {
 			struct leaf l = make_leaf(&ca, rows[i], host, -DAY, DAY);
-			const struct setting t = {(enum tls_peer_auth)auth, &good, &l, NULL, "pilot.mesh", "cluster.local"};
+			const struct setting t = {
+				(enum tls_peer_auth)auth, &good, &l, NULL, "pilot.mesh", "cluster.local"};
 			assert_int_equal(try_call(&t), GRPC_UNAVAILABLE);
 			free_leaf(&l);
 		}
@@ -326,8 +338,10 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mutual_tls_shows_the_peer),	       cmocka_unit_test(names_that_match),
-		cmocka_unit_test(other_issuers_and_times_are_refused), cmocka_unit_test(trust_domain_is_checked),
+		cmocka_unit_test(mutual_tls_shows_the_peer),
+		cmocka_unit_test(names_that_match),
+		cmocka_unit_test(other_issuers_and_times_are_refused),
+		cmocka_unit_test(trust_domain_is_checked),
 		cmocka_unit_test(identity_can_be_replaced),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
