@@ -1,0 +1,70 @@
+/* DOC: Reading of Core.Node: Istio's node ids and metadata, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "common/pb/json.h"
+#include "pilot/model/proxy.h"
+
+static bool parse(struct arena *a, const char *json, struct proxy **p, struct err *e)
+{
+	Core__Node *n = pb_from_json_text(a, &core__node__descriptor, str_of(json), e);
+
+	assert_non_null(n);
+	return proxy_parse(a, n, p, e);
+}
+
+static void P106_node_metadata_of_istio_agents(void **state)
+{
+	struct arena *a = arena_new();
+	struct proxy *p;
+	struct err e = {0};
+
+	(void)state;
+	assert_true(parse(a,
+			  "{\"id\":\"sidecar~10.0.0.1~web-1.default~default.svc.cluster.local\",\"locality\":{\"region\":\"r\","
+			  "\"zone\":\"z\"},\"extensions\":[{\"name\":\"b\"},{\"name\":\"a\"},{\"name\":\"c\",\"disabled\":true}],"
+			  "\"metadata\":{\"LABELS\":{\"b\":\"2\",\"a\":\"1\"},\"INSTANCE_IPS\":\"10.0.0.1,fd00::1\","
+			  "\"SERVICE_ACCOUNT\":\"web\",\"CLUSTER_ID\":\"c1\",\"INTERCEPTION_MODE\":\"NONE\"}}",
+			  &p, &e));
+	assert_int_equal(p->type, PROXY_SIDECAR);
+	assert_true(str_eqc(p->name, "web-1") && str_eqc(p->ns, "default") && str_eqc(p->ip, "10.0.0.1"));
+	assert_true(str_eqc(p->domain, "default.svc.cluster.local") && str_eqc(p->locality, "r/z"));
+	assert_int_equal(p->n_ips, 2);
+	assert_int_equal(p->n_extensions, 2);
+	assert_true(str_eqc(p->extensions[0], "a"));
+	assert_true(str_eqc(*proxy_label(p, STR("b")), "2"));
+	assert_null(proxy_label(p, STR("c")));
+	assert_true(p->no_capture);
+	assert_true(str_eqc(p->workload, "web-1") && str_eqc(p->cluster_id, "c1"));
+	arena_free(a);
+}
+
+static void P106_wrong_node_ids_are_refused_by_name(void **state)
+{
+	static const char *const ids[] = {"", "sidecar", "sidecar~1.2.3.4~x~d", "pony~1.2.3.4~x.y~d", "sidecar~~x.y~d", "sidecar~1.2.3.4~~d"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+		struct arena *a = arena_new();
+		struct err e = {0};
+		struct proxy *p;
+
+		assert_false(parse(a, arena_printf(a, "{\"id\":\"%s\"}", ids[i]), &p, &e));
+		assert_int_equal(e.kind, ERR_PEER);
+		assert_non_null(strstr(e.text, "node"));
+		arena_free(a);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(P106_node_metadata_of_istio_agents),
+		cmocka_unit_test(P106_wrong_node_ids_are_refused_by_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
