@@ -34,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	struct strbuf whole = {0}, cut = {0}, wire = {0}, back = {0};
-	enum grpc_read a = read_all(data + 1, size - 1, size, &whole), b = read_all(data + 1, size - 1, data[0] % 16u + 1, &cut);
+	enum grpc_read a = read_all(data + 1, size - 1, size, &whole),
+		       b = read_all(data + 1, size - 1, data[0] % 16u + 1, &cut);
 	assert(a == b && str_eq(strbuf_str(&whole), strbuf_str(&cut)));
 	struct str text = str_n(data, min_size(size, 4096));
 	grpc_message_encode(&wire, text);
