@@ -83,7 +83,7 @@ static void failover_pair(struct check *c, const char *from, const char *to, con
 {
 	static const char source[] = "api: LocalityLoadBalancerSetting.failover";
 	if (streq(from, to))
-		check_error(c, "failover", source, path, "fails over from \"%s\" to itself", from);
+		check_error(c, "failover", source, path, "fails over from \"%s\" to itself", from ? from : "");
 	if (strpbrk(from ? from : "", "/*") || strpbrk(to ? to : "", "/*"))
 		check_error(c, "failover", source, path, "names regions, without '/' and '*'");
 }
