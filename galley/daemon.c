@@ -20,7 +20,8 @@
 static struct log_scope scope = LOG_SCOPE("source", "reading and publishing configuration");
 
 METRIC(validation_passed, COUNTER, "galley_validation_passed", "reads of the source without an error");
-METRIC(validation_failed, COUNTER, "galley_validation_failed", "errors found, by kind of object and of fault", "resource", "reason");
+METRIC(validation_failed, COUNTER, "galley_validation_failed", "errors found, by kind of object and of fault",
+	"resource", "reason");
 METRIC(objects_gauge, GAUGE, "galley_objects", "objects in force");
 METRIC(quarantined_gauge, GAUGE, "galley_quarantined", "objects whose newest version is not in force");
 METRIC(files_gauge, GAUGE, "galley_files", "files of the source");
@@ -41,7 +42,7 @@ struct galleyd {
 	struct bus_keys *keys;
 	struct bus_publisher *publisher;
 	struct map *reports; /* "<role> <instance> <topic>/<key>" -> text */
-	char *private_bus;   /* the address of a run that only records */
+	char *private_bus; /* the address of a run that only records */
 	bool once;
 	bool published;
 	bool touched; /* something was put or removed since the last commit */
@@ -127,7 +128,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	update_gauges(s);
 	report_diags(s);
 	log_info(&scope, "published", KV("changes", sent), KV("files", directory_files(s->directory)),
-		 KV("microseconds", clock_mono_us() - began_us));
+		KV("microseconds", clock_mono_us() - began_us));
 	s->published = true;
 	daemon_ready(s->daemon, "source");
 	if (s->once)
@@ -168,7 +169,8 @@ static void on_report(void *ctx, const char *role, const char *instance, const s
 		if (!changes[i].value.ptr)
 			free(map_del(s->reports, id));
 		else if (map_get(s->reports, id) || map_len(s->reports) < REPORTS_MAX)
-			free(map_put(s->reports, id, xstrndup(changes[i].origin.ptr ? changes[i].origin.ptr : "", changes[i].origin.len)));
+			free(map_put(s->reports, id,
+				xstrndup(changes[i].origin.ptr ? changes[i].origin.ptr : "", changes[i].origin.len)));
 		free(key);
 	}
 }
@@ -261,11 +263,11 @@ bool galley_daemon_reload(void *self, struct err *e)
 
 /* ---- debug pages */
 
-#define PAGE(name)                                                                                 \
-	static void page_##name(void *self, struct str query, struct strbuf *out)                  \
-	{                                                                                          \
-		(void)query;                                                                       \
-		galley_debug_##name(((struct galleyd *)self)->galley, out);                        \
+#define PAGE(name) \
+	static void page_##name(void *self, struct str query, struct strbuf *out) \
+	{ \
+		(void)query; \
+		galley_debug_##name(((struct galleyd *)self)->galley, out); \
 	}
 PAGE(diagnostics)
 PAGE(objects)

@@ -78,12 +78,12 @@ static void foreign(struct reading *r, struct str api_version, struct str kind_n
 	if (known) {
 		r->out->state = DOCUMENT_UNNAMED;
 		fault(r, DIAG_ERROR, "unknown-version", "apiVersion",
-		      arena_printf(r->arena, "\"" STR_FMT "\" is not served for %s; supported are %s/{%s}", STR_ARG(api_version),
-				   known->name, known->group, known->versions));
+			arena_printf(r->arena, "\"" STR_FMT "\" is not served for %s; supported are %s/{%s}",
+				STR_ARG(api_version), known->name, known->group, known->versions));
 	} else if (our_group(api_version)) {
 		fault(r, DIAG_WARNING, "unsupported-kind", "kind",
-		      arena_printf(r->arena, "kind " STR_FMT " of " STR_FMT " is not read: it has no effect", STR_ARG(kind_name),
-				   STR_ARG(api_version)));
+			arena_printf(r->arena, "kind " STR_FMT " of " STR_FMT " is not read: it has no effect",
+				STR_ARG(kind_name), STR_ARG(api_version)));
 	}
 }
 
@@ -105,9 +105,21 @@ static const struct kind *find_kind(struct reading *r)
 static bool metadata_field(struct str name)
 {
 	static const char *const known[] = {
-		"name",       "generateName",      "namespace",         "selfLink",          "uid",
-		"resourceVersion", "generation",   "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-		"labels",     "annotations",       "ownerReferences",   "finalizers",        "managedFields",
+		"name",
+		"generateName",
+		"namespace",
+		"selfLink",
+		"uid",
+		"resourceVersion",
+		"generation",
+		"creationTimestamp",
+		"deletionTimestamp",
+		"deletionGracePeriodSeconds",
+		"labels",
+		"annotations",
+		"ownerReferences",
+		"finalizers",
+		"managedFields",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (str_eqc(name, known[i]))
@@ -127,7 +139,7 @@ static bool read_metadata(struct reading *r, struct arena *arena, const struct k
 	for (size_t i = 0; !kind->kubernetes && i < n->len; i++)
 		if (!metadata_field(n->pairs[i].key)) {
 			struct diag *d = diag_add(r->diags, DIAG_ERROR, "unknown-field",
-						  arena_printf(r->arena, "metadata." STR_FMT, STR_ARG(n->pairs[i].key)), "unknown field");
+				arena_printf(r->arena, "metadata." STR_FMT, STR_ARG(n->pairs[i].key)), "unknown field");
 			d->line = n->pairs[i].line;
 		}
 	struct str name = node_text(n, "name"), ns = node_text(n, "namespace");
@@ -159,7 +171,7 @@ static void check_metadata(struct check *c, const struct kind *kind, const Kube_
 	int64_t ms;
 	if (!str_empty(m->creation_timestamp) && !clock_parse(m->creation_timestamp, &ms))
 		check_error(c, "timestamp", source, "metadata.creationTimestamp", "\"%s\" is not an RFC 3339 time",
-			    m->creation_timestamp);
+			m->creation_timestamp);
 }
 
 static void check_top_level(struct reading *r)
@@ -172,7 +184,7 @@ static void check_top_level(struct reading *r)
 		if (found)
 			continue;
 		struct diag *d = diag_add(r->diags, DIAG_ERROR, "unknown-field",
-					  arena_cstr(r->arena, r->root->pairs[i].key), "unknown field");
+			arena_cstr(r->arena, r->root->pairs[i].key), "unknown field");
 		d->line = r->root->pairs[i].line;
 	}
 }
@@ -209,7 +221,8 @@ static uint64_t content_hash(struct arena *scratch, const struct object *o)
 	return hash64_seed(pb_pack(scratch, o->message), hash64(pb_pack(scratch, &meta)));
 }
 
-static struct object *finish(struct reading *r, struct arena **arena, const struct kind *kind, ProtobufCMessage *message)
+static struct object *finish(
+	struct reading *r, struct arena **arena, const struct kind *kind, ProtobufCMessage *message)
 {
 	struct arena *a = *arena;
 	struct normal normal = {a, str_of(r->ns), str_of(r->options->domain_suffix)};
@@ -274,7 +287,8 @@ static void read_object(struct reading *r, const struct kind *kind)
 	r->out->state = DOCUMENT_OK;
 }
 
-void document_read(struct arena *a, const struct node *root, const struct document_options *o, struct diags *diags, struct document *out)
+void document_read(struct arena *a, const struct node *root, const struct document_options *o, struct diags *diags,
+	struct document *out)
 {
 	struct reading r = {.arena = a, .root = root, .options = o, .diags = diags, .out = out};
 	size_t from = diags->len, errors = diags->errors;

@@ -8,9 +8,9 @@
 #include "galley/object.h"
 
 enum document_state {
-	DOCUMENT_OK,      /* object is set */
-	DOCUMENT_BAD,     /* identity is known, the rest is not acceptable */
-	DOCUMENT_HELD,    /* defined by a file that does not parse at the moment (made by the store) */
+	DOCUMENT_OK, /* object is set */
+	DOCUMENT_BAD, /* identity is known, the rest is not acceptable */
+	DOCUMENT_HELD, /* defined by a file that does not parse at the moment (made by the store) */
 	DOCUMENT_UNNAMED, /* no identity: only diagnostics */
 	DOCUMENT_FOREIGN, /* a kind that galley does not read */
 	DOCUMENT_EMPTY,
@@ -21,11 +21,11 @@ const char *document_state_name(enum document_state s);
 struct document {
 	enum document_state state;
 	const struct kind *kind; /* OK, BAD, HELD */
-	const char *key;         /* "<kind>/<ns>/<name>": identity in the store */
-	const char *title;       /* "VirtualService default/reviews"; FOREIGN: "Deployment (apps/v1)" */
+	const char *key; /* "<kind>/<ns>/<name>": identity in the store */
+	const char *title; /* "VirtualService default/reviews"; FOREIGN: "Deployment (apps/v1)" */
 	unsigned line;
-	const char *reason;      /* BAD: short, for metrics: the rule of the first error */
-	struct object *object;   /* one reference, NULL unless OK */
+	const char *reason; /* BAD: short, for metrics: the rule of the first error */
+	struct object *object; /* one reference, NULL unless OK */
 };
 
 struct document_options {
@@ -34,4 +34,5 @@ struct document_options {
 };
 
 /* Strings of *out live in a; diagnostics get file, object and line. */
-void document_read(struct arena *a, const struct node *root, const struct document_options *o, struct diags *diags, struct document *out);
+void document_read(struct arena *a, const struct node *root, const struct document_options *o, struct diags *diags,
+	struct document *out);

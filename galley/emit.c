@@ -30,10 +30,10 @@ void galley_emit(struct galley *g, uint32_t topic, const char *key, struct str v
 	}
 	p->hash = hash;
 	struct bus_change c = {.topic = topic,
-			       .key = arena_str(g->batch, str_of(key)),
-			       .value = value,
-			       .hash = hash,
-			       .origin = arena_str(g->batch, str_of(origin ? origin : ""))};
+		.key = arena_str(g->batch, str_of(key)),
+		.value = value,
+		.hash = hash,
+		.origin = arena_str(g->batch, str_of(origin ? origin : ""))};
 	if (!c.value.ptr)
 		c.value.ptr = "";
 	vec_push(&g->changes, c);
@@ -74,13 +74,13 @@ static struct str pack_spec(struct arena *a, const struct object *o, const Mesh_
 	if (o->kind->id == KIND_VIRTUAL_SERVICE) {
 		Cfg__VirtualService vs = *(const Cfg__VirtualService *)o->message;
 		defaults(a, &vs.n_export_to, &vs.export_to, mesh->default_virtual_service_export_to,
-			 mesh->n_default_virtual_service_export_to, o->ns);
+			mesh->n_default_virtual_service_export_to, o->ns);
 		return pb_pack(a, &vs);
 	}
 	if (o->kind->id == KIND_DESTINATION_RULE) {
 		Cfg__DestinationRule dr = *(const Cfg__DestinationRule *)o->message;
 		defaults(a, &dr.n_export_to, &dr.export_to, mesh->default_destination_rule_export_to,
-			 mesh->n_default_destination_rule_export_to, o->ns);
+			mesh->n_default_destination_rule_export_to, o->ns);
 		return pb_pack(a, &dr);
 	}
 	return pb_pack(a, o->message);

@@ -16,7 +16,7 @@ struct galley;
 
 struct galley_options {
 	const char *domain_suffix; /* NULL: cluster.local */
-	bool assume_sidecars;      /* pods have a sidecar unless they say otherwise (machine-local mode) */
+	bool assume_sidecars; /* pods have a sidecar unless they say otherwise (machine-local mode) */
 };
 
 struct galley *galley_new(const struct galley_options *o);

@@ -12,7 +12,7 @@
 
 struct normal {
 	struct arena *arena;
-	struct str ns;     /* of the object */
+	struct str ns; /* of the object */
 	struct str suffix; /* the mesh's domain suffix: "cluster.local" */
 };
 
@@ -29,7 +29,7 @@ struct kind_ops {
 const struct kind_ops *kind_ops(enum kind_id id);
 
 /* Shared by several kinds. */
-char *normal_host(struct normal *n, const char *host);          /* short names become fully qualified, lower case */
+char *normal_host(struct normal *n, const char *host); /* short names become fully qualified, lower case */
 char *normal_lower(struct normal *n, const char *s);
 void normal_export_to(struct normal *n, char **items, size_t len); /* "." becomes the namespace */
 char *normal_upper_protocol(struct normal *n, const char *protocol);

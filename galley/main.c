@@ -3,14 +3,17 @@
 /* DOC: Galley, the daemon: tables and one call. Start reading at galley/README.md; the way of the data is pipeline.c. */
 
 static const struct option_row options[] = {
-	{"source", OPT_STR(struct galley_config, source, NULL, "directory of YAML and JSON files to read and watch (required)")},
+	{"source", OPT_STR(struct galley_config, source, NULL,
+			   "directory of YAML and JSON files to read and watch (required)")},
 	{"record", OPT_STR(struct galley_config, record, NULL, "also write everything that is published to this file")},
 	{"once", OPT_BOOL(struct galley_config, once, "stop after the first publication")},
-	{"debounce", OPT_MS(struct galley_config, debounce_ms, "10ms", 1, 10000, "quiet time after a change before the directory is read")},
-	{"domain-suffix", OPT_STR(struct galley_config, domain_suffix, "cluster.local", "suffix of the names of services")},
-	{"pods-declare-sidecars",
-	 OPT_BOOL(struct galley_config, cluster_pods,
-		  "a pod has a sidecar only if its label security.istio.io/tlsMode or annotation sidecar.istio.io/status says so")},
+	{"debounce", OPT_MS(struct galley_config, debounce_ms, "10ms", 1, 10000,
+			     "quiet time after a change before the directory is read")},
+	{"domain-suffix",
+		OPT_STR(struct galley_config, domain_suffix, "cluster.local", "suffix of the names of services")},
+	{"pods-declare-sidecars", OPT_BOOL(struct galley_config, cluster_pods,
+					  "a pod has a sidecar only if its label security.istio.io/tlsMode or "
+					  "annotation sidecar.istio.io/status says so")},
 };
 
 int main(int argc, char **argv)

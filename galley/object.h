@@ -12,7 +12,7 @@ struct object {
 	unsigned refs;
 	struct arena *arena;
 	const struct kind *kind;
-	const char *ns;   /* "" for cluster-scoped kinds */
+	const char *ns; /* "" for cluster-scoped kinds */
 	const char *name;
 	const char *file;
 	unsigned line;
@@ -20,10 +20,10 @@ struct object {
 	const Kube__ObjectMeta *meta;
 	const ProtobufCMessage *message; /* spec of Istio's kinds, the whole object of Kubernetes' */
 	int64_t created_ms; /* creationTimestamp, 0 = unknown */
-	uint64_t hash;      /* of message and metadata: equal content, equal hash */
+	uint64_t hash; /* of message and metadata: equal content, equal hash */
 };
 
 struct object *object_ref(struct object *o);
 void object_unref(struct object *o); /* NULL is fine */
-const char *object_label(const struct object *o, const char *key);      /* NULL: absent */
+const char *object_label(const struct object *o, const char *key); /* NULL: absent */
 const char *object_annotation(const struct object *o, const char *key); /* NULL: absent */

@@ -119,14 +119,16 @@ static void on_change(void *ctx, const struct slot *slot, const struct object *b
 
 static void emit_object(struct galley *g, const struct object *o, const Mesh__MeshConfig *mesh)
 {
-	galley_emit(g, o->kind->topic, arena_printf(g->batch, "%s/%s", o->ns, o->name), pack_object(g->batch, o, mesh), o->origin);
+	galley_emit(g, o->kind->topic, arena_printf(g->batch, "%s/%s", o->ns, o->name), pack_object(g->batch, o, mesh),
+		o->origin);
 }
 
 static void emit_mesh(struct galley *g, const Mesh__MeshConfig *mesh)
 {
 	const struct slot *slot = map_get(g->store.slots, STR("MeshConfig//default"));
 	Kube__ObjectMeta meta = KUBE__OBJECT_META__INIT;
-	struct object fallback = {.kind = kind_get(KIND_MESH_CONFIG), .ns = "", .name = "default", .meta = &meta, .message = &mesh->base};
+	struct object fallback = {
+		.kind = kind_get(KIND_MESH_CONFIG), .ns = "", .name = "default", .meta = &meta, .message = &mesh->base};
 	const struct object *o = slot && slot->good ? slot->good : &fallback;
 	galley_emit(g, TOPIC_MESH, "default", pack_object(g->batch, o, mesh), o->origin ? o->origin : "default");
 }
@@ -150,7 +152,8 @@ struct inputs {
 	VEC(const struct object *) of[KIND_COUNT];
 };
 
-static const enum kind_id input_kinds[] = {KIND_SERVICE, KIND_ENDPOINT_SLICE, KIND_POD, KIND_WORKLOAD_ENTRY, KIND_SERVICE_ENTRY};
+static const enum kind_id input_kinds[] = {
+	KIND_SERVICE, KIND_ENDPOINT_SLICE, KIND_POD, KIND_WORKLOAD_ENTRY, KIND_SERVICE_ENTRY};
 
 static int by_name(const void *a, const void *b)
 {
@@ -217,7 +220,7 @@ static void rebuild(struct galley *g, struct space *s, const Mesh__MeshConfig *m
 		.export_to = mesh->n_default_service_export_to ? mesh->default_service_export_to : fallback,
 		.n_export_to = mesh->n_default_service_export_to ? mesh->n_default_service_export_to : 1,
 	};
-	cleanup(arena_free_p) struct arena *before = s->arena;
+	UNUSED cleanup(arena_free_p) struct arena *before = s->arena; /* forget() still reads what lies in it */
 	struct discovery_output old = s->found;
 	s->arena = arena_new();
 	discovery_build(s->arena, &input, &s->found);

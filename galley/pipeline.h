@@ -21,9 +21,9 @@ struct galley {
 	char *domain_suffix;
 	bool assume_sidecars;
 	struct store store;
-	struct map *spaces;    /* by namespace */
+	struct map *spaces; /* by namespace */
 	struct map *published; /* "<topic>/<key>" -> struct published */
-	bool mesh_dirty;       /* the mesh's defaults changed: everything that has defaults is made again */
+	bool mesh_dirty; /* the mesh's defaults changed: everything that has defaults is made again */
 	bool nodes_dirty;
 	VEC(const struct slot *) changed; /* of kinds that have a topic, during a commit */
 
@@ -31,7 +31,8 @@ struct galley {
 	VEC(struct bus_change) changes;
 };
 
-const Mesh__MeshConfig *galley_mesh(const struct galley *g, struct arena *scratch); /* normalised; the default when there is none */
+const Mesh__MeshConfig *galley_mesh(
+	const struct galley *g, struct arena *scratch); /* normalised; the default when there is none */
 struct space *galley_space(struct galley *g, const char *ns);
 
 /* emit.c: adds a change when the value differs from what was published. */

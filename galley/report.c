@@ -24,8 +24,8 @@ static void duplicates(const struct slot *s, struct diags *out)
 	const struct claim *first = s->claims.items;
 	for (size_t i = 1; i < s->claims.len; i++) {
 		const struct claim *c = &s->claims.items[i];
-		struct diag *d = diag_add(out, DIAG_ERROR, "duplicate-object", "", "is already defined at %s:%u, which counts",
-					  first->unit->file, first->document->line);
+		struct diag *d = diag_add(out, DIAG_ERROR, "duplicate-object", "",
+			"is already defined at %s:%u, which counts", first->unit->file, first->document->line);
 		d->object = arena_strdup(out->arena, c->document->title);
 		d->file = arena_strdup(out->arena, c->unit->file);
 		d->line = c->document->line;

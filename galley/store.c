@@ -196,7 +196,8 @@ static struct object *next_good(const struct slot *s)
 	return d->state == DOCUMENT_OK ? d->object : s->good;
 }
 
-void source_store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx)
+void source_store_settle(
+	struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx)
 {
 	for (size_t i = 0; i < s->touched.len; i++) {
 		struct slot *slot = s->touched.items[i];

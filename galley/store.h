@@ -26,7 +26,7 @@ struct slot {
 	char *key;
 	const struct kind *kind;
 	VEC(struct claim) claims; /* in order of file name and place */
-	struct object *good;      /* what is in force, NULL: nothing */
+	struct object *good; /* what is in force, NULL: nothing */
 	bool touched;
 };
 
@@ -44,7 +44,8 @@ const struct unit *source_store_unit(const struct store *s, struct str file); /*
 
 /* Settles the touched slots: fn is called for each whose object in force changed, with the object before (NULL: none), which it may
  * look at during the call. Slots that nobody claims go away afterwards. */
-void source_store_settle(struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx);
+void source_store_settle(
+	struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx);
 
 /* The document that counts; NULL when there is none. */
 const struct document *slot_winner(const struct slot *s);

@@ -12,7 +12,7 @@
 #include "common/base/limits.h"
 
 static void report(struct check *c, enum diag_severity severity, const char *rule, const char *source, const char *path,
-		   const char *text)
+	const char *text)
 {
 	if (c->diags->len >= LIMIT_DIAGS_PER_DOCUMENT && (severity != DIAG_ERROR || c->diags->errors > 0))
 		return;

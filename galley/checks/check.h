@@ -12,7 +12,7 @@ struct check {
 	struct arena *arena;
 	struct diags *diags;
 	const struct node *document; /* for line numbers; NULL: none (objects that did not come from text) */
-	const char *ns;              /* of the object */
+	const char *ns; /* of the object */
 	const char *name;
 };
 
@@ -21,8 +21,8 @@ typedef void check_fn(struct check *c, const struct rule *r, const struct pb_pla
 
 struct rule {
 	const char *path; /* "http[].route[].weight" */
-	check_fn *check;  /* NULL: only `required` */
-	double min, max;  /* numbers, percentages; list lengths */
+	check_fn *check; /* NULL: only `required` */
+	double min, max; /* numbers, percentages; list lengths */
 	bool required;
 	const char *source; /* citation */
 };
@@ -31,8 +31,10 @@ struct rule {
 void check_rules(struct check *c, const void *message, const char *prefix, const struct rule *rules, size_t n);
 
 /* Adds a diagnostic at a path, with the line of its node. `source` is the citation ("" for none). */
-void check_error(struct check *c, const char *rule, const char *source, const char *path, const char *fmt, ...) PRINTF_LIKE(5, 6);
-void check_warn(struct check *c, const char *rule, const char *source, const char *path, const char *fmt, ...) PRINTF_LIKE(5, 6);
+void check_error(struct check *c, const char *rule, const char *source, const char *path, const char *fmt, ...)
+	PRINTF_LIKE(5, 6);
+void check_warn(struct check *c, const char *rule, const char *source, const char *path, const char *fmt, ...)
+	PRINTF_LIKE(5, 6);
 /* A path built in the arena: path_at(c, "spec.http[%zu].route", i). */
 const char *path_at(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

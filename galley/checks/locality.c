@@ -47,11 +47,13 @@ static void check_list(struct check *c, const char *const *items, size_t n, cons
 	for (size_t i = 0; i < n; i++) {
 		const char *problem = locality_problem(items[i]);
 		if (problem)
-			check_error(c, "locality", "api: LocalityLoadBalancerSetting", path, "\"%s\": %s", items[i], problem);
+			check_error(c, "locality", "api: LocalityLoadBalancerSetting", path, "\"%s\": %s", items[i],
+				problem);
 		for (size_t k = 0; k < i; k++)
-			if (covers(covered(items[i]), covered(items[k])) || covers(covered(items[k]), covered(items[i])))
-				check_error(c, "locality", "api: LocalityLoadBalancerSetting", path, "\"%s\" overlaps \"%s\"", items[i],
-					    items[k]);
+			if (covers(covered(items[i]), covered(items[k])) ||
+				covers(covered(items[k]), covered(items[i])))
+				check_error(c, "locality", "api: LocalityLoadBalancerSetting", path,
+					"\"%s\" overlaps \"%s\"", items[i], items[k]);
 	}
 }
 
@@ -68,12 +70,12 @@ static void distribute(struct check *c, const Cfg__LocalityLoadBalancerSetting *
 			to[k] = d->to[k]->key;
 			total += d->to[k]->value;
 			if (d->to[k]->value < 1 || d->to[k]->value > 100)
-				check_error(c, "range", "api: Distribute.to", at, "weight %u of \"%s\" is not in the range 1..100",
-					    d->to[k]->value, to[k]);
+				check_error(c, "range", "api: Distribute.to", at,
+					"weight %u of \"%s\" is not in the range 1..100", d->to[k]->value, to[k]);
 		}
 		if (total != 100)
 			check_error(c, "locality-sum", "api: Distribute.to", at, "the weights add up to %llu, not 100",
-				    (unsigned long long)total);
+				(unsigned long long)total);
 		check_list(c, to, d->n_to, at);
 	}
 	check_list(c, from, l->n_distribute, path_at(c, "%s.distribute", path));
@@ -93,15 +95,17 @@ void check_locality(struct check *c, const Cfg__LocalityLoadBalancerSetting *l, 
 	if (!l)
 		return;
 	if (l->n_distribute && l->n_failover)
-		check_error(c, "failover", "api: LocalityLoadBalancerSetting", path, "distribute and failover exclude each other");
+		check_error(c, "failover", "api: LocalityLoadBalancerSetting", path,
+			"distribute and failover exclude each other");
 	for (size_t i = 0; l->n_failover && i < l->n_failover_priority; i++)
 		if (is_topology_label(l->failover_priority[i]))
-			check_error(c, "failover", "api: LocalityLoadBalancerSetting", path_at(c, "%s.failoverPriority[%zu]", path, i),
-				    "\"%s\" cannot be used together with failover", l->failover_priority[i]);
+			check_error(c, "failover", "api: LocalityLoadBalancerSetting",
+				path_at(c, "%s.failoverPriority[%zu]", path, i),
+				"\"%s\" cannot be used together with failover", l->failover_priority[i]);
 	distribute(c, l, path);
 	if ((l->n_failover || l->n_failover_priority) && !outlier)
 		check_warn(c, "failover-outlier", "api: LocalityLoadBalancerSetting.failover", path,
-			   "without outlierDetection Envoy never fails over");
+			"without outlierDetection Envoy never fails over");
 	for (size_t i = 0; i < l->n_failover; i++)
 		failover_pair(c, l->failover[i]->from, l->failover[i]->to, path_at(c, "%s.failover[%zu]", path, i));
 }
@@ -113,11 +117,11 @@ void check_zone_aware(struct check *c, const Cfg__ZoneAwareLoadBalancerSetting *
 	for (size_t i = 0; i < z->n_failover_priority; i++)
 		if (is_topology_label(z->failover_priority[i]))
 			check_error(c, "failover", "api: ZoneAwareLoadBalancerSetting.failoverPriority",
-				    path_at(c, "%s.failoverPriority[%zu]", path, i), "\"%s\" is implied by zone-aware balancing",
-				    z->failover_priority[i]);
+				path_at(c, "%s.failoverPriority[%zu]", path, i),
+				"\"%s\" is implied by zone-aware balancing", z->failover_priority[i]);
 	if ((z->n_failover || z->n_failover_priority) && !outlier)
 		check_warn(c, "failover-outlier", "api: ZoneAwareLoadBalancerSetting.failover", path,
-			   "without outlierDetection Envoy never fails over");
+			"without outlierDetection Envoy never fails over");
 	for (size_t i = 0; i < z->n_failover; i++)
 		failover_pair(c, z->failover[i]->from, z->failover[i]->to, path_at(c, "%s.failover[%zu]", path, i));
 }

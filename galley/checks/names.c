@@ -90,12 +90,13 @@ static const char *labels_problem(struct arena *a, struct str host, bool wildcar
 		if (part.len == 0 && !rest.ptr && !first)
 			break; /* a final dot */
 		if (first && wildcard ? !is_wildcard_label(part) : !is_host_label(part))
-			return arena_printf(a, "\"" STR_FMT "\" is not a host name: \"" STR_FMT "\" is not a DNS label", STR_ARG(host),
-					    STR_ARG(part));
+			return arena_printf(a, "\"" STR_FMT "\" is not a host name: \"" STR_FMT "\" is not a DNS label",
+				STR_ARG(host), STR_ARG(part));
 		last = part;
 	}
 	if (!str_eq(last, host) && all_digits(last))
-		return arena_printf(a, "\"" STR_FMT "\" is not a host name: its top level is all digits", STR_ARG(host));
+		return arena_printf(
+			a, "\"" STR_FMT "\" is not a host name: its top level is all digits", STR_ARG(host));
 	return NULL;
 }
 
@@ -136,7 +137,8 @@ void check_label(struct check *c, const struct rule *r, const struct pb_place *p
 	struct str s = place_str(p);
 	if (!name_is_label(s))
 		check_error(c, "dns-label", r->source, p->path,
-			    "\"" STR_FMT "\" is not a DNS label (lower-case letters, digits and '-', at most 63)", STR_ARG(s));
+			"\"" STR_FMT "\" is not a DNS label (lower-case letters, digits and '-', at most 63)",
+			STR_ARG(s));
 }
 
 void check_host(struct check *c, const struct rule *r, const struct pb_place *p)
@@ -166,7 +168,8 @@ void check_port_name(struct check *c, const struct rule *r, const struct pb_plac
 {
 	struct str s = place_str(p);
 	if (!name_is_label(s))
-		check_error(c, "port-name", r->source, p->path, "port name \"" STR_FMT "\" is not a DNS label", STR_ARG(s));
+		check_error(
+			c, "port-name", r->source, p->path, "port name \"" STR_FMT "\" is not a DNS label", STR_ARG(s));
 }
 
 static void check_gateway_name(struct check *c, const struct rule *r, struct str name, const char *path)
@@ -174,9 +177,11 @@ static void check_gateway_name(struct check *c, const struct rule *r, struct str
 	struct str ns, gateway;
 	if (str_cut(name, '/', &ns, &gateway)) {
 		if (!str_eqc(ns, ".") && !name_is_label(ns))
-			check_error(c, "gateway-name", r->source, path, "\"" STR_FMT "\" is not a namespace", STR_ARG(ns));
+			check_error(
+				c, "gateway-name", r->source, path, "\"" STR_FMT "\" is not a namespace", STR_ARG(ns));
 		if (!name_is_label(gateway))
-			check_error(c, "gateway-name", r->source, path, "\"" STR_FMT "\" is not a Gateway's name", STR_ARG(gateway));
+			check_error(c, "gateway-name", r->source, path, "\"" STR_FMT "\" is not a Gateway's name",
+				STR_ARG(gateway));
 		return;
 	}
 	const char *problem = fqdn_problem(c->arena, name);
@@ -184,7 +189,7 @@ static void check_gateway_name(struct check *c, const struct rule *r, struct str
 		check_error(c, "gateway-name", r->source, path, "%s", problem);
 	else if (str_find(name, '.', &(size_t){0}))
 		check_warn(c, "legacy-gateway-name", r->source, path,
-			   "\"" STR_FMT "\" is the old way to name a Gateway; write <namespace>/<name>", STR_ARG(name));
+			"\"" STR_FMT "\" is the old way to name a Gateway; write <namespace>/<name>", STR_ARG(name));
 }
 
 void check_gateway_names(struct check *c, const struct rule *r, const struct pb_place *p)
@@ -198,8 +203,8 @@ void check_export_to(struct check *c, const struct rule *r, const struct pb_plac
 	struct str s = place_str(p);
 	bool special = str_eqc(s, "*") || str_eqc(s, ".") || (str_eqc(s, "~") && r->max > 0);
 	if (!special && !name_is_label(s))
-		check_error(c, "export-to", r->source, p->path, "\"" STR_FMT "\" is no namespace, \"*\" or \".\"%s", STR_ARG(s),
-			    r->max > 0 ? " or \"~\"" : "");
+		check_error(c, "export-to", r->source, p->path, "\"" STR_FMT "\" is no namespace, \"*\" or \".\"%s",
+			STR_ARG(s), r->max > 0 ? " or \"~\"" : "");
 }
 
 void check_labels(struct check *c, struct label_view labels, const char *path, const char *source)
@@ -219,7 +224,8 @@ void check_selector(struct check *c, struct label_view labels, const char *path,
 {
 	struct label_set set = {labels.n, labels.entries};
 	if (labels.n == 0)
-		check_warn(c, "selector-empty", source, path, "a selector without labels selects every workload of the namespace");
+		check_warn(c, "selector-empty", source, path,
+			"a selector without labels selects every workload of the namespace");
 	for (size_t i = 0; i < labels.n; i++) {
 		struct label l = label_at(set, i);
 		if (str_empty(l.key))

@@ -3,7 +3,7 @@
 
 #include "galley/checks/check.h"
 
-bool name_is_label(struct str s);     /* RFC 1123 label, at most 63 bytes, lower case */
+bool name_is_label(struct str s); /* RFC 1123 label, at most 63 bytes, lower case */
 bool name_is_subdomain(struct str s); /* labels joined by dots, at most 253 bytes */
 const char *label_key_problem(struct arena *a, struct str key);
 const char *label_value_problem(struct arena *a, struct str value);
@@ -11,12 +11,12 @@ const char *host_problem(struct arena *a, struct str host); /* wildcards in the 
 const char *fqdn_problem(struct arena *a, struct str host); /* no wildcard */
 bool host_is_ip(struct str host);
 
-check_fn check_label;              /* DNS label */
-check_fn check_host;               /* host name or wildcard, not "*" alone; no IP */
-check_fn check_host_or_ip;         /* as above, or "*", or an IP address */
+check_fn check_label; /* DNS label */
+check_fn check_host; /* host name or wildcard, not "*" alone; no IP */
+check_fn check_host_or_ip; /* as above, or "*", or an IP address */
 check_fn check_fqdn;
-check_fn check_gateway_names;      /* a list of gateway references */
-check_fn check_export_to;          /* a list; max = 1: "~" is allowed (ServiceEntry) */
+check_fn check_gateway_names; /* a list of gateway references */
+check_fn check_export_to; /* a list; max = 1: "~" is allowed (ServiceEntry) */
 check_fn check_port_name;
 
 struct label_view {

@@ -13,9 +13,18 @@ struct protocol_row {
 };
 
 static const struct protocol_row protocols[] = {
-	{"HTTP", PROTOCOL_HTTP},   {"HTTP2", PROTOCOL_HTTP},   {"GRPC", PROTOCOL_HTTP}, {"GRPC-WEB", PROTOCOL_HTTP},
-	{"HTTPS", PROTOCOL_TLS},   {"TLS", PROTOCOL_TLS},      {"TCP", PROTOCOL_TCP},   {"MONGO", PROTOCOL_TCP},
-	{"REDIS", PROTOCOL_TCP},   {"MYSQL", PROTOCOL_TCP},    {"UDP", PROTOCOL_UDP},   {"HTTP_PROXY", PROTOCOL_HTTP},
+	{"HTTP", PROTOCOL_HTTP},
+	{"HTTP2", PROTOCOL_HTTP},
+	{"GRPC", PROTOCOL_HTTP},
+	{"GRPC-WEB", PROTOCOL_HTTP},
+	{"HTTPS", PROTOCOL_TLS},
+	{"TLS", PROTOCOL_TLS},
+	{"TCP", PROTOCOL_TCP},
+	{"MONGO", PROTOCOL_TCP},
+	{"REDIS", PROTOCOL_TCP},
+	{"MYSQL", PROTOCOL_TCP},
+	{"UDP", PROTOCOL_UDP},
+	{"HTTP_PROXY", PROTOCOL_HTTP},
 	{"HTTP-PROXY", PROTOCOL_HTTP},
 };
 
@@ -44,8 +53,9 @@ void check_protocol(struct check *c, const struct rule *r, const struct pb_place
 	struct str s = place_str(p);
 	if (s.len && !protocol_row(s))
 		check_error(c, "protocol", r->source, p->path,
-			    "\"" STR_FMT "\" is no protocol; HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, MYSQL, TCP, TLS, UDP are",
-			    STR_ARG(s));
+			"\"" STR_FMT
+			"\" is no protocol; HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, MYSQL, TCP, TLS, UDP are",
+			STR_ARG(s));
 }
 
 void check_listener_protocol(struct check *c, const struct rule *r, const struct pb_place *p)
@@ -53,8 +63,9 @@ void check_listener_protocol(struct check *c, const struct rule *r, const struct
 	struct str s = place_str(p);
 	if (!protocol_row(s))
 		check_error(c, "protocol", r->source, p->path,
-			    "\"" STR_FMT "\" is no protocol of a server; HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, MYSQL, TCP, TLS are",
-			    STR_ARG(s));
+			"\"" STR_FMT "\" is no protocol of a server; HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, "
+				     "MYSQL, TCP, TLS are",
+			STR_ARG(s));
 }
 
 void check_ip(struct check *c, const struct rule *r, const struct pb_place *p)
@@ -78,7 +89,8 @@ void check_cidr(struct check *c, const struct rule *r, const struct pb_place *p)
 {
 	struct str s = place_str(p);
 	if (!cidr_ok(s))
-		check_error(c, "cidr", r->source, p->path, "\"" STR_FMT "\" is neither an IP address nor a CIDR block", STR_ARG(s));
+		check_error(c, "cidr", r->source, p->path, "\"" STR_FMT "\" is neither an IP address nor a CIDR block",
+			STR_ARG(s));
 }
 
 const char *unix_path_problem(struct str path)

@@ -32,15 +32,16 @@ void check_export_list(struct check *c, char **items, size_t n, const char *path
 		foreign |= !is_own(c, items[i]);
 		for (size_t k = 0; k < i; k++)
 			if (streq(items[i], items[k]) || (is_own(c, items[i]) && is_own(c, items[k])))
-				check_error(c, "export-to", source, path_at(c, "%s[%zu]", path, i), "\"%s\" repeats \"%s\"",
-					    items[i], items[k]);
+				check_error(c, "export-to", source, path_at(c, "%s[%zu]", path, i),
+					"\"%s\" repeats \"%s\"", items[i], items[k]);
 	}
 	if (all && n > 1)
 		check_error(c, "export-to", source, path, "\"*\" (everyone) stands alone");
 	if (nobody && n > 1)
 		check_error(c, "export-to", source, path, "\"~\" (no one) stands alone");
 	if (selector && foreign)
-		check_error(c, "export-to", source, path, "a DestinationRule with a workloadSelector is for its own namespace only");
+		check_error(c, "export-to", source, path,
+			"a DestinationRule with a workloadSelector is for its own namespace only");
 }
 
 struct forbidden {
@@ -51,13 +52,15 @@ struct forbidden {
 static void server_certificates(struct check *c, const Cfg__ServerTLSSettings *t, const char *path)
 {
 	static const char source[] = "api: ServerTLSSettings";
-	int sources = (!str_empty(t->server_certificate) && !str_empty(t->private_key)) + !str_empty(t->credential_name) +
-			   (t->n_credential_names > 0) + (t->n_tls_certificates > 0);
+	int sources = (!str_empty(t->server_certificate) && !str_empty(t->private_key)) +
+		      !str_empty(t->credential_name) + (t->n_credential_names > 0) + (t->n_tls_certificates > 0);
 	if (sources > 1)
 		check_error(c, "tls-sources", source, path,
-			    "one of credentialName, credentialNames, tlsCertificates, serverCertificate with privateKey, not several");
+			"one of credentialName, credentialNames, tlsCertificates, serverCertificate with privateKey, "
+			"not several");
 	if (!str_empty(t->ca_crl) && !str_empty(t->credential_name))
-		check_error(c, "tls-crl", source, path_at(c, "%s.caCrl", path), "with credentialName the CRL is part of the credential");
+		check_error(c, "tls-crl", source, path_at(c, "%s.caCrl", path),
+			"with credentialName the CRL is part of the credential");
 	bool simple = t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__SIMPLE;
 	bool mutual = t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__MUTUAL ||
 		      t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__OPTIONAL_MUTUAL;
@@ -68,37 +71,53 @@ static void server_certificates(struct check *c, const Cfg__ServerTLSSettings *t
 	if (mutual && str_empty(t->ca_certificates) && str_empty(t->ca_cert_credential_name))
 		check_error(c, "tls-certificates", source, path, "MUTUAL needs caCertificates or a credentialName");
 	if (t->n_tls_certificates > 2)
-		check_warn(c, "tls-certificates", source, path_at(c, "%s.tlsCertificates", path), "at most two certificates are used");
+		check_warn(c, "tls-certificates", source, path_at(c, "%s.tlsCertificates", path),
+			"at most two certificates are used");
 	for (size_t i = 0; i < t->n_tls_certificates; i++)
-		if (str_empty(t->tls_certificates[i]->server_certificate) || str_empty(t->tls_certificates[i]->private_key))
+		if (str_empty(t->tls_certificates[i]->server_certificate) ||
+			str_empty(t->tls_certificates[i]->private_key))
 			check_error(c, "tls-certificates", source, path_at(c, "%s.tlsCertificates[%zu]", path, i),
-				    "serverCertificate and privateKey are both needed");
+				"serverCertificate and privateKey are both needed");
 	if (t->n_tls_certificates == 0 && (str_empty(t->server_certificate) || str_empty(t->private_key)))
 		check_error(c, "tls-certificates", source, path,
-			    "SIMPLE and MUTUAL need a credentialName, or serverCertificate and privateKey");
+			"SIMPLE and MUTUAL need a credentialName, or serverCertificate and privateKey");
 }
 
 static void istio_mutual(struct check *c, const Cfg__ServerTLSSettings *t, const char *path)
 {
 	const struct forbidden fields[] = {
-		{!str_empty(t->server_certificate), "serverCertificate"}, {!str_empty(t->private_key), "privateKey"},
-		{!str_empty(t->ca_certificates), "caCertificates"},       {t->n_tls_certificates > 0, "tlsCertificates"},
-		{!str_empty(t->credential_name), "credentialName"},       {t->n_credential_names > 0, "credentialNames"},
+		{!str_empty(t->server_certificate), "serverCertificate"},
+		{!str_empty(t->private_key), "privateKey"},
+		{!str_empty(t->ca_certificates), "caCertificates"},
+		{t->n_tls_certificates > 0, "tlsCertificates"},
+		{!str_empty(t->credential_name), "credentialName"},
+		{t->n_credential_names > 0, "credentialNames"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
 		if (fields[i].set)
-			check_error(c, "tls-istio-mutual", "api: ServerTLSSettings.mode", path_at(c, "%s.%s", path, fields[i].field),
-				    "ISTIO_MUTUAL uses the workload's own certificates");
+			check_error(c, "tls-istio-mutual", "api: ServerTLSSettings.mode",
+				path_at(c, "%s.%s", path, fields[i].field),
+				"ISTIO_MUTUAL uses the workload's own certificates");
 }
 
 static bool cipher_known(const char *name)
 {
 	static const char *const known[] = {
-		"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
-		"ECDHE-RSA-AES256-GCM-SHA384",   "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
-		"ECDHE-ECDSA-AES128-SHA",        "ECDHE-RSA-AES128-SHA",        "ECDHE-ECDSA-AES256-SHA",
-		"ECDHE-RSA-AES256-SHA",          "AES128-GCM-SHA256",           "AES256-GCM-SHA384",
-		"AES128-SHA",                    "AES256-SHA",                  "DES-CBC3-SHA",
+		"ECDHE-ECDSA-AES128-GCM-SHA256",
+		"ECDHE-RSA-AES128-GCM-SHA256",
+		"ECDHE-ECDSA-AES256-GCM-SHA384",
+		"ECDHE-RSA-AES256-GCM-SHA384",
+		"ECDHE-ECDSA-CHACHA20-POLY1305",
+		"ECDHE-RSA-CHACHA20-POLY1305",
+		"ECDHE-ECDSA-AES128-SHA",
+		"ECDHE-RSA-AES128-SHA",
+		"ECDHE-ECDSA-AES256-SHA",
+		"ECDHE-RSA-AES256-SHA",
+		"AES128-GCM-SHA256",
+		"AES256-GCM-SHA384",
+		"AES128-SHA",
+		"AES256-SHA",
+		"DES-CBC3-SHA",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (streq(name, known[i]))
@@ -113,24 +132,27 @@ void check_server_tls(struct check *c, const Cfg__ServerTLSSettings *t, const ch
 	bool old = t->min_protocol_version == CFG__SERVER_TLSSETTINGS__TLSPROTOCOL__TLSV1_0 ||
 		   t->min_protocol_version == CFG__SERVER_TLSSETTINGS__TLSPROTOCOL__TLSV1_1;
 	if (old && t->n_cipher_suites == 0)
-		check_warn(c, "tls-version", "api: ServerTLSSettings.minProtocolVersion", path_at(c, "%s.minProtocolVersion", path),
-			   "TLS below 1.2 needs cipherSuites that allow it");
+		check_warn(c, "tls-version", "api: ServerTLSSettings.minProtocolVersion",
+			path_at(c, "%s.minProtocolVersion", path), "TLS below 1.2 needs cipherSuites that allow it");
 	if (t->min_protocol_version && t->max_protocol_version && t->min_protocol_version > t->max_protocol_version)
 		check_error(c, "tls-version", "api: ServerTLSSettings", path_at(c, "%s.minProtocolVersion", path),
-			    "is above maxProtocolVersion");
+			"is above maxProtocolVersion");
 	for (size_t i = 0; i < t->n_cipher_suites; i++)
 		if (!cipher_known(t->cipher_suites[i]))
-			check_warn(c, "tls-cipher", "api: ServerTLSSettings.cipherSuites", path_at(c, "%s.cipherSuites[%zu]", path, i),
-				   "\"%s\" is no cipher suite of Envoy and is ignored", t->cipher_suites[i]);
+			check_warn(c, "tls-cipher", "api: ServerTLSSettings.cipherSuites",
+				path_at(c, "%s.cipherSuites[%zu]", path, i),
+				"\"%s\" is no cipher suite of Envoy and is ignored", t->cipher_suites[i]);
 	if (t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL) {
 		istio_mutual(c, t, path);
 		return;
 	}
 	bool pass = t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__PASSTHROUGH ||
 		    t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__AUTO_PASSTHROUGH;
-	if (pass && (!str_empty(t->server_certificate) || !str_empty(t->private_key) || !str_empty(t->ca_certificates) ||
-		     !str_empty(t->ca_crl) || !str_empty(t->credential_name) || t->n_credential_names || t->n_tls_certificates))
-		check_warn(c, "tls-passthrough", "api: ServerTLSSettings.mode", path, "this mode uses no certificates; they are ignored");
+	if (pass && (!str_empty(t->server_certificate) || !str_empty(t->private_key) ||
+			    !str_empty(t->ca_certificates) || !str_empty(t->ca_crl) || !str_empty(t->credential_name) ||
+			    t->n_credential_names || t->n_tls_certificates))
+		check_warn(c, "tls-passthrough", "api: ServerTLSSettings.mode", path,
+			"this mode uses no certificates; they are ignored");
 	server_certificates(c, t, path);
 }
 
@@ -143,35 +165,46 @@ void check_client_tls(struct check *c, const Cfg__ClientTLSSettings *t, const ch
 	bool mutual = t->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL;
 	bool credential = !str_empty(t->credential_name);
 	if (t->insecure_skip_verify && t->insecure_skip_verify->value && (simple || mutual) &&
-	    (!str_empty(t->ca_certificates) || t->n_subject_alt_names || (simple && credential)))
+		(!str_empty(t->ca_certificates) || t->n_subject_alt_names || (simple && credential)))
 		check_error(c, "tls-skip-verify", source, path_at(c, "%s.insecureSkipVerify", path),
-			    "with insecureSkipVerify nothing is verified: no caCertificates, subjectAltNames or credentialName");
+			"with insecureSkipVerify nothing is verified: no caCertificates, subjectAltNames or "
+			"credentialName");
 	if ((simple || mutual) && credential) {
 		if (!str_empty(t->client_certificate) || !str_empty(t->private_key) || !str_empty(t->ca_certificates) ||
-		    !str_empty(t->ca_crl))
-			check_error(c, "tls-sources", source, path, "credentialName stands alone, without certificate files");
+			!str_empty(t->ca_crl))
+			check_error(c, "tls-sources", source, path,
+				"credentialName stands alone, without certificate files");
 		return;
 	}
 	if (mutual && str_empty(t->client_certificate))
-		check_error(c, "tls-certificates", source, path_at(c, "%s.clientCertificate", path), "MUTUAL needs a client certificate");
+		check_error(c, "tls-certificates", source, path_at(c, "%s.clientCertificate", path),
+			"MUTUAL needs a client certificate");
 	if (mutual && str_empty(t->private_key))
-		check_error(c, "tls-certificates", source, path_at(c, "%s.privateKey", path), "MUTUAL needs a private key");
+		check_error(
+			c, "tls-certificates", source, path_at(c, "%s.privateKey", path), "MUTUAL needs a private key");
 	if (t->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL &&
-	    (!str_empty(t->client_certificate) || !str_empty(t->private_key) || !str_empty(t->ca_certificates) || credential))
-		check_warn(c, "tls-istio-mutual", source, path, "ISTIO_MUTUAL uses the workload's own certificates; these are ignored");
+		(!str_empty(t->client_certificate) || !str_empty(t->private_key) || !str_empty(t->ca_certificates) ||
+			credential))
+		check_warn(c, "tls-istio-mutual", source, path,
+			"ISTIO_MUTUAL uses the workload's own certificates; these are ignored");
 }
 
 static const struct rule pool_rules[] = {
-	{"http.http1MaxPendingRequests", check_number, 0, 2147483647, .source = "api: ConnectionPoolSettings.HTTPSettings"},
+	{"http.http1MaxPendingRequests", check_number, 0, 2147483647,
+		.source = "api: ConnectionPoolSettings.HTTPSettings"},
 	{"http.http2MaxRequests", check_number, 0, 2147483647, .source = "api: ConnectionPoolSettings.HTTPSettings"},
-	{"http.maxRequestsPerConnection", check_number, 0, 536870912, .source = "api: ConnectionPoolSettings.HTTPSettings"},
+	{"http.maxRequestsPerConnection", check_number, 0, 536870912,
+		.source = "api: ConnectionPoolSettings.HTTPSettings"},
 	{"http.maxRetries", check_number, 0, 2147483647, .source = "api: ConnectionPoolSettings.HTTPSettings"},
-	{"http.maxConcurrentStreams", check_number, 0, 2147483647, .source = "api: ConnectionPoolSettings.HTTPSettings"},
+	{"http.maxConcurrentStreams", check_number, 0, 2147483647,
+		.source = "api: ConnectionPoolSettings.HTTPSettings"},
 	{"http.idleTimeout", check_duration, 1, 0, .source = "api: ConnectionPoolSettings.HTTPSettings.idleTimeout"},
 	{"http.http2KeepAlive.interval", check_duration, 1, 0, true, "api: HTTPSettings.http2KeepAlive.interval"},
 	{"http.http2KeepAlive.timeout", check_duration, 1, 0, true, "api: HTTPSettings.http2KeepAlive.timeout"},
-	{"tcp.maxConnections", check_number, 0, 2147483647, .source = "api: ConnectionPoolSettings.TCPSettings.maxConnections"},
-	{"tcp.connectTimeout", check_duration, 1, 0, .source = "api: ConnectionPoolSettings.TCPSettings.connectTimeout"},
+	{"tcp.maxConnections", check_number, 0, 2147483647,
+		.source = "api: ConnectionPoolSettings.TCPSettings.maxConnections"},
+	{"tcp.connectTimeout", check_duration, 1, 0,
+		.source = "api: ConnectionPoolSettings.TCPSettings.connectTimeout"},
 	{"tcp.maxConnectionDuration", check_duration, 1, 0, .source = "api: ConnectionPoolSettings.TCPSettings"},
 	{"tcp.idleTimeout", check_duration, 0, 0, .source = "api: ConnectionPoolSettings.TCPSettings.idleTimeout"},
 	{"tcp.tcpKeepalive.time", check_duration, 1, 0, .source = "api: TCPSettings.TcpKeepalive.time"},
@@ -185,9 +218,9 @@ void check_connection_pool(struct check *c, const Cfg__ConnectionPoolSettings *p
 	if (!p->http && !p->tcp)
 		check_error(c, "empty", "api: ConnectionPoolSettings", path, "has neither http nor tcp");
 	if (p->http && p->http->use_client_protocol &&
-	    p->http->h2_upgrade_policy == CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__UPGRADE)
-		check_error(c, "h2-upgrade", "api: HTTPSettings.useClientProtocol", path_at(c, "%s.http.useClientProtocol", path),
-			    "cannot be with h2UpgradePolicy UPGRADE");
+		p->http->h2_upgrade_policy == CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__UPGRADE)
+		check_error(c, "h2-upgrade", "api: HTTPSettings.useClientProtocol",
+			path_at(c, "%s.http.useClientProtocol", path), "cannot be with h2UpgradePolicy UPGRADE");
 	check_rules(c, p, path, pool_rules, ARRAY_LEN(pool_rules));
 }
 
@@ -204,7 +237,8 @@ void check_retry(struct check *c, const Cfg__HTTPRetry *r, const char *path)
 		return;
 	check_rules(c, r, path, retry_rules, ARRAY_LEN(retry_rules));
 	if (r->attempts == 0 && (r->per_try_timeout || !str_empty(r->retry_on) || r->retry_remote_localities))
-		check_error(c, "retry-disabled", "api: HTTPRetry.attempts", path, "attempts is 0, which disables the rest of the policy");
+		check_error(c, "retry-disabled", "api: HTTPRetry.attempts", path,
+			"attempts is 0, which disables the rest of the policy");
 }
 
 void check_destination(struct check *c, const Cfg__Destination *d, const char *path)
@@ -212,14 +246,15 @@ void check_destination(struct check *c, const Cfg__Destination *d, const char *p
 	if (!d)
 		return;
 	struct str host = str_of(d->host ? d->host : "");
-	const char *problem = host.len == 0 ? "a destination needs a host" : str_eqc(host, "*") ? "\"*\" is no destination"
-											  : host_problem(c->arena, host);
+	const char *problem = host.len == 0        ? "a destination needs a host"
+			      : str_eqc(host, "*") ? "\"*\" is no destination"
+						   : host_problem(c->arena, host);
 	if (problem)
 		check_error(c, "host", "api: Destination.host", path_at(c, "%s.host", path), "%s", problem);
 	if (!str_empty(d->subset) && !name_is_label(str_of(d->subset)))
-		check_error(c, "dns-label", "api: Destination.subset", path_at(c, "%s.subset", path), "\"%s\" is not a subset's name",
-			    d->subset);
+		check_error(c, "dns-label", "api: Destination.subset", path_at(c, "%s.subset", path),
+			"\"%s\" is not a subset's name", d->subset);
 	if (d->port && (d->port->number < 1 || d->port->number > 65535))
-		check_error(c, "port", "api: Destination.port", path_at(c, "%s.port.number", path), "port %u is not in the range 1..65535",
-			    d->port->number);
+		check_error(c, "port", "api: Destination.port", path_at(c, "%s.port.number", path),
+			"port %u is not in the range 1..65535", d->port->number);
 }

@@ -16,4 +16,5 @@ void check_zone_aware(struct check *c, const Cfg__ZoneAwareLoadBalancerSetting *
 void check_retry(struct check *c, const Cfg__HTTPRetry *r, const char *path);
 void check_destination(struct check *c, const Cfg__Destination *d, const char *path);
 /* Text at both places of a list that holds it twice: reports the second. */
-void check_unique(struct check *c, char *const *items, size_t n, const char *path, const char *rule, const char *source);
+void check_unique(
+	struct check *c, char *const *items, size_t n, const char *path, const char *rule, const char *source);

@@ -202,8 +202,10 @@ const char *header_value_problem(struct str s)
 		if (end >= s.len)
 			return "a '%' in a header value begins %COMMAND%; a literal one is written %%";
 		for (size_t k = i + 1; k < end && s.ptr[k] != '('; k++)
-			if (!((s.ptr[k] >= 'A' && s.ptr[k] <= 'Z') || s.ptr[k] == '_' || (s.ptr[k] >= '0' && s.ptr[k] <= '9')))
-				return "between two '%' of a header value stands a command such as %START_TIME%; a literal '%' is written %%";
+			if (!((s.ptr[k] >= 'A' && s.ptr[k] <= 'Z') || s.ptr[k] == '_' ||
+				    (s.ptr[k] >= '0' && s.ptr[k] <= '9')))
+				return "between two '%' of a header value stands a command such as %START_TIME%; a "
+				       "literal '%' is written %%";
 		i = end;
 	}
 	return NULL;
@@ -215,7 +217,8 @@ void check_header_remove(struct check *c, const struct rule *r, const struct pb_
 	if (s.len == 0)
 		check_error(c, "header-name", r->source, p->path, "a header name must not be empty");
 	else if (s.ptr[0] == ':' || str_ieq(s, STR("host")))
-		check_error(c, "header-name", r->source, p->path, "header \"" STR_FMT "\" cannot be changed", STR_ARG(s));
+		check_error(
+			c, "header-name", r->source, p->path, "header \"" STR_FMT "\" cannot be changed", STR_ARG(s));
 	else if (!header_name_ok(s))
 		check_error(c, "header-name", r->source, p->path, "\"" STR_FMT "\" is not a header name", STR_ARG(s));
 }
@@ -237,8 +240,8 @@ static bool one_of(const char *const *list, struct str s)
 
 void check_cors_method(struct check *c, const struct rule *r, const struct pb_place *p)
 {
-	static const char *const methods[] = {"GET",     "HEAD",    "POST",  "PUT", "PATCH", "DELETE",
-					      "CONNECT", "OPTIONS", "TRACE", "*",   NULL};
+	static const char *const methods[] = {
+		"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*", NULL};
 	struct str s = place_str(p);
 	if (!one_of(methods, s))
 		check_error(c, "method", r->source, p->path, "\"" STR_FMT "\" is not an HTTP method", STR_ARG(s));
@@ -247,56 +250,31 @@ void check_cors_method(struct check *c, const struct rule *r, const struct pb_pl
 /* Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on, and plain HTTP status codes. */
 void check_retry_on(struct check *c, const struct rule *r, const struct pb_place *p)
 {
-	static const char *const policies[] = {"5xx",
-					       "gateway-error",
-					       "reset",
-					       "reset-before-request",
-					       "connect-failure",
-					       "retriable-4xx",
-					       "refused-stream",
-					       "retriable-status-codes",
-					       "retriable-headers",
-					       "envoy-ratelimited",
-					       "http3-post-connect-failure",
-					       "cancelled",
-					       "deadline-exceeded",
-					       "internal",
-					       "resource-exhausted",
-					       "unavailable",
-					       NULL};
+	static const char *const policies[] = {"5xx", "gateway-error", "reset", "reset-before-request",
+		"connect-failure", "retriable-4xx", "refused-stream", "retriable-status-codes", "retriable-headers",
+		"envoy-ratelimited", "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal",
+		"resource-exhausted", "unavailable", NULL};
 	struct str rest = place_str(p), part;
 	while (str_split(&rest, ',', &part)) {
 		struct str name = str_trim(part);
 		uint32_t status;
 		bool is_status = str_u32(name, 599, &status) && status >= 100;
 		if (!is_status && !one_of(policies, name))
-			check_error(c, "retry-on", r->source, p->path, "\"" STR_FMT "\" is no retry condition", STR_ARG(name));
+			check_error(c, "retry-on", r->source, p->path, "\"" STR_FMT "\" is no retry condition",
+				STR_ARG(name));
 	}
 }
 
 void check_grpc_status(struct check *c, const struct rule *r, const struct pb_place *p)
 {
-	static const char *const names[] = {"OK",
-					    "CANCELLED",
-					    "UNKNOWN",
-					    "INVALID_ARGUMENT",
-					    "DEADLINE_EXCEEDED",
-					    "NOT_FOUND",
-					    "ALREADY_EXISTS",
-					    "PERMISSION_DENIED",
-					    "RESOURCE_EXHAUSTED",
-					    "FAILED_PRECONDITION",
-					    "ABORTED",
-					    "OUT_OF_RANGE",
-					    "UNIMPLEMENTED",
-					    "INTERNAL",
-					    "UNAVAILABLE",
-					    "DATA_LOSS",
-					    "UNAUTHENTICATED",
-					    NULL};
+	static const char *const names[] = {"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED",
+		"NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+		"ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+		NULL};
 	struct str s = place_str(p);
 	if (!one_of(names, s))
-		check_error(c, "grpc-status", r->source, p->path, "\"" STR_FMT "\" is not a gRPC status such as NOT_FOUND", STR_ARG(s));
+		check_error(c, "grpc-status", r->source, p->path,
+			"\"" STR_FMT "\" is not a gRPC status such as NOT_FOUND", STR_ARG(s));
 }
 
 void check_non_empty(struct check *c, const struct rule *r, const struct pb_place *p)

@@ -40,7 +40,8 @@ static void merge(struct arena *a, Fl__Service *into, const Fl__Service *from)
 	for (size_t i = 0; i < from->n_ports; i++) {
 		bool there = false;
 		for (size_t k = 0; k < into->n_ports; k++)
-			there |= into->ports[k]->number == from->ports[i]->number || streq(into->ports[k]->name, from->ports[i]->name);
+			there |= into->ports[k]->number == from->ports[i]->number ||
+				 streq(into->ports[k]->name, from->ports[i]->name);
 		if (!there)
 			pb_add(a, into, ports, from->ports[i]);
 	}
@@ -117,7 +118,8 @@ static void order(Fl__EndpointSet *set)
 {
 	for (size_t i = 0; i < set->n_endpoints; i++)
 		if (set->endpoints[i]->n_ports > 1)
-			qsort(set->endpoints[i]->ports, set->endpoints[i]->n_ports, sizeof(*set->endpoints[i]->ports), by_name);
+			qsort(set->endpoints[i]->ports, set->endpoints[i]->n_ports, sizeof(*set->endpoints[i]->ports),
+				by_name);
 	if (set->n_endpoints > 1)
 		qsort(set->endpoints, set->n_endpoints, sizeof(*set->endpoints), by_address);
 }

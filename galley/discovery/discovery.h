@@ -20,7 +20,7 @@ struct discovery_input {
 	bool assume_sidecars;
 	struct object_list services, slices, pods, workloads, entries;
 	struct object_list nodes; /* of the cluster */
-	char *const *export_to;   /* the mesh's default, n_export_to > 0 */
+	char *const *export_to; /* the mesh's default, n_export_to > 0 */
 	size_t n_export_to;
 };
 
@@ -42,10 +42,12 @@ void discovery_build(struct arena *a, const struct discovery_input *in, struct d
 
 /* Fills *service from a Service / one host of a ServiceEntry. */
 Fl__Service *discovery_service(struct arena *a, const struct discovery_input *in, const struct object *o);
-Fl__Service *discovery_entry(struct arena *a, const struct discovery_input *in, const struct object *o, const char *host);
-void discovery_service_endpoints(struct arena *a, const struct discovery_input *in, const struct object *o, Fl__EndpointSet *set);
-void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in, const struct object *o, const char *host,
-			       Fl__EndpointSet *set);
+Fl__Service *discovery_entry(
+	struct arena *a, const struct discovery_input *in, const struct object *o, const char *host);
+void discovery_service_endpoints(
+	struct arena *a, const struct discovery_input *in, const struct object *o, Fl__EndpointSet *set);
+void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in, const struct object *o,
+	const char *host, Fl__EndpointSet *set);
 
 /* An endpoint without ports for a pod, a WorkloadEntry; NULL when it cannot serve (no address, finished). */
 Fl__Endpoint *endpoint_of_pod(struct arena *a, const struct discovery_input *in, const struct object *pod);

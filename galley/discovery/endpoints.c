@@ -43,10 +43,11 @@ static uint32_t pod_port(const struct object *pod, const Kube__ServicePort *p)
 	const Kube__PodSpec *spec = ((const Kube__Pod *)pod->message)->spec;
 	if (!spec)
 		return 0;
-	uint32_t port = container_port((const Kube__Container *const *)spec->containers, spec->n_containers, p->target_port->str_val);
+	uint32_t port = container_port(
+		(const Kube__Container *const *)spec->containers, spec->n_containers, p->target_port->str_val);
 	if (!port) /* native sidecars are init containers */
 		port = container_port((const Kube__Container *const *)spec->init_containers, spec->n_init_containers,
-				      p->target_port->str_val);
+			p->target_port->str_val);
 	return port;
 }
 
@@ -77,9 +78,10 @@ static uint32_t workload_service_port(const Cfg__WorkloadEntry *w, const Kube__S
 /* ---- a Service */
 
 static bool add_slices(struct arena *a, const struct discovery_input *in, const struct object *o, bool not_ready_too,
-		       Fl__EndpointSet *set);
+	Fl__EndpointSet *set);
 
-static void add_pods(struct arena *a, const struct discovery_input *in, const Kube__ServiceSpec *spec, Fl__EndpointSet *set)
+static void add_pods(
+	struct arena *a, const struct discovery_input *in, const Kube__ServiceSpec *spec, Fl__EndpointSet *set)
 {
 	for (size_t i = 0; i < in->pods.n; i++) {
 		const struct object *pod = in->pods.items[i];
@@ -100,7 +102,8 @@ static void add_pods(struct arena *a, const struct discovery_input *in, const Ku
 	}
 }
 
-static void add_workloads(struct arena *a, const struct discovery_input *in, const Kube__ServiceSpec *spec, Fl__EndpointSet *set)
+static void add_workloads(
+	struct arena *a, const struct discovery_input *in, const Kube__ServiceSpec *spec, Fl__EndpointSet *set)
 {
 	for (size_t i = 0; i < in->workloads.n; i++) {
 		const Cfg__WorkloadEntry *w = (const Cfg__WorkloadEntry *)in->workloads.items[i]->message;
@@ -116,7 +119,8 @@ static void add_workloads(struct arena *a, const struct discovery_input *in, con
 	}
 }
 
-void discovery_service_endpoints(struct arena *a, const struct discovery_input *in, const struct object *o, Fl__EndpointSet *set)
+void discovery_service_endpoints(
+	struct arena *a, const struct discovery_input *in, const struct object *o, Fl__EndpointSet *set)
 {
 	const Kube__ServiceSpec *spec = ((const Kube__Service *)o->message)->spec;
 	if (!spec || streq(spec->type, "ExternalName"))
@@ -141,7 +145,8 @@ static Fl__Health slice_health(const Kube__EndpointConditions *c, bool not_ready
 	return serving && terminating ? FL__HEALTH__DRAINING : FL__HEALTH__UNHEALTHY;
 }
 
-static Fl__Endpoint *slice_endpoint(struct arena *a, const struct discovery_input *in, const Kube__SliceEndpoint *s, const char *ns)
+static Fl__Endpoint *slice_endpoint(
+	struct arena *a, const struct discovery_input *in, const Kube__SliceEndpoint *s, const char *ns)
 {
 	const struct object *pod = NULL;
 	if (s->target_ref && streq(s->target_ref->kind, "Pod"))
@@ -176,7 +181,7 @@ static Fl__Endpoint *known(Fl__EndpointSet *set, const char *address)
 }
 
 static void add_slice(struct arena *a, const struct discovery_input *in, const struct object *slice, bool not_ready_too,
-		      Fl__EndpointSet *set)
+	Fl__EndpointSet *set)
 {
 	const Kube__EndpointSlice *s = (const Kube__EndpointSlice *)slice->message;
 	for (size_t i = 0; !streq(s->address_type, "FQDN") && i < s->n_endpoints; i++) {
@@ -196,7 +201,7 @@ static void add_slice(struct arena *a, const struct discovery_input *in, const s
 }
 
 static bool add_slices(struct arena *a, const struct discovery_input *in, const struct object *o, bool not_ready_too,
-		       Fl__EndpointSet *set)
+	Fl__EndpointSet *set)
 {
 	bool any = false;
 	for (size_t i = 0; i < in->slices.n; i++) {
@@ -221,7 +226,8 @@ static void entry_ports(struct arena *a, const Cfg__ServiceEntry *se, const Cfg_
 	}
 }
 
-static void add_selected(struct arena *a, const struct discovery_input *in, const Cfg__ServiceEntry *se, Fl__EndpointSet *set)
+static void add_selected(
+	struct arena *a, const struct discovery_input *in, const Cfg__ServiceEntry *se, Fl__EndpointSet *set)
 {
 	for (size_t i = 0; i < in->workloads.n; i++) {
 		const Cfg__WorkloadEntry *w = (const Cfg__WorkloadEntry *)in->workloads.items[i]->message;
@@ -234,7 +240,8 @@ static void add_selected(struct arena *a, const struct discovery_input *in, cons
 		add(a, set, e);
 	}
 	for (size_t i = 0; i < in->pods.n; i++) {
-		Fl__Endpoint *e = labels_match(LABELS(se->workload_selector, labels), LABELS(in->pods.items[i]->meta, labels))
+		Fl__Endpoint *e = labels_match(LABELS(se->workload_selector, labels),
+					  LABELS(in->pods.items[i]->meta, labels))
 					  ? endpoint_of_pod(a, in, in->pods.items[i])
 					  : NULL;
 		if (!e)
@@ -244,13 +251,14 @@ static void add_selected(struct arena *a, const struct discovery_input *in, cons
 	}
 }
 
-void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in, const struct object *o, const char *host,
-			       Fl__EndpointSet *set)
+void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in, const struct object *o,
+	const char *host, Fl__EndpointSet *set)
 {
 	const Cfg__ServiceEntry *se = (const Cfg__ServiceEntry *)o->message;
 	bool dns = se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__DNS ||
 		   se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__DNS_ROUND_ROBIN;
-	if (se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__NONE || se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__DYNAMIC_DNS)
+	if (se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__NONE ||
+		se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__DYNAMIC_DNS)
 		return;
 	for (size_t i = 0; i < se->n_endpoints; i++) {
 		Fl__Endpoint *e = endpoint_of_inline(a, o, se->endpoints[i]);

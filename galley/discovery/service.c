@@ -81,7 +81,8 @@ static void service_addresses(struct arena *a, const Kube__ServiceSpec *spec, Fl
 		add_string(a, &s->addresses, &s->n_addresses, spec->clusterip);
 }
 
-static void export_to(struct arena *a, const struct discovery_input *in, const struct object *o, const char *list, Fl__Service *s)
+static void export_to(
+	struct arena *a, const struct discovery_input *in, const struct object *o, const char *list, Fl__Service *s)
 {
 	struct str rest = str_of(list ? list : ""), part;
 	while (list && str_split(&rest, ',', &part)) {
@@ -154,7 +155,8 @@ static const Fl__Resolution entry_resolution[] = {
 	[CFG__SERVICE_ENTRY__RESOLUTION__DYNAMIC_DNS] = FL__RESOLUTION__DYNAMIC_DNS,
 };
 
-Fl__Service *discovery_entry(struct arena *a, const struct discovery_input *in, const struct object *o, const char *host)
+Fl__Service *discovery_entry(
+	struct arena *a, const struct discovery_input *in, const struct object *o, const char *host)
 {
 	const Cfg__ServiceEntry *se = (const Cfg__ServiceEntry *)o->message;
 	Fl__Service *s = PB_NEW(a, Fl__Service, fl__service);

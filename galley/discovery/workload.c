@@ -9,15 +9,15 @@
  * (dots for slashes) before the node's labels; the label security.istio.io/tlsMode before everything else.
  */
 
-#define COPY_MAP(a, Type, lower, dst, dst_field, set)                                              \
-	do {                                                                                       \
-		for (size_t i_ = 0; i_ < (set).n; i_++) {                                          \
-			struct label l_ = label_at((set), i_);                                     \
-			Type *e_ = pb_new((a), &lower##__descriptor);                              \
-			e_->key = arena_strdup((a), l_.key);                                       \
-			e_->value = arena_strdup((a), l_.value);                                   \
-			pb_add((a), (dst), dst_field, e_);                                         \
-		}                                                                                  \
+#define COPY_MAP(a, Type, lower, dst, dst_field, set) \
+	do { \
+		for (size_t i_ = 0; i_ < (set).n; i_++) { \
+			struct label l_ = label_at((set), i_); \
+			Type *e_ = pb_new((a), &lower##__descriptor); \
+			e_->key = arena_strdup((a), l_.key); \
+			e_->value = arena_strdup((a), l_.value); \
+			pb_add((a), (dst), dst_field, e_); \
+		} \
 	} while (0)
 
 static void copy_labels(struct arena *a, Fl__Endpoint *e, struct label_set labels)
@@ -40,7 +40,8 @@ void endpoint_add_port(struct arena *a, Fl__Endpoint *e, const char *name, uint3
 
 static bool strip_suffix(struct str *s, char sep, struct str suffix)
 {
-	if (suffix.len == 0 || s->len <= suffix.len + 1 || !str_ends(*s, suffix) || s->ptr[s->len - suffix.len - 1] != sep)
+	if (suffix.len == 0 || s->len <= suffix.len + 1 || !str_ends(*s, suffix) ||
+		s->ptr[s->len - suffix.len - 1] != sep)
 		return false;
 	s->len -= suffix.len + 1;
 	return true;
@@ -93,7 +94,8 @@ static char *join_locality(struct arena *a, const char *region, const char *zone
 {
 	if (str_empty(region) && str_empty(zone))
 		return arena_strdup(a, "");
-	return str_empty(subzone) ? arena_printf(a, "%s/%s", region, zone) : arena_printf(a, "%s/%s/%s", region, zone, subzone);
+	return str_empty(subzone) ? arena_printf(a, "%s/%s", region, zone)
+				  : arena_printf(a, "%s/%s/%s", region, zone, subzone);
 }
 
 static char *label_locality(struct arena *a, const char *text)
@@ -105,7 +107,8 @@ static char *label_locality(struct arena *a, const char *text)
 	return out;
 }
 
-static char *pod_locality(struct arena *a, const struct discovery_input *in, const struct object *pod, const char *node_name)
+static char *pod_locality(
+	struct arena *a, const struct discovery_input *in, const struct object *pod, const char *node_name)
 {
 	const char *label = label_or(pod, "topology.istio.io/locality", "istio-locality");
 	if (*label)
@@ -113,9 +116,10 @@ static char *pod_locality(struct arena *a, const struct discovery_input *in, con
 	const struct object *node = node_by_name(in, node_name);
 	if (!node)
 		return arena_strdup(a, "");
-	return join_locality(a, label_or(node, "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"),
-			     label_or(node, "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"),
-			     label_or(node, "topology.istio.io/subzone", NULL));
+	return join_locality(a,
+		label_or(node, "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"),
+		label_or(node, "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"),
+		label_or(node, "topology.istio.io/subzone", NULL));
 }
 
 /* ---- sidecar */
@@ -157,7 +161,8 @@ static Fl__Health pod_health(const struct object *pod)
 Fl__Endpoint *endpoint_of_pod(struct arena *a, const struct discovery_input *in, const struct object *pod)
 {
 	const Kube__Pod *p = (const Kube__Pod *)pod->message;
-	if (!p->status || str_empty(p->status->podip) || streq(p->status->phase, "Succeeded") || streq(p->status->phase, "Failed"))
+	if (!p->status || str_empty(p->status->podip) || streq(p->status->phase, "Succeeded") ||
+		streq(p->status->phase, "Failed"))
 		return NULL;
 	const char *node = p->spec ? p->spec->node_name : "";
 	const char *network = object_label(pod, "topology.istio.io/network");

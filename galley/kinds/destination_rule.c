@@ -13,16 +13,22 @@
 static const struct rule policy_rules[] = {
 	{"outlierDetection.baseEjectionTime", check_duration, 1, 0, .source = "api: OutlierDetection.baseEjectionTime"},
 	{"outlierDetection.interval", check_duration, 1, 0, .source = "api: OutlierDetection.interval"},
-	{"outlierDetection.maxEjectionPercent", check_number, 0, 100, .source = "api: OutlierDetection.maxEjectionPercent"},
+	{"outlierDetection.maxEjectionPercent", check_number, 0, 100,
+		.source = "api: OutlierDetection.maxEjectionPercent"},
 	{"outlierDetection.minHealthPercent", check_number, 0, 100, .source = "api: OutlierDetection.minHealthPercent"},
-	{"outlierDetection.outlierDetectionHttpErrorCodes[]", check_number, 100, 599, .source = "api: OutlierDetection"},
+	{"outlierDetection.outlierDetectionHttpErrorCodes[]", check_number, 100, 599,
+		.source = "api: OutlierDetection"},
 	{"loadBalancer.warmup.duration", check_duration, 1, 0, true, "api: WarmupConfiguration.duration"},
-	{"loadBalancer.warmup.minimumPercent", check_wrapped, 0, 100, .source = "api: WarmupConfiguration.minimumPercent"},
+	{"loadBalancer.warmup.minimumPercent", check_wrapped, 0, 100,
+		.source = "api: WarmupConfiguration.minimumPercent"},
 	{"loadBalancer.warmup.aggression", check_wrapped, 1e-9, 1e9, .source = "api: WarmupConfiguration.aggression"},
-	{"loadBalancer.warmupDurationSecs", check_duration, 1, 0, .source = "api: LoadBalancerSettings.warmupDurationSecs"},
+	{"loadBalancer.warmupDurationSecs", check_duration, 1, 0,
+		.source = "api: LoadBalancerSettings.warmupDurationSecs"},
 	{"loadBalancer.consistentHash.httpCookie.name", NULL, .required = true, .source = "api: HTTPCookie.name"},
-	{"loadBalancer.consistentHash.httpCookie.attributes[].name", NULL, .required = true, .source = "api: HTTPCookie.attributes"},
-	{"loadBalancer.consistentHash.httpHeaderName", check_cors_header, .source = "api: ConsistentHashLB.httpHeaderName"},
+	{"loadBalancer.consistentHash.httpCookie.attributes[].name", NULL, .required = true,
+		.source = "api: HTTPCookie.attributes"},
+	{"loadBalancer.consistentHash.httpHeaderName", check_cors_header,
+		.source = "api: ConsistentHashLB.httpHeaderName"},
 };
 
 static const struct rule top_rules[] = {
@@ -48,8 +54,9 @@ static void cookie(struct check *c, const Cfg__LoadBalancerSettings__ConsistentH
 	for (size_t i = 0; i < k->n_attributes; i++)
 		for (size_t j = 0; j < i; j++)
 			if (streq(k->attributes[i]->name, k->attributes[j]->name))
-				check_error(c, "duplicate", "api: HTTPCookie.attributes", path_at(c, "%s.attributes[%zu]", path, i),
-					    "attribute \"%s\" is there twice", k->attributes[i]->name);
+				check_error(c, "duplicate", "api: HTTPCookie.attributes",
+					path_at(c, "%s.attributes[%zu]", path, i), "attribute \"%s\" is there twice",
+					k->attributes[i]->name);
 }
 
 static void consistent_hash(struct check *c, const Cfg__LoadBalancerSettings__ConsistentHashLB *h, const char *path)
@@ -57,19 +64,22 @@ static void consistent_hash(struct check *c, const Cfg__LoadBalancerSettings__Co
 	static const char source[] = "api: ConsistentHashLB";
 	if (h->hash_key_case == CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_KEY__NOT_SET)
 		check_error(c, "hash-key", source, path,
-			    "needs one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName");
+			"needs one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName");
 	if (h->hash_key_case == CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_KEY_HTTP_COOKIE)
 		cookie(c, h->http_cookie, path_at(c, "%s.httpCookie", path));
-	bool algorithm = h->hash_algorithm_case != CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM__NOT_SET;
+	bool algorithm = h->hash_algorithm_case !=
+			 CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM__NOT_SET;
 	if (h->minimum_ring_size && algorithm)
-		check_error(c, "hash-algorithm", source, path, "minimumRingSize and ringHash or maglev exclude each other");
+		check_error(
+			c, "hash-algorithm", source, path, "minimumRingSize and ringHash or maglev exclude each other");
 	if (h->minimum_ring_size)
-		check_warn(c, "deprecated", "api: ConsistentHashLB.minimumRingSize", path_at(c, "%s.minimumRingSize", path),
-			   "is deprecated; use ringHash.minimumRingSize");
+		check_warn(c, "deprecated", "api: ConsistentHashLB.minimumRingSize",
+			path_at(c, "%s.minimumRingSize", path), "is deprecated; use ringHash.minimumRingSize");
 	if (h->hash_algorithm_case == CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM_MAGLEV &&
-	    (h->maglev->table_size >= 5000011 || !is_prime(h->maglev->table_size)))
-		check_error(c, "maglev", "api: ConsistentHashLB.MagLev.tableSize", path_at(c, "%s.maglev.tableSize", path),
-			    "%llu is not a prime below 5000011", (unsigned long long)h->maglev->table_size);
+		(h->maglev->table_size >= 5000011 || !is_prime(h->maglev->table_size)))
+		check_error(c, "maglev", "api: ConsistentHashLB.MagLev.tableSize",
+			path_at(c, "%s.maglev.tableSize", path), "%llu is not a prime below 5000011",
+			(unsigned long long)h->maglev->table_size);
 }
 
 static void load_balancer(struct check *c, const Cfg__LoadBalancerSettings *lb, bool outlier, const char *path)
@@ -79,14 +89,15 @@ static void load_balancer(struct check *c, const Cfg__LoadBalancerSettings *lb, 
 	if (lb->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_CONSISTENT_HASH)
 		consistent_hash(c, lb->consistent_hash, path_at(c, "%s.consistentHash", path));
 	if (lb->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE &&
-	    lb->simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__LEAST_CONN)
+		lb->simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__LEAST_CONN)
 		check_warn(c, "deprecated", "api: LoadBalancerSettings.simple", path_at(c, "%s.simple", path),
-			   "LEAST_CONN is deprecated; use LEAST_REQUEST");
+			"LEAST_CONN is deprecated; use LEAST_REQUEST");
 	if (lb->locality_lb_setting && lb->zone_aware_lb_setting)
-		check_error(c, "locality", "api: LoadBalancerSettings", path, "localityLbSetting and zoneAwareLbSetting exclude each other");
+		check_error(c, "locality", "api: LoadBalancerSettings", path,
+			"localityLbSetting and zoneAwareLbSetting exclude each other");
 	if (lb->warmup_duration_secs)
-		check_warn(c, "deprecated", "api: LoadBalancerSettings.warmupDurationSecs", path_at(c, "%s.warmupDurationSecs", path),
-			   "is deprecated; use warmup.duration");
+		check_warn(c, "deprecated", "api: LoadBalancerSettings.warmupDurationSecs",
+			path_at(c, "%s.warmupDurationSecs", path), "is deprecated; use warmup.duration");
 	check_locality(c, lb->locality_lb_setting, outlier, path_at(c, "%s.localityLbSetting", path));
 	check_zone_aware(c, lb->zone_aware_lb_setting, outlier, path_at(c, "%s.zoneAwareLbSetting", path));
 }
@@ -96,12 +107,13 @@ static void outlier_detection(struct check *c, const Cfg__OutlierDetection *o, c
 	if (!o)
 		return;
 	if (o->consecutive_errors)
-		check_warn(c, "deprecated", "api: OutlierDetection.consecutiveErrors", path_at(c, "%s.consecutiveErrors", path),
-			   "is deprecated; use consecutiveGatewayErrors or consecutive5xxErrors");
+		check_warn(c, "deprecated", "api: OutlierDetection.consecutiveErrors",
+			path_at(c, "%s.consecutiveErrors", path),
+			"is deprecated; use consecutiveGatewayErrors or consecutive5xxErrors");
 	if (!o->split_external_local_origin_errors && o->consecutive_local_origin_failures &&
-	    o->consecutive_local_origin_failures->value)
+		o->consecutive_local_origin_failures->value)
 		check_error(c, "outlier", "api: OutlierDetection.consecutiveLocalOriginFailures",
-			    path_at(c, "%s.consecutiveLocalOriginFailures", path), "needs splitExternalLocalOriginErrors");
+			path_at(c, "%s.consecutiveLocalOriginFailures", path), "needs splitExternalLocalOriginErrors");
 }
 
 static void port_policy(struct check *c, const Cfg__TrafficPolicy__PortTrafficPolicy *p, const char *path)
@@ -120,14 +132,15 @@ static void policy(struct check *c, const Cfg__TrafficPolicy *p, const char *pat
 	if (!p)
 		return;
 	if (!p->load_balancer && !p->connection_pool && !p->outlier_detection && !p->tls && !p->n_port_level_settings &&
-	    !p->tunnel && !p->proxy_protocol && !p->retry_budget)
+		!p->tunnel && !p->proxy_protocol && !p->retry_budget)
 		check_error(c, "empty", "api: TrafficPolicy", path, "says nothing");
 	if (p->tunnel && p->proxy_protocol)
-		check_error(c, "tunnel", "api: TrafficPolicy.tunnel", path, "tunnel and proxyProtocol exclude each other");
+		check_error(
+			c, "tunnel", "api: TrafficPolicy.tunnel", path, "tunnel and proxyProtocol exclude each other");
 	if (p->tunnel && !str_empty(p->tunnel->protocol) && !streq(p->tunnel->protocol, "CONNECT") &&
-	    !streq(p->tunnel->protocol, "POST"))
+		!streq(p->tunnel->protocol, "POST"))
 		check_error(c, "tunnel", "api: TunnelSettings.protocol", path_at(c, "%s.tunnel.protocol", path),
-			    "\"%s\" is neither CONNECT nor POST", p->tunnel->protocol);
+			"\"%s\" is neither CONNECT nor POST", p->tunnel->protocol);
 	check_rules(c, p, path, policy_rules, ARRAY_LEN(policy_rules));
 	check_rules(c, p, path, top_rules, ARRAY_LEN(top_rules));
 	outlier_detection(c, p->outlier_detection, path_at(c, "%s.outlierDetection", path));
@@ -138,10 +151,10 @@ static void policy(struct check *c, const Cfg__TrafficPolicy *p, const char *pat
 		port_policy(c, p->port_level_settings[i], path_at(c, "%s.portLevelSettings[%zu]", path, i));
 		for (size_t k = 0; k < i; k++)
 			if (p->port_level_settings[i]->port && p->port_level_settings[k]->port &&
-			    p->port_level_settings[i]->port->number == p->port_level_settings[k]->port->number)
+				p->port_level_settings[i]->port->number == p->port_level_settings[k]->port->number)
 				check_error(c, "duplicate", "api: TrafficPolicy.portLevelSettings",
-					    path_at(c, "%s.portLevelSettings[%zu].port", path, i), "port %u is there twice",
-					    p->port_level_settings[i]->port->number);
+					path_at(c, "%s.portLevelSettings[%zu].port", path, i), "port %u is there twice",
+					p->port_level_settings[i]->port->number);
 	}
 }
 
@@ -160,7 +173,7 @@ static void validate(struct check *c, const void *message)
 	bool selector = dr->workload_selector != NULL;
 	if (selector)
 		check_selector(c, LABEL_VIEW(dr->workload_selector, match_labels), "spec.workloadSelector.matchLabels",
-			       "api: DestinationRule.workloadSelector");
+			"api: DestinationRule.workloadSelector");
 	check_export_list(c, dr->export_to, dr->n_export_to, "spec.exportTo", false, selector);
 }
 
@@ -177,7 +190,7 @@ static void normal_lb(struct normal *n, Cfg__LoadBalancerSettings *lb)
 	if (!lb)
 		return;
 	if (lb->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE &&
-	    lb->simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__LEAST_CONN)
+		lb->simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__LEAST_CONN)
 		lb->simple = CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__LEAST_REQUEST;
 	if (lb->warmup_duration_secs && !lb->warmup) {
 		lb->warmup = PB_NEW(n->arena, Cfg__WarmupConfiguration, cfg__warmup_configuration);
@@ -188,9 +201,10 @@ static void normal_lb(struct normal *n, Cfg__LoadBalancerSettings *lb)
 		return;
 	Cfg__LoadBalancerSettings__ConsistentHashLB *h = lb->consistent_hash;
 	if (h->minimum_ring_size &&
-	    h->hash_algorithm_case == CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM__NOT_SET) {
+		h->hash_algorithm_case == CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM__NOT_SET) {
 		h->hash_algorithm_case = CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM_RING_HASH;
-		h->ring_hash = pb_new(n->arena, &cfg__load_balancer_settings__consistent_hash_lb__ring_hash__descriptor);
+		h->ring_hash = pb_new(
+			n->arena, &cfg__load_balancer_settings__consistent_hash_lb__ring_hash__descriptor);
 		h->ring_hash->minimum_ring_size = h->minimum_ring_size;
 	}
 	h->minimum_ring_size = 0;

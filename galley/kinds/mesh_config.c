@@ -21,19 +21,21 @@ static void validate(struct check *c, const void *message)
 {
 	const Mesh__MeshConfig *m = message;
 	if (!streq(c->name, "default"))
-		check_error(c, "mesh-name", "docs: the mesh has one MeshConfig", "metadata.name", "\"%s\": the MeshConfig is named \"default\"",
-			    c->name);
+		check_error(c, "mesh-name", "docs: the mesh has one MeshConfig", "metadata.name",
+			"\"%s\": the MeshConfig is named \"default\"", c->name);
 	check_locality(c, m->locality_lb_setting, true, "spec.localityLbSetting");
 	check_zone_aware(c, m->zone_aware_lb_setting, true, "spec.zoneAwareLbSetting");
 	check_retry(c, m->default_http_retry_policy, "spec.defaultHttpRetryPolicy");
 	default_pool(c, m->default_traffic_policy);
-	check_export_list(c, m->default_service_export_to, m->n_default_service_export_to, "spec.defaultServiceExportTo", false, false);
+	check_export_list(c, m->default_service_export_to, m->n_default_service_export_to,
+		"spec.defaultServiceExportTo", false, false);
 	check_export_list(c, m->default_virtual_service_export_to, m->n_default_virtual_service_export_to,
-			  "spec.defaultVirtualServiceExportTo", false, false);
+		"spec.defaultVirtualServiceExportTo", false, false);
 	check_export_list(c, m->default_destination_rule_export_to, m->n_default_destination_rule_export_to,
-			  "spec.defaultDestinationRuleExportTo", false, false);
+		"spec.defaultDestinationRuleExportTo", false, false);
 	if (m->mesh_mtls && m->mesh_mtls->n_ecdh_curves)
-		check_error(c, "mesh-tls", API "meshMTLS", "spec.meshMTLS.ecdhCurves", "is not supported; see tlsDefaults");
+		check_error(
+			c, "mesh-tls", API "meshMTLS", "spec.meshMTLS.ecdhCurves", "is not supported; see tlsDefaults");
 }
 
 static const struct rule rules[] = {
@@ -51,7 +53,8 @@ static const struct rule rules[] = {
 	{"defaultDestinationRuleExportTo[]", check_export_to, .source = API "defaultDestinationRuleExportTo"},
 	{"extensionProviders[].name", NULL, .required = true, .source = API "extensionProviders.name"},
 	{"defaultConfig.drainDuration", check_duration, 1, 3600e3, .source = "api: ProxyConfig.drainDuration"},
-	{"defaultConfig.terminationDrainDuration", check_duration, 0, 0, .source = "api: ProxyConfig.terminationDrainDuration"},
+	{"defaultConfig.terminationDrainDuration", check_duration, 0, 0,
+		.source = "api: ProxyConfig.terminationDrainDuration"},
 	{"defaultConfig.concurrency", check_wrapped, 0, 1024, .source = "api: ProxyConfig.concurrency"},
 	{"defaultConfig.proxyAdminPort", check_port, .source = "api: ProxyConfig.proxyAdminPort"},
 	{"defaultConfig.statusPort", check_number, 0, 65535, .source = "api: ProxyConfig.statusPort"},

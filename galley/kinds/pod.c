@@ -15,7 +15,8 @@ static void validate(struct check *c, const void *message)
 }
 
 static const struct rule rules[] = {
-	{"spec.containers[].ports[].containerPort", check_port, .required = true, .source = "kube: ContainerPort.containerPort"},
+	{"spec.containers[].ports[].containerPort", check_port, .required = true,
+		.source = "kube: ContainerPort.containerPort"},
 };
 
 const struct kind_ops pod_ops = {RULES(rules), .validate = validate};

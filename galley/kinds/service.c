@@ -14,18 +14,22 @@ static void ports(struct check *c, const Kube__ServiceSpec *s)
 	for (size_t i = 0; i < s->n_ports; i++)
 		for (size_t k = 0; k < i; k++) {
 			if (streq(s->ports[i]->name, s->ports[k]->name))
-				check_error(c, "duplicate-port-name", "kube: ServicePort.name", path_at(c, "spec.ports[%zu].name", i),
-					    "port name \"%s\" is there twice", s->ports[i]->name);
-			if (s->ports[i]->port == s->ports[k]->port && streq(s->ports[i]->protocol, s->ports[k]->protocol))
-				check_error(c, "duplicate-port", "kube: ServicePort.port", path_at(c, "spec.ports[%zu].port", i),
-					    "port %d is there twice", s->ports[i]->port);
+				check_error(c, "duplicate-port-name", "kube: ServicePort.name",
+					path_at(c, "spec.ports[%zu].name", i), "port name \"%s\" is there twice",
+					s->ports[i]->name);
+			if (s->ports[i]->port == s->ports[k]->port &&
+				streq(s->ports[i]->protocol, s->ports[k]->protocol))
+				check_error(c, "duplicate-port", "kube: ServicePort.port",
+					path_at(c, "spec.ports[%zu].port", i), "port %d is there twice",
+					s->ports[i]->port);
 		}
 }
 
 static void cluster_ip(struct check *c, const char *ip, const char *path)
 {
 	if (!str_empty(ip) && !streq(ip, "None") && !host_is_ip(str_of(ip)))
-		check_error(c, "ip", "kube: ServiceSpec.clusterIP", path, "\"%s\" is neither an IP address nor None", ip);
+		check_error(
+			c, "ip", "kube: ServiceSpec.clusterIP", path, "\"%s\" is neither an IP address nor None", ip);
 }
 
 static void validate(struct check *c, const void *message)

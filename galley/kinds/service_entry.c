@@ -19,7 +19,8 @@ static void none(struct check *c, const Cfg__ServiceEntry *se)
 	if (se->n_endpoints)
 		check_error(c, "resolution", API "resolution", "spec.endpoints", "resolution NONE has no endpoints");
 	if (se->workload_selector)
-		check_warn(c, "ineffective", API "workloadSelector", "spec.workloadSelector", "has no effect with resolution NONE");
+		check_warn(c, "ineffective", API "workloadSelector", "spec.workloadSelector",
+			"has no effect with resolution NONE");
 }
 
 static void each_endpoint(struct check *c, const Cfg__ServiceEntry *se, enum workload_addresses allowed)
@@ -38,15 +39,16 @@ static void dns(struct check *c, const Cfg__ServiceEntry *se)
 	for (size_t i = 0; se->n_endpoints == 0 && !se->workload_selector && i < se->n_hosts; i++)
 		if (fqdn_problem(c->arena, str_of(se->hosts[i])))
 			check_error(c, "resolution", API "resolution", path_at(c, "spec.hosts[%zu]", i),
-				    "\"%s\" cannot be looked up; give endpoints", se->hosts[i]);
+				"\"%s\" cannot be looked up; give endpoints", se->hosts[i]);
 	each_endpoint(c, se, ADDRESS_IP_OR_NAME);
 	for (size_t i = 0; i < se->n_endpoints; i++)
 		if (str_starts(str_of(se->endpoints[i]->address ? se->endpoints[i]->address : ""), STR("unix://")))
 			check_error(c, "address", API "resolution", path_at(c, "spec.endpoints[%zu].address", i),
-				    "a Unix socket needs resolution STATIC");
+				"a Unix socket needs resolution STATIC");
 	for (size_t i = 0; se->n_addresses && se->n_hosts > 1 && i < se->n_ports; i++)
 		if (protocol_class(str_of(se->ports[i]->protocol ? se->ports[i]->protocol : "TCP")) == PROTOCOL_TCP) {
-			check_warn(c, "tcp-hosts", API "hosts", "spec.hosts", "several hosts with an address and a TCP port: the first counts");
+			check_warn(c, "tcp-hosts", API "hosts", "spec.hosts",
+				"several hosts with an address and a TCP port: the first counts");
 			break;
 		}
 }
@@ -55,7 +57,8 @@ static void dns_round_robin(struct check *c, const Cfg__ServiceEntry *se)
 {
 	dns(c, se);
 	if (se->n_endpoints > 1)
-		check_error(c, "resolution", API "resolution", "spec.endpoints", "DNS_ROUND_ROBIN has at most one endpoint");
+		check_error(c, "resolution", API "resolution", "spec.endpoints",
+			"DNS_ROUND_ROBIN has at most one endpoint");
 }
 
 static void dynamic_dns(struct check *c, const Cfg__ServiceEntry *se)
@@ -64,7 +67,7 @@ static void dynamic_dns(struct check *c, const Cfg__ServiceEntry *se)
 	for (size_t i = 0; i < se->n_hosts; i++)
 		if (se->hosts[i][0] != '*')
 			check_error(c, "resolution", API "resolution", path_at(c, "spec.hosts[%zu]", i),
-				    "DYNAMIC_DNS is for wildcard hosts");
+				"DYNAMIC_DNS is for wildcard hosts");
 	if (se->n_addresses)
 		check_error(c, "resolution", API "resolution", "spec.addresses", "DYNAMIC_DNS has no addresses");
 	if (se->n_endpoints)
@@ -76,7 +79,7 @@ static void dynamic_dns(struct check *c, const Cfg__ServiceEntry *se)
 			ok |= streq(protocol, allowed[k]);
 		if (!ok)
 			check_error(c, "resolution", API "resolution", path_at(c, "spec.ports[%zu].protocol", i),
-				    "DYNAMIC_DNS takes HTTP, HTTP2, GRPC and TLS");
+				"DYNAMIC_DNS takes HTTP, HTTP2, GRPC and TLS");
 	}
 }
 
@@ -95,7 +98,7 @@ static void addresses(struct check *c, const Cfg__ServiceEntry *se)
 	for (size_t i = 0; i < se->n_addresses; i++)
 		if (strchr(se->addresses[i], '/') && !list_ok)
 			check_error(c, "resolution", API "addresses", path_at(c, "spec.addresses[%zu]", i),
-				    "CIDR blocks need resolution NONE or STATIC");
+				"CIDR blocks need resolution NONE or STATIC");
 }
 
 static void ports(struct check *c, const Cfg__ServiceEntry *se)
@@ -103,20 +106,23 @@ static void ports(struct check *c, const Cfg__ServiceEntry *se)
 	for (size_t i = 0; i < se->n_ports; i++)
 		for (size_t k = 0; k < i; k++) {
 			if (streq(se->ports[i]->name, se->ports[k]->name))
-				check_error(c, "duplicate-port-name", "api: ServicePort.name", path_at(c, "spec.ports[%zu].name", i),
-					    "port name \"%s\" is there twice", se->ports[i]->name);
+				check_error(c, "duplicate-port-name", "api: ServicePort.name",
+					path_at(c, "spec.ports[%zu].name", i), "port name \"%s\" is there twice",
+					se->ports[i]->name);
 			if (se->ports[i]->number == se->ports[k]->number)
-				check_error(c, "duplicate-port", "api: ServicePort.number", path_at(c, "spec.ports[%zu].number", i),
-					    "port %u is there twice", se->ports[i]->number);
+				check_error(c, "duplicate-port", "api: ServicePort.number",
+					path_at(c, "spec.ports[%zu].number", i), "port %u is there twice",
+					se->ports[i]->number);
 		}
 	if (se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__NONE || se->n_hosts < 2)
 		return;
 	for (size_t i = 0; i < se->n_ports; i++) {
-		enum protocol_class class = protocol_class(str_of(se->ports[i]->protocol ? se->ports[i]->protocol : ""));
+		enum protocol_class class = protocol_class(
+			str_of(se->ports[i]->protocol ? se->ports[i]->protocol : ""));
 		if (class == PROTOCOL_HTTP || class == PROTOCOL_TLS)
 			continue;
 		check_error(c, "tcp-hosts", API "hosts", path_at(c, "spec.ports[%zu].protocol", i),
-			    "several hosts need HTTP or TLS ports, which name the host");
+			"several hosts need HTTP or TLS ports, which name the host");
 		return;
 	}
 }
@@ -125,16 +131,17 @@ static void validate(struct check *c, const void *message)
 {
 	const Cfg__ServiceEntry *se = message;
 	if (se->workload_selector) {
-		check_selector(c, LABEL_VIEW(se->workload_selector, labels), "spec.workloadSelector.labels", API "workloadSelector");
+		check_selector(c, LABEL_VIEW(se->workload_selector, labels), "spec.workloadSelector.labels",
+			API "workloadSelector");
 		if (se->n_endpoints)
 			check_error(c, "selector-endpoints", API "workloadSelector", "spec.workloadSelector",
-				    "workloadSelector and endpoints exclude each other");
+				"workloadSelector and endpoints exclude each other");
 	}
 	for (size_t i = 0; i < se->n_hosts; i++)
 		if (se->resolution != CFG__SERVICE_ENTRY__RESOLUTION__DYNAMIC_DNS && strlen(se->hosts[i]) > 1 &&
-		    se->hosts[i][0] == '*' && se->hosts[i][1] != '.')
+			se->hosts[i][0] == '*' && se->hosts[i][1] != '.')
 			check_warn(c, "partial-wildcard", API "hosts", path_at(c, "spec.hosts[%zu]", i),
-				   "\"%s\": a wildcard should be a whole label", se->hosts[i]);
+				"\"%s\": a wildcard should be a whole label", se->hosts[i]);
 	check_unique(c, se->hosts, se->n_hosts, "spec.hosts", "duplicate-host", API "hosts");
 	if (se->n_ports == 0)
 		check_warn(c, "no-ports", API "ports", "spec", "without ports nothing can be called");
@@ -143,7 +150,8 @@ static void validate(struct check *c, const void *message)
 	if (se->resolution >= 0 && (size_t)se->resolution < ARRAY_LEN(resolutions))
 		resolutions[se->resolution](c, se);
 	else
-		check_error(c, "resolution", API "resolution", "spec.resolution", "%d is no resolution", (int)se->resolution);
+		check_error(c, "resolution", API "resolution", "spec.resolution", "%d is no resolution",
+			(int)se->resolution);
 	check_export_list(c, se->export_to, se->n_export_to, "spec.exportTo", true, false);
 }
 

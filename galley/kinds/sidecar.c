@@ -28,14 +28,17 @@ static void egress_host(struct check *c, const char *text, const char *path)
 	}
 	struct str plain = str_starts(ns, STR("~")) ? str_from(ns, 1) : ns;
 	if (ns.len == 0 || (plain.len && !str_eqc(plain, "*") && !str_eqc(plain, ".") && !name_is_label(plain)))
-		check_error(c, "egress-host", source, path, "\"" STR_FMT "\" is no namespace, \"*\", \".\" or \"~\"", STR_ARG(ns));
+		check_error(c, "egress-host", source, path, "\"" STR_FMT "\" is no namespace, \"*\", \".\" or \"~\"",
+			STR_ARG(ns));
 	const char *problem = host_problem(c->arena, host);
 	if (problem)
 		check_error(c, "egress-host", source, path, "%s", problem);
 	else if (!str_eqc(host, "*") && !str_find(host, '.', &at))
-		check_error(c, "egress-host", source, path, "\"" STR_FMT "\" is a short name; the full one is needed", STR_ARG(host));
+		check_error(c, "egress-host", source, path, "\"" STR_FMT "\" is a short name; the full one is needed",
+			STR_ARG(host));
 	else if (host.len > 1 && host.ptr[0] == '*' && host.ptr[1] != '.')
-		check_error(c, "egress-host", source, path, "\"" STR_FMT "\": a wildcard is a whole label", STR_ARG(host));
+		check_error(
+			c, "egress-host", source, path, "\"" STR_FMT "\": a wildcard is a whole label", STR_ARG(host));
 }
 
 static void egress_port(struct check *c, const Cfg__IstioEgressListener *l, const char *path)
@@ -43,15 +46,18 @@ static void egress_port(struct check *c, const Cfg__IstioEgressListener *l, cons
 	if (l->port->number == 0) {
 		if (!is_unix(l->bind))
 			check_error(c, "bind", "api: IstioEgressListener.bind", path_at(c, "%s.bind", path),
-				    "port 0 needs the address of a Unix socket");
+				"port 0 needs the address of a Unix socket");
 		if (l->capture_mode == CFG__CAPTURE_MODE__IPTABLES)
-			check_error(c, "capture", "api: IstioEgressListener.captureMode", path_at(c, "%s.captureMode", path),
-				    "a Unix socket cannot be captured: DEFAULT or NONE");
+			check_error(c, "capture", "api: IstioEgressListener.captureMode",
+				path_at(c, "%s.captureMode", path),
+				"a Unix socket cannot be captured: DEFAULT or NONE");
 	} else if (is_unix(l->bind)) {
-		check_error(c, "bind", "api: IstioEgressListener.bind", path_at(c, "%s.bind", path), "a Unix socket has port 0");
+		check_error(c, "bind", "api: IstioEgressListener.bind", path_at(c, "%s.bind", path),
+			"a Unix socket has port 0");
 	}
 	if (l->port->target_port)
-		check_error(c, "ineffective", "api: SidecarPort.targetPort", path_at(c, "%s.port.targetPort", path), "has no effect");
+		check_error(c, "ineffective", "api: SidecarPort.targetPort", path_at(c, "%s.port.targetPort", path),
+			"has no effect");
 }
 
 static bool same_listener(const Cfg__IstioEgressListener *x, const Cfg__IstioEgressListener *y)
@@ -69,14 +75,15 @@ static void egress(struct check *c, const Cfg__Sidecar *s)
 		for (size_t k = 0; k < l->n_hosts; k++)
 			egress_host(c, l->hosts[k], path_at(c, "%s.hosts[%zu]", path, k));
 		if (!l->port && i + 1 < s->n_egress)
-			check_error(c, "egress-order", "api: Sidecar.egress", path, "only the last egress listener may have no port");
+			check_error(c, "egress-order", "api: Sidecar.egress", path,
+				"only the last egress listener may have no port");
 		if (!l->port)
 			continue;
 		egress_port(c, l, path);
 		for (size_t k = 0; k < i; k++)
 			if (same_listener(l, s->egress[k]))
 				check_error(c, "duplicate-port", "api: Sidecar.egress", path_at(c, "%s.port", path),
-					    "listens where egress[%zu] listens", k);
+					"listens where egress[%zu] listens", k);
 	}
 }
 
@@ -103,7 +110,7 @@ static void default_endpoint(struct check *c, const char *text, const char *path
 		if (str_eqc(str_sub(s, 0, at), hosts[i]))
 			return;
 	check_error(c, "default-endpoint", source, path,
-		    "\"%s\" is not 127.0.0.1:port, 0.0.0.0:port, [::1]:port, [::]:port, :port or unix:///path", text);
+		"\"%s\" is not 127.0.0.1:port, 0.0.0.0:port, [::1]:port, [::]:port, :port or unix:///path", text);
 }
 
 static void ingress_tls(struct check *c, const Cfg__IstioIngressListener *l, const char *path)
@@ -113,11 +120,14 @@ static void ingress_tls(struct check *c, const Cfg__IstioIngressListener *l, con
 	if (!t)
 		return;
 	if (t->n_subject_alt_names || t->https_redirect || !str_empty(t->credential_name) || t->n_credential_names ||
-	    t->n_tls_certificates)
+		t->n_tls_certificates)
 		check_error(c, "ingress-tls", source, path,
-			    "subjectAltNames, httpsRedirect, credentialName(s) and tlsCertificates are not supported in a Sidecar");
-	if (t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL || t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__AUTO_PASSTHROUGH)
-		check_error(c, "ingress-tls", source, path_at(c, "%s.mode", path), "is not a mode of a Sidecar's ingress");
+			"subjectAltNames, httpsRedirect, credentialName(s) and tlsCertificates are not supported in a "
+			"Sidecar");
+	if (t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL ||
+		t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__AUTO_PASSTHROUGH)
+		check_error(
+			c, "ingress-tls", source, path_at(c, "%s.mode", path), "is not a mode of a Sidecar's ingress");
 	if (l->port && protocol_class(str_of(l->port->protocol ? l->port->protocol : "")) != PROTOCOL_TLS)
 		check_error(c, "tls-protocol", source, path, "needs a port of protocol HTTPS or TLS");
 	check_server_tls(c, t, path);
@@ -135,15 +145,18 @@ static void ingress(struct check *c, const Cfg__Sidecar *s)
 		if (!l->port)
 			continue;
 		if (l->port->target_port)
-			check_error(c, "ineffective", "api: SidecarPort.targetPort", path_at(c, "%s.port.targetPort", path), "has no effect");
+			check_error(c, "ineffective", "api: SidecarPort.targetPort",
+				path_at(c, "%s.port.targetPort", path), "has no effect");
 		if (l->connection_pool && l->connection_pool->http &&
-		    protocol_class(str_of(l->port->protocol ? l->port->protocol : "")) != PROTOCOL_HTTP)
-			check_warn(c, "ineffective", "api: IstioIngressListener.connectionPool", path_at(c, "%s.connectionPool.http", path),
-				   "has no effect: the port's protocol is not HTTP");
+			protocol_class(str_of(l->port->protocol ? l->port->protocol : "")) != PROTOCOL_HTTP)
+			check_warn(c, "ineffective", "api: IstioIngressListener.connectionPool",
+				path_at(c, "%s.connectionPool.http", path),
+				"has no effect: the port's protocol is not HTTP");
 		for (size_t k = 0; k < i; k++)
 			if (s->ingress[k]->port && s->ingress[k]->port->number == l->port->number)
-				check_error(c, "duplicate-port", "api: Sidecar.ingress", path_at(c, "%s.port.number", path),
-					    "port %u is also that of ingress[%zu]", l->port->number, k);
+				check_error(c, "duplicate-port", "api: Sidecar.ingress",
+					path_at(c, "%s.port.number", path), "port %u is also that of ingress[%zu]",
+					l->port->number, k);
 	}
 }
 
@@ -155,7 +168,8 @@ static void outbound_policy(struct check *c, const Cfg__OutboundTrafficPolicy *p
 	if (p->mode != CFG__OUTBOUND_TRAFFIC_POLICY__MODE__ALLOW_ANY)
 		check_error(c, "egress-proxy", "api: OutboundTrafficPolicy.egressProxy", path, "needs mode ALLOW_ANY");
 	if (!p->egress_proxy->port)
-		check_error(c, "required", "api: OutboundTrafficPolicy.egressProxy", path_at(c, "%s.port", path), "is required");
+		check_error(c, "required", "api: OutboundTrafficPolicy.egressProxy", path_at(c, "%s.port", path),
+			"is required");
 	check_destination(c, p->egress_proxy, path);
 }
 
@@ -164,7 +178,7 @@ static void validate(struct check *c, const void *message)
 	const Cfg__Sidecar *s = message;
 	if (s->workload_selector)
 		check_selector(c, LABEL_VIEW(s->workload_selector, labels), "spec.workloadSelector.labels",
-			       "api: Sidecar.workloadSelector");
+			"api: Sidecar.workloadSelector");
 	if (!s->n_egress && !s->n_ingress && !s->outbound_traffic_policy && !s->inbound_connection_pool)
 		check_error(c, "empty", "api: Sidecar", "spec", "says nothing");
 	ingress(c, s);
@@ -198,7 +212,8 @@ static void normalise(struct normal *n, void *message)
 				ns = n->ns;
 			else if (str_eqc(ns, "~."))
 				ns = str_of(arena_printf(n->arena, "~" STR_FMT, STR_ARG(n->ns)));
-			l->hosts[k] = arena_printf(n->arena, STR_FMT "/%s", STR_ARG(ns), normal_lower(n, arena_cstr(n->arena, host)));
+			l->hosts[k] = arena_printf(
+				n->arena, STR_FMT "/%s", STR_ARG(ns), normal_lower(n, arena_cstr(n->arena, host)));
 		}
 		if (l->port)
 			l->port->protocol = normal_upper_protocol(n, l->port->protocol);
@@ -206,7 +221,8 @@ static void normalise(struct normal *n, void *message)
 	for (size_t i = 0; i < s->n_ingress; i++)
 		s->ingress[i]->port->protocol = normal_upper_protocol(n, s->ingress[i]->port->protocol);
 	if (s->outbound_traffic_policy && s->outbound_traffic_policy->egress_proxy)
-		s->outbound_traffic_policy->egress_proxy->host = normal_host(n, s->outbound_traffic_policy->egress_proxy->host);
+		s->outbound_traffic_policy->egress_proxy->host = normal_host(
+			n, s->outbound_traffic_policy->egress_proxy->host);
 }
 
 extern const struct kind_ops sidecar_ops;

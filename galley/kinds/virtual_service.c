@@ -41,22 +41,26 @@ static void hosts(struct check *c, const Cfg__VirtualService *vs)
 		if (problem)
 			check_error(c, "host", API "hosts", path, "%s", problem);
 		else if (str_eqc(host, "*") && applies_to_mesh(vs))
-			check_error(c, "mesh-wildcard", API "hosts", path, "\"*\" is only for gateways, and this one applies to the mesh");
+			check_error(c, "mesh-wildcard", API "hosts", path,
+				"\"*\" is only for gateways, and this one applies to the mesh");
 		for (size_t k = 0; k < i; k++)
 			if (host_overlaps(host, str_of(vs->hosts[k])) || str_ieq(host, str_of(vs->hosts[k])))
-				check_error(c, "duplicate-host", API "hosts", path, "\"%s\" and \"%s\" overlap", vs->hosts[k],
-					    vs->hosts[i]);
+				check_error(c, "duplicate-host", API "hosts", path, "\"%s\" and \"%s\" overlap",
+					vs->hosts[k], vs->hosts[i]);
 	}
 }
 
 static void delegate_object(struct check *c, const Cfg__VirtualService *vs)
 {
 	if (vs->n_gateways)
-		check_error(c, "delegate", API "hosts", "spec.gateways", "without hosts this is a delegate, which has no gateways");
+		check_error(c, "delegate", API "hosts", "spec.gateways",
+			"without hosts this is a delegate, which has no gateways");
 	if (vs->n_tls)
-		check_error(c, "delegate", API "hosts", "spec.tls", "without hosts this is a delegate, which has http routes only");
+		check_error(c, "delegate", API "hosts", "spec.tls",
+			"without hosts this is a delegate, which has http routes only");
 	if (vs->n_tcp)
-		check_error(c, "delegate", API "hosts", "spec.tcp", "without hosts this is a delegate, which has http routes only");
+		check_error(c, "delegate", API "hosts", "spec.tcp",
+			"without hosts this is a delegate, which has http routes only");
 }
 
 /* ---- headers */
@@ -122,13 +126,15 @@ static void match_header_name(struct check *c, const char *name, const char *pat
 	if (str_starts(s, STR("@request.auth.claims")))
 		return; /* checked by claim_headers() */
 	if (!header_name_ok(s))
-		check_error(c, "header-name", "api: HTTPMatchRequest.headers", path, "\"%s\" is not a header name", name);
+		check_error(
+			c, "header-name", "api: HTTPMatchRequest.headers", path, "\"%s\" is not a header name", name);
 }
 
 static void claim_header(struct check *c, const char *name, bool gateway, const char *path)
 {
 	if (!gateway && str_starts(str_of(name), STR("@request.auth.claims")))
-		check_error(c, "jwt-claim", "api: HTTPMatchRequest.headers", path, "routing by JWT claims works at gateways only");
+		check_error(c, "jwt-claim", "api: HTTPMatchRequest.headers", path,
+			"routing by JWT claims works at gateways only");
 }
 
 static void match(struct check *c, const Cfg__HTTPMatchRequest *m, bool gateway, const char *path)
@@ -143,7 +149,8 @@ static void match(struct check *c, const Cfg__HTTPMatchRequest *m, bool gateway,
 		match_header_name(c, m->without_headers[i]->key, at);
 		claim_header(c, m->without_headers[i]->key, gateway, at);
 	}
-	check_labels(c, LABEL_VIEW(m, source_labels), path_at(c, "%s.sourceLabels", path), "api: HTTPMatchRequest.sourceLabels");
+	check_labels(c, LABEL_VIEW(m, source_labels), path_at(c, "%s.sourceLabels", path),
+		"api: HTTPMatchRequest.sourceLabels");
 }
 
 /* ---- actions of an HTTP route */
@@ -157,14 +164,15 @@ static void exclusive(struct check *c, const char *path, const char *what, const
 {
 	for (size_t i = 0; i < n; i++)
 		if (others[i].set)
-			check_error(c, "route-conflict", "api: HTTPRoute", path, "%s and %s exclude each other", what, others[i].name);
+			check_error(c, "route-conflict", "api: HTTPRoute", path, "%s and %s exclude each other", what,
+				others[i].name);
 }
 
 static void conflicts(struct check *c, const Cfg__HTTPRoute *r, bool is_delegate, const char *path)
 {
 	const struct action route = {r->n_route > 0, "route"}, redirect = {r->redirect != NULL, "redirect"},
-			    direct = {r->direct_response != NULL, "directResponse"}, fault = {r->fault != NULL, "fault"},
-			    rewrite = {r->rewrite != NULL, "rewrite"};
+			    direct = {r->direct_response != NULL, "directResponse"},
+			    fault = {r->fault != NULL, "fault"}, rewrite = {r->rewrite != NULL, "rewrite"};
 	if (r->delegate) {
 		const struct action others[] = {route, redirect, direct};
 		if (is_delegate)
@@ -179,10 +187,12 @@ static void conflicts(struct check *c, const Cfg__HTTPRoute *r, bool is_delegate
 		const struct action others[] = {route, fault, rewrite};
 		exclusive(c, path, "directResponse", others, ARRAY_LEN(others));
 	} else if (r->n_route == 0) {
-		check_error(c, "required", "api: HTTPRoute", path, "needs one of route, redirect, directResponse, delegate");
+		check_error(c, "required", "api: HTTPRoute", path,
+			"needs one of route, redirect, directResponse, delegate");
 	}
 	if (r->mirror && r->n_mirrors)
-		check_error(c, "route-conflict", "api: HTTPRoute.mirrors", path, "mirror and mirrors exclude each other");
+		check_error(
+			c, "route-conflict", "api: HTTPRoute.mirrors", path, "mirror and mirrors exclude each other");
 }
 
 static void redirect(struct check *c, const Cfg__HTTPRoute *r, const char *path)
@@ -198,14 +208,17 @@ static void redirect(struct check *c, const Cfg__HTTPRoute *r, const char *path)
 		if (r->match[i]->uri && r->match[i]->uri->match_type_case != CFG__STRING_MATCH__MATCH_TYPE_PREFIX)
 			check_error(c, "redirect", source, at, "prefixRewrite needs uri matches by prefix");
 	if (str_empty(d->uri) && str_empty(d->prefix_rewrite) && str_empty(d->authority) && str_empty(d->scheme) &&
-	    d->redirect_port_case == CFG__HTTPREDIRECT__REDIRECT_PORT__NOT_SET)
+		d->redirect_port_case == CFG__HTTPREDIRECT__REDIRECT_PORT__NOT_SET)
 		check_error(c, "redirect", source, at, "needs a uri, authority, scheme or port");
 	if (d->redirect_code && (d->redirect_code < 300 || d->redirect_code > 399))
-		check_error(c, "redirect", source, path_at(c, "%s.redirectCode", at), "%u is not in the range 300..399", d->redirect_code);
+		check_error(c, "redirect", source, path_at(c, "%s.redirectCode", at), "%u is not in the range 300..399",
+			d->redirect_code);
 	if (!str_empty(d->scheme) && !streq(d->scheme, "http") && !streq(d->scheme, "https"))
-		check_error(c, "redirect", source, path_at(c, "%s.scheme", at), "\"%s\" is neither http nor https", d->scheme);
+		check_error(c, "redirect", source, path_at(c, "%s.scheme", at), "\"%s\" is neither http nor https",
+			d->scheme);
 	if (d->redirect_port_case == CFG__HTTPREDIRECT__REDIRECT_PORT_PORT && (d->port < 1 || d->port > 65535))
-		check_error(c, "port", source, path_at(c, "%s.port", at), "port %u is not in the range 1..65535", d->port);
+		check_error(
+			c, "port", source, path_at(c, "%s.port", at), "port %u is not in the range 1..65535", d->port);
 }
 
 static void rewrite(struct check *c, const Cfg__HTTPRewrite *w, const char *path)
@@ -231,16 +244,18 @@ static void fault(struct check *c, const Cfg__HTTPFaultInjection *f, const char 
 	if (!f->abort && !f->delay)
 		check_error(c, "fault", "api: HTTPFaultInjection", at, "needs a delay or an abort");
 	if (f->abort && f->abort->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE__NOT_SET)
-		check_warn(c, "fault", "api: HTTPFaultInjection.Abort", path_at(c, "%s.abort", at), "says no status to abort with");
+		check_warn(c, "fault", "api: HTTPFaultInjection.Abort", path_at(c, "%s.abort", at),
+			"says no status to abort with");
 	if (f->abort && f->abort->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP2_ERROR)
-		check_error(c, "fault", "api: HTTPFaultInjection.Abort.http2Error", path_at(c, "%s.abort.http2Error", at),
-			    "is not supported");
-	if (f->delay && f->delay->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_EXPONENTIAL_DELAY)
-		check_error(c, "fault", "api: HTTPFaultInjection.Delay.exponentialDelay", path_at(c, "%s.delay.exponentialDelay", at),
-			    "is not supported");
+		check_error(c, "fault", "api: HTTPFaultInjection.Abort.http2Error",
+			path_at(c, "%s.abort.http2Error", at), "is not supported");
+	if (f->delay &&
+		f->delay->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_EXPONENTIAL_DELAY)
+		check_error(c, "fault", "api: HTTPFaultInjection.Delay.exponentialDelay",
+			path_at(c, "%s.delay.exponentialDelay", at), "is not supported");
 	if (f->delay && f->delay->percent)
 		check_warn(c, "deprecated", "api: HTTPFaultInjection.Delay.percent", path_at(c, "%s.delay.percent", at),
-			   "is deprecated; use percentage");
+			"is deprecated; use percentage");
 }
 
 static void direct_response(struct check *c, const Cfg__HTTPDirectResponse *d, const char *path)
@@ -252,10 +267,10 @@ static void direct_response(struct check *c, const Cfg__HTTPDirectResponse *d, c
 										  : 0;
 	if (size > 1024 * 1024)
 		check_error(c, "body-size", "api: HTTPDirectResponse.body", path_at(c, "%s.directResponse.body", path),
-			    "%zu bytes is more than 1 MiB", size);
+			"%zu bytes is more than 1 MiB", size);
 	else if (size > 100 * 1024)
 		check_warn(c, "body-size", "api: HTTPDirectResponse.body", path_at(c, "%s.directResponse.body", path),
-			   "%zu bytes go to every proxy that has this route", size);
+			"%zu bytes go to every proxy that has this route", size);
 }
 
 static void cors(struct check *c, const Cfg__CorsPolicy *p, const char *path)
@@ -268,12 +283,12 @@ static void cors(struct check *c, const Cfg__CorsPolicy *p, const char *path)
 		bool empty = m->match_type_case == CFG__STRING_MATCH__MATCH_TYPE__NOT_SET ||
 			     (m->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_EXACT && str_empty(m->exact));
 		if (empty)
-			check_error(c, "cors", "api: CorsPolicy.allowOrigins", path_at(c, "%s.allowOrigins[%zu]", at, i),
-				    "needs a non-empty exact, prefix or regex");
+			check_error(c, "cors", "api: CorsPolicy.allowOrigins",
+				path_at(c, "%s.allowOrigins[%zu]", at, i), "needs a non-empty exact, prefix or regex");
 	}
 	if (p->n_allow_origin)
 		check_warn(c, "deprecated", "api: CorsPolicy.allowOrigin", path_at(c, "%s.allowOrigin", at),
-			   "is deprecated; use allowOrigins");
+			"is deprecated; use allowOrigins");
 	if (p->max_age && p->max_age->nanos)
 		check_error(c, "cors", "api: CorsPolicy.maxAge", path_at(c, "%s.maxAge", at), "is in whole seconds");
 }
@@ -285,7 +300,8 @@ static void weights(struct check *c, int64_t total, size_t n, const char *path)
 	if (n > 1 && total == 0)
 		check_error(c, "weight-sum", "api: HTTPRouteDestination.weight", path, "the weights add up to 0");
 	if (total > 4294967295)
-		check_error(c, "weight-sum", "api: HTTPRouteDestination.weight", path, "the weights add up to more than 4294967295");
+		check_error(c, "weight-sum", "api: HTTPRouteDestination.weight", path,
+			"the weights add up to more than 4294967295");
 }
 
 static void http_destinations(struct check *c, const Cfg__HTTPRoute *r, const char *path)
@@ -303,7 +319,7 @@ static void http_destinations(struct check *c, const Cfg__HTTPRoute *r, const ch
 		check_destination(c, r->mirrors[i]->destination, path_at(c, "%s.mirrors[%zu].destination", path, i));
 	if (r->mirror_percent)
 		check_warn(c, "deprecated", "api: HTTPRoute.mirrorPercent", path_at(c, "%s.mirrorPercent", path),
-			   "is deprecated; use mirrorPercentage");
+			"is deprecated; use mirrorPercentage");
 }
 
 static void http_route(struct check *c, const Cfg__VirtualService *vs, const Cfg__HTTPRoute *r, const char *path)
@@ -337,7 +353,8 @@ static void sni_host(struct check *c, const Cfg__VirtualService *vs, const char 
 {
 	struct str s = str_of(sni);
 	if (host_is_ip(s)) {
-		check_warn(c, "sni-ip", "api: TLSMatchAttributes.sniHosts", path, "clients do not send IP addresses as SNI");
+		check_warn(c, "sni-ip", "api: TLSMatchAttributes.sniHosts", path,
+			"clients do not send IP addresses as SNI");
 		return;
 	}
 	bool generated = is_gateway_bound(vs) && str_starts(s, STR("outbound_"));
@@ -349,7 +366,8 @@ static void sni_host(struct check *c, const Cfg__VirtualService *vs, const char 
 	for (size_t i = 0; i < vs->n_hosts; i++)
 		if (host_matches(str_of(vs->hosts[i]), s))
 			return;
-	check_error(c, "sni-host", "api: TLSMatchAttributes.sniHosts", path, "\"%s\" is not among the hosts of the VirtualService", sni);
+	check_error(c, "sni-host", "api: TLSMatchAttributes.sniHosts", path,
+		"\"%s\" is not among the hosts of the VirtualService", sni);
 }
 
 static void tls_route(struct check *c, const Cfg__VirtualService *vs, const Cfg__TLSRoute *r, const char *path)
@@ -359,7 +377,7 @@ static void tls_route(struct check *c, const Cfg__VirtualService *vs, const Cfg_
 		for (size_t k = 0; k < m->n_sni_hosts; k++)
 			sni_host(c, vs, m->sni_hosts[k], path_at(c, "%s.match[%zu].sniHosts[%zu]", path, i, k));
 		check_labels(c, LABEL_VIEW(m, source_labels), path_at(c, "%s.match[%zu].sourceLabels", path, i),
-			     "api: TLSMatchAttributes.sourceLabels");
+			"api: TLSMatchAttributes.sourceLabels");
 	}
 	l4_destinations(c, r->route, r->n_route, path_at(c, "%s.route", path));
 }
@@ -367,8 +385,8 @@ static void tls_route(struct check *c, const Cfg__VirtualService *vs, const Cfg_
 static void tcp_route(struct check *c, const Cfg__TCPRoute *r, const char *path)
 {
 	for (size_t i = 0; i < r->n_match; i++)
-		check_labels(c, LABEL_VIEW(r->match[i], source_labels), path_at(c, "%s.match[%zu].sourceLabels", path, i),
-			     "api: L4MatchAttributes.sourceLabels");
+		check_labels(c, LABEL_VIEW(r->match[i], source_labels),
+			path_at(c, "%s.match[%zu].sourceLabels", path, i), "api: L4MatchAttributes.sourceLabels");
 	l4_destinations(c, r->route, r->n_route, path_at(c, "%s.route", path));
 }
 
@@ -380,9 +398,11 @@ static bool takes_everything(const Cfg__HTTPRoute *r)
 		return true;
 	for (size_t i = 0; i < r->n_match; i++) {
 		const Cfg__HTTPMatchRequest *m = r->match[i];
-		bool all_uri = !m->uri || (m->uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX && streq(m->uri->prefix, "/"));
-		if (all_uri && !m->scheme && !m->method && !m->authority && !m->n_headers && !m->port && !m->n_source_labels &&
-		    !m->n_gateways && !m->n_query_params && !m->n_without_headers && str_empty(m->source_namespace))
+		bool all_uri = !m->uri || (m->uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX &&
+						  streq(m->uri->prefix, "/"));
+		if (all_uri && !m->scheme && !m->method && !m->authority && !m->n_headers && !m->port &&
+			!m->n_source_labels && !m->n_gateways && !m->n_query_params && !m->n_without_headers &&
+			str_empty(m->source_namespace))
 			return true;
 	}
 	return false;
@@ -394,8 +414,8 @@ static void unreachable(struct check *c, const Cfg__VirtualService *vs)
 		if (!takes_everything(vs->http[i]))
 			continue;
 		for (size_t k = i + 1; k < vs->n_http; k++)
-			check_warn(c, "IST0130", "analysis: VirtualServiceUnreachableRule", path_at(c, "spec.http[%zu]", k),
-				   "is never reached: http[%zu] takes every request", i);
+			check_warn(c, "IST0130", "analysis: VirtualServiceUnreachableRule",
+				path_at(c, "spec.http[%zu]", k), "is never reached: http[%zu] takes every request", i);
 		return;
 	}
 }
@@ -475,4 +495,5 @@ static const struct rule rules[] = {
 	{"tcp[].route[].weight", check_number, 0, 2147483647, .source = "api: RouteDestination.weight"},
 };
 
-const struct kind_ops virtual_service_ops = {RULES(rules), .validate = validate, .normalise = virtual_service_normalise};
+const struct kind_ops virtual_service_ops = {
+	RULES(rules), .validate = validate, .normalise = virtual_service_normalise};

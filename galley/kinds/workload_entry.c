@@ -20,9 +20,11 @@ static void address(struct check *c, const Cfg__WorkloadEntry *w, enum workload_
 	struct str s = str_of(w->address ? w->address : "");
 	if (s.len == 0) {
 		if (str_empty(w->network))
-			check_error(c, "required", source, at, "is required (or a network, whose gateway is then used)");
+			check_error(
+				c, "required", source, at, "is required (or a network, whose gateway is then used)");
 		else
-			check_warn(c, "address-unset", source, at, "is unset: the gateway of network \"%s\" is used", w->network);
+			check_warn(c, "address-unset", source, at, "is unset: the gateway of network \"%s\" is used",
+				w->network);
 		return;
 	}
 	if (str_starts(s, STR("unix://"))) {
@@ -38,7 +40,8 @@ static void address(struct check *c, const Cfg__WorkloadEntry *w, enum workload_
 	if (allowed == ADDRESS_IP)
 		check_error(c, "address", source, at, "\"" STR_FMT "\" is not an IP address", STR_ARG(s));
 	else if (fqdn_problem(c->arena, s))
-		check_error(c, "address", source, at, "\"" STR_FMT "\" is neither an IP address nor a host name", STR_ARG(s));
+		check_error(c, "address", source, at, "\"" STR_FMT "\" is neither an IP address nor a host name",
+			STR_ARG(s));
 }
 
 static bool has_port(const Cfg__ServiceEntry *se, const char *name)
@@ -49,22 +52,23 @@ static bool has_port(const Cfg__ServiceEntry *se, const char *name)
 	return false;
 }
 
-void check_workload(struct check *c, const Cfg__WorkloadEntry *w, const Cfg__ServiceEntry *owner, enum workload_addresses allowed,
-		    const char *path)
+void check_workload(struct check *c, const Cfg__WorkloadEntry *w, const Cfg__ServiceEntry *owner,
+	enum workload_addresses allowed, const char *path)
 {
 	address(c, w, allowed, path);
 	check_rules(c, w, path, entry_rules, ARRAY_LEN(entry_rules));
 	for (size_t i = 0; i < w->n_ports; i++) {
 		const char *at = path_at(c, "%s.ports", path);
 		if (!name_is_label(str_of(w->ports[i]->key)))
-			check_error(c, "port-name", "api: WorkloadEntry.ports", at, "port name \"%s\" is not a DNS label",
-				    w->ports[i]->key);
+			check_error(c, "port-name", "api: WorkloadEntry.ports", at,
+				"port name \"%s\" is not a DNS label", w->ports[i]->key);
 		if (owner && !has_port(owner, w->ports[i]->key))
-			check_error(c, "unknown-port", "api: WorkloadEntry.ports", at, "\"%s\" is no port of the ServiceEntry",
-				    w->ports[i]->key);
+			check_error(c, "unknown-port", "api: WorkloadEntry.ports", at,
+				"\"%s\" is no port of the ServiceEntry", w->ports[i]->key);
 	}
 	if (owner && str_starts(str_of(w->address ? w->address : ""), STR("unix://")) && owner->n_ports != 1)
-		check_error(c, "address", "api: WorkloadEntry.address", path, "a Unix socket needs a ServiceEntry with exactly one port");
+		check_error(c, "address", "api: WorkloadEntry.address", path,
+			"a Unix socket needs a ServiceEntry with exactly one port");
 	check_labels(c, LABEL_VIEW(w, labels), path_at(c, "%s.labels", path), "api: WorkloadEntry.labels");
 }
 

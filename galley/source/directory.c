@@ -25,10 +25,10 @@ struct stamp {
 struct file {
 	char *name; /* path as given: root, then relative */
 	struct stamp stamp;
-	bool reported;        /* its content was handed on */
-	bool seen;            /* in this scan */
+	bool reported; /* its content was handed on */
+	bool seen; /* in this scan */
 	bool changed;
-	char *text;           /* read in this scan, not yet handed on */
+	char *text; /* read in this scan, not yet handed on */
 	size_t len;
 };
 
@@ -84,7 +84,8 @@ static bool wanted(const char *name)
 
 static void note(struct directory *d, const char *path, const struct stat *st)
 {
-	struct stamp stamp = {(int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec, (uint64_t)st->st_size, st->st_ino};
+	struct stamp stamp = {
+		(int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec, (uint64_t)st->st_size, st->st_ino};
 	struct file *f = map_get(d->files, str_of(path));
 	if (!f) {
 		if (map_len(d->files) >= LIMIT_SOURCE_FILES)
@@ -94,7 +95,8 @@ static void note(struct directory *d, const char *path, const struct stat *st)
 		(void)map_put(d->files, str_of(path), f);
 	}
 	f->seen = true;
-	f->changed = !f->reported || f->stamp.mtime_ns != stamp.mtime_ns || f->stamp.size != stamp.size || f->stamp.inode != stamp.inode;
+	f->changed = !f->reported || f->stamp.mtime_ns != stamp.mtime_ns || f->stamp.size != stamp.size ||
+		     f->stamp.inode != stamp.inode;
 	f->stamp = stamp;
 	if (f->changed)
 		f->reported = false;
@@ -139,7 +141,8 @@ static bool look(struct directory *d, struct err *e)
 }
 
 /* Reads what changed; false when some file should be given more time. */
-static bool read_changed(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx, struct err *e)
+static bool read_changed(
+	struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx, struct err *e)
 {
 	struct str key;
 	void *value;
@@ -162,7 +165,8 @@ static bool read_changed(struct directory *d, int64_t wall_ms, const struct dire
 			f->text = NULL;
 			settled = false;
 		} else if ((age >= 0 && age < DIRECTORY_SETTLE_MS) ||
-			   (age < DIRECTORY_PATIENCE_MS && ops->looks_whole && !ops->looks_whole(ctx, key, str_n(f->text, f->len)))) {
+			   (age < DIRECTORY_PATIENCE_MS && ops->looks_whole &&
+				   !ops->looks_whole(ctx, key, str_n(f->text, f->len)))) {
 			settled = false;
 		}
 	}
@@ -192,7 +196,8 @@ static void hand_on(struct directory *d, const struct directory_ops *ops, void *
 	vec_done(&gone);
 }
 
-bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx, uint64_t *retry_ms, struct err *e)
+bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx,
+	uint64_t *retry_ms, struct err *e)
 {
 	*retry_ms = 0;
 	if (!look(d, e))

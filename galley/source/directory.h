@@ -28,6 +28,6 @@ void directory_free(struct directory *d);
 
 /* Reports all changes since the last scan through ops, or none and *retry_ms > 0: call again then. Files that cannot be read are
  * left as they were and named in e (the rest is reported). False: the root itself cannot be read, and nothing changes. */
-bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx, uint64_t *retry_ms, struct err *e)
-	MUST_CHECK;
+bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx,
+	uint64_t *retry_ms, struct err *e) MUST_CHECK;
 size_t directory_files(const struct directory *d);

@@ -18,8 +18,9 @@ static void print_diags(const struct galley *g, struct arena *a)
 	galley_diags(g, &diags);
 	for (size_t i = 0; i < diags.len; i++) {
 		const struct diag *d = &diags.items[i];
-		(void)printf("%s:%u: %s: %s: %s%s%s [%s]%s%s%s\n", d->file, d->line, diag_severity_name(d->severity), d->object, d->path,
-			     *d->path ? ": " : "", d->text, d->rule, *d->source ? " (" : "", d->source, *d->source ? ")" : "");
+		(void)printf("%s:%u: %s: %s: %s%s%s [%s]%s%s%s\n", d->file, d->line, diag_severity_name(d->severity),
+			d->object, d->path, *d->path ? ": " : "", d->text, d->rule, *d->source ? " (" : "", d->source,
+			*d->source ? ")" : "");
 	}
 }
 

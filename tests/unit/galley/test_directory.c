@@ -88,7 +88,8 @@ static const char *scan(struct bench *b)
 static int teardown(void **state)
 {
 	struct bench *b = *state;
-	static const char *const files[] = {"a.yaml", "b.yml", "c.json", "sub/d.yaml", ".hidden.yaml", "#x.yaml", "n.txt", "a.yaml~"};
+	static const char *const files[] = {
+		"a.yaml", "b.yml", "c.json", "sub/d.yaml", ".hidden.yaml", "#x.yaml", "n.txt", "a.yaml~"};
 	for (size_t i = 0; i < ARRAY_LEN(files); i++)
 		remove_file(b, files[i]);
 	char *sub = xasprintf("%s/sub", b->root);

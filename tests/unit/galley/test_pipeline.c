@@ -10,10 +10,14 @@
 #include "common/pb/pb.h"
 #include "galley/galley.h"
 
-#define DR(name, host) "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: " name "}\nspec: {host: " host "}\n"
-#define BAD_DR(name) "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: " name "}\nspec: {hots: x}\n"
+#define DR(name, host) \
+	"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: " name "}\nspec: {host: " host \
+	"}\n"
+#define BAD_DR(name) \
+	"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: " name "}\nspec: {hots: x}\n"
 #define SE(name, host) \
-	"apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: " name "}\nspec: {hosts: [" host "], resolution: DNS, " \
+	"apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: " name "}\nspec: {hosts: [" host \
+	"], resolution: DNS, " \
 	"ports: [{number: 80, name: http, protocol: HTTP}]}\n"
 
 static int setup(void **state)
@@ -135,7 +139,9 @@ static void G02_versions_of_the_api_are_one_form(void **state)
 {
 	put(*state, "a.yaml", DR("one", "a"));
 	(void)only_change(*state, TOPIC_DESTINATION_RULE, "default/one");
-	put(*state, "a.yaml", "apiVersion: networking.istio.io/v1alpha3\nkind: DestinationRule\nmetadata: {name: one}\nspec: {host: A}\n");
+	put(*state, "a.yaml",
+		"apiVersion: networking.istio.io/v1alpha3\nkind: DestinationRule\nmetadata: {name: one}\nspec: {host: "
+		"A}\n");
 	no_change(*state);
 }
 
@@ -146,7 +152,8 @@ static void mesh_config_changes_what_takes_its_defaults(void **state)
 	(void)galley_commit(*state, &n);
 	assert_int_equal(n, 3);
 	put(*state, "m.yaml",
-	    "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {defaultDestinationRuleExportTo: ['.']}\n");
+		"apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: "
+		"{defaultDestinationRuleExportTo: ['.']}\n");
 	(void)galley_commit(*state, &n);
 	assert_int_equal(n, 2); /* the mesh config and the rule, not the service */
 	galley_remove(*state, STR("m.yaml"));
@@ -160,7 +167,8 @@ static char *auto_address(const struct bus_change *changes, size_t n, const char
 		if (changes[i].topic != TOPIC_SERVICE || !str_eqc(changes[i].key, key))
 			continue;
 		cleanup(arena_free_p) struct arena *a = arena_new();
-		const Fl__Service *s = PB_UNPACK(a, Fl__Service, fl__service, changes[i].value.ptr, changes[i].value.len, NULL);
+		const Fl__Service *s = PB_UNPACK(
+			a, Fl__Service, fl__service, changes[i].value.ptr, changes[i].value.len, NULL);
 		assert_non_null(s);
 		return xstrdup(s->auto_address);
 	}
@@ -193,15 +201,17 @@ static void allocated_addresses_do_not_depend_on_history(void **state)
 }
 
 #define POD(name, ip, ready) \
-	"apiVersion: v1\nkind: Pod\nmetadata: {name: " name ", labels: {app: a}}\nstatus: {podIP: " ip ", conditions: [{type: Ready, status: \"" ready \
-	"\"}]}\n"
+	"apiVersion: v1\nkind: Pod\nmetadata: {name: " name ", labels: {app: a}}\nstatus: {podIP: " ip \
+	", conditions: [{type: Ready, status: \"" ready "\"}]}\n"
 
 static void pod_changes_publish_one_endpoint_set(void **state)
 {
 	size_t n;
 	put(*state, "s.yaml",
-	    "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.96.0.1, selector: {app: a}, ports: [{port: 80}]}\n---\n"
-	    "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {clusterIP: 10.96.0.2, selector: {app: b}, ports: [{port: 80}]}\n");
+		"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.96.0.1, selector: {app: a}, "
+		"ports: [{port: 80}]}\n---\n"
+		"apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {clusterIP: 10.96.0.2, selector: {app: b}, "
+		"ports: [{port: 80}]}\n");
 	put(*state, "p.yaml", POD("a1", "10.0.0.1", "True"));
 	(void)galley_commit(*state, &n);
 	assert_int_equal(n, 4);
