@@ -1,0 +1,251 @@
+/*
+ * DOC: Building and keeping. The translator runs on a view of the scope that records each question; the keys go into the scope's
+ * index. A touched key makes its dependents stale, nothing more: whoever needs one asks for it, and only the first who asks pays.
+ * When the rebuilt content is the same, its version is the same, and no session sees a change.
+ */
+#include "pilot/xds/cache.h"
+
+#include <stdlib.h>
+
+#include "common/base/hash.h"
+#include "common/base/metric.h"
+#include "pilot/xds/engine.h"
+
+METRIC(cache_builds, COUNTER, "pilot_xds_cache_builds", "resources translated and encoded", "type");
+METRIC(cache_same, COUNTER, "pilot_xds_cache_unchanged", "resources translated again with the same content", "type");
+
+static void read_keys_clear_p(struct read_keys *k)
+{
+	read_keys_done(k);
+}
+
+struct xds_scope *xds_scope_new(struct engine *e, struct arena *a, const struct scope *scope, struct str id)
+{
+	struct xds_scope *s = xzalloc(sizeof(*s));
+	s->engine = e;
+	s->arena = a;
+	s->scope = scope;
+	s->id = arena_str(a, id);
+	s->users = 1;
+	s->index = read_index_new();
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
+		s->entries[t] = map_new();
+		s->names[t] = (struct xds_names){.reads.kind = DEP_NAMES, .scope = s, .type = (enum xds_type)t, .stale = true};
+	}
+	return s;
+}
+
+void xds_scope_ref(struct xds_scope *s)
+{
+	s->users++;
+}
+
+void xds_scope_unref(struct xds_scope *s)
+{
+	assert(s->users > 0);
+	if (--s->users)
+		return;
+	engine_forget_scope(s->engine, s);
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
+		read_index_remove(s->index, &s->names[t].reads);
+		arena_free(s->names[t].arena);
+		map_free(s->entries[t]);
+	}
+	read_index_free(s->index);
+	vec_done(&s->changed);
+	arena_free(s->arena);
+	free(s);
+}
+
+static void on_stale(void *ctx, struct read_dep *d)
+{
+	struct xds_scope *s = ctx;
+	switch (d->kind) {
+	case DEP_ENTRY: {
+		struct xds_entry *e = container_of(d, struct xds_entry, reads);
+		e->stale = true;
+		xds_entry_ref(e);
+		vec_push(&s->changed, e);
+		break;
+	}
+	case DEP_NAMES: {
+		struct xds_names *n = container_of(d, struct xds_names, reads);
+		n->stale = true;
+		s->names_changed[n->type] = true;
+		break;
+	}
+	}
+}
+
+void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched)
+{
+	read_index_touch(s->index, touched, on_stale, s);
+}
+
+void xds_scope_touched_done(struct xds_scope *s)
+{
+	xds_scope_ref(s); /* the last entry may take the scope with it */
+	for (size_t i = 0; i < s->changed.len; i++)
+		xds_entry_unref(s->changed.items[i]);
+	vec_done(&s->changed);
+	memset(s->names_changed, 0, sizeof(s->names_changed));
+	xds_scope_unref(s);
+}
+
+struct xds_entry *xds_scope_peek(const struct xds_scope *s, enum xds_type t, struct str name)
+{
+	return map_get(s->entries[t], name);
+}
+
+struct xds_entry *xds_scope_entry(struct xds_scope *s, enum xds_type t, struct str name)
+{
+	struct xds_entry *e = xds_scope_peek(s, t, name);
+	if (e) {
+		e->users++;
+		return e;
+	}
+	e = xzalloc(sizeof(*e) + name.len + 1);
+	char *copy = (char *)(e + 1);
+	if (name.len)
+		memcpy(copy, name.ptr, name.len);
+	e->reads.kind = DEP_ENTRY;
+	e->scope = s;
+	e->type = t;
+	e->stale = true;
+	e->users = 1;
+	e->name = str_n(copy, name.len);
+	e->name_hash = hash64(name);
+	(void)map_put(s->entries[t], e->name, e);
+	xds_scope_ref(s);
+	return e;
+}
+
+void xds_entry_ref(struct xds_entry *e)
+{
+	e->users++;
+}
+
+void xds_entry_unref(struct xds_entry *e)
+{
+	struct xds_scope *s = e->scope;
+	assert(e->users > 0);
+	if (--e->users)
+		return;
+	read_index_remove(s->index, &e->reads);
+	(void)map_del(s->entries[e->type], e->name);
+	xds_resource_unref(e->res);
+	xds_resource_unref(e->last);
+	free(e);
+	xds_scope_unref(s);
+}
+
+static const struct translator *translator_of(const struct xds_scope *s, enum xds_type t)
+{
+	return engine_source(s->engine)->translators[t];
+}
+
+static struct xds_resource *build(struct xds_entry *e, struct read_keys *reads, struct arena *a)
+{
+	struct view v = {.model = engine_model(e->scope->engine), .scope = e->scope->scope, .reads = reads, .scratch = a};
+	const ProtobufCMessage *m = translator_of(e->scope, e->type)->build(&v, e->name, a);
+	metric_add(&cache_builds, 1, xds_type_info(e->type)->name);
+	return m ? xds_encode(e->type, e->name, m) : NULL;
+}
+
+/* Keeps the old resource when the content is the same: its buffers may be waiting in streams. */
+static void entry_replace(struct xds_entry *e, struct xds_resource *new)
+{
+	if (new && e->res && new->version == e->res->version) {
+		metric_add(&cache_same, 1, xds_type_info(e->type)->name);
+		xds_resource_unref(new);
+		return;
+	}
+	if (new) {
+		xds_resource_unref(e->last);
+		e->last = NULL;
+		xds_resource_unref(e->res);
+	} else if (e->res) {
+		xds_resource_unref(e->last);
+		e->last = e->res;
+	}
+	e->res = new;
+}
+
+struct xds_resource *xds_entry_get(struct xds_entry *e)
+{
+	if (!e->stale)
+		return e->res;
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	cleanup(read_keys_clear_p) struct read_keys reads = {0};
+	entry_replace(e, build(e, &reads, a));
+	read_keys_seal(&reads);
+	read_index_add(e->scope->index, &e->reads, &reads);
+	e->stale = false;
+	return e->res;
+}
+
+void xds_entry_sources(struct xds_entry *e, void (*fn)(void *ctx, const struct source_ref *s), void *ctx)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct view v = {
+		.model = engine_model(e->scope->engine), .scope = e->scope->scope, .scratch = a, .on_source = fn, .ctx = ctx};
+	(void)translator_of(e->scope, e->type)->build(&v, e->name, a);
+}
+
+static bool names_equal(const struct xds_names *n, const struct str *items, size_t len)
+{
+	if (!n->generation || n->n != len)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (!str_eq(n->items[i], items[i]))
+			return false;
+	}
+	return true;
+}
+
+static void names_replace(struct xds_names *n, const struct str *items, size_t len)
+{
+	struct arena *a = arena_new();
+	n->n = len;
+	n->items = ARENA_ARRAY(a, struct str, len);
+	for (size_t i = 0; i < len; i++)
+		n->items[i] = arena_str(a, items[i]);
+	arena_free(n->arena);
+	n->arena = a;
+	n->generation++;
+}
+
+const struct xds_names *xds_scope_names(struct xds_scope *s, enum xds_type t)
+{
+	struct xds_names *n = &s->names[t];
+	if (!n->stale)
+		return n;
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	cleanup(read_keys_clear_p) struct read_keys reads = {0};
+	struct view v = {.model = engine_model(s->engine), .scope = s->scope, .reads = &reads, .scratch = a};
+	struct str *items = NULL;
+	size_t len = 0;
+
+	translator_of(s, t)->names(&v, a, &items, &len);
+	if (!names_equal(n, items, len))
+		names_replace(n, items, len);
+	read_keys_seal(&reads);
+	read_index_add(s->index, &n->reads, &reads);
+	n->stale = false;
+	return n;
+}
+
+size_t xds_scope_bytes(const struct xds_scope *s)
+{
+	size_t bytes = sizeof(*s) + arena_bytes(s->arena) + read_index_bytes(s->index);
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
+		bytes += s->names[t].arena ? arena_bytes(s->names[t].arena) : 0;
+		struct str key;
+		void *value;
+		for (size_t i = 0; map_next(s->entries[t], &i, &key, &value);) {
+			const struct xds_entry *e = value;
+			bytes += sizeof(*e) + 2 * (key.len + 1) + (e->res ? xds_resource_bytes(e->res) : 0);
+		}
+	}
+	return bytes;
+}

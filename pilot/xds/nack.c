@@ -1,0 +1,85 @@
+/*
+ * DOC: Finding out why a client refused a response. Envoy's text names the resource more often than not ("Error adding/updating
+ * cluster(s) outbound|80||x: ..."); when it does not, the resources that were new in the response are the suspects. Each is built once
+ * more with a view that tells which configuration objects went into it.
+ */
+#include <stdlib.h>
+
+#include "common/base/log.h"
+#include "pilot/xds/watch.h"
+
+#define NACK_RESOURCES_MAX 8
+#define NACK_OBJECTS_MAX 32
+#define NACK_TEXT_MAX 2048
+
+static struct log_scope ads_log = LOG_SCOPE("ads", "xDS streams");
+
+struct report {
+	struct arena *arena;
+	struct str resources[NACK_RESOURCES_MAX];
+	struct source_ref objects[NACK_OBJECTS_MAX];
+	size_t n_resources, n_objects;
+};
+
+static void on_source(void *ctx, const struct source_ref *source)
+{
+	struct report *r = ctx;
+	for (size_t i = 0; i < r->n_objects; i++) {
+		if (streq(r->objects[i].object, source->object))
+			return;
+	}
+	if (r->n_objects == NACK_OBJECTS_MAX)
+		return;
+	r->objects[r->n_objects++] = (struct source_ref){.object = arena_strdup(r->arena, source->object ? source->object : ""),
+		.origin = arena_strdup(r->arena, source->origin ? source->origin : "")};
+}
+
+static void suspect(struct report *r, struct xds_entry *e)
+{
+	if (r->n_resources == NACK_RESOURCES_MAX)
+		return;
+	r->resources[r->n_resources++] = e->name;
+	xds_entry_sources(e, on_source, r);
+}
+
+static bool mentions(struct str text, struct str name)
+{
+	return name.len && text.len && memmem(text.ptr, text.len, name.ptr, name.len);
+}
+
+static struct str join(struct arena *a, const struct report *r)
+{
+	struct strbuf b = {0};
+	for (size_t i = 0; i < r->n_objects; i++)
+		strbuf_addf(&b, "%s%s%s%s%s", i ? ", " : "", r->objects[i].object, *r->objects[i].origin ? " (" : "",
+			r->objects[i].origin, *r->objects[i].origin ? ")" : "");
+	struct str out = arena_str(a, strbuf_str(&b));
+	strbuf_done(&b);
+	return out;
+}
+
+void nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, struct str text)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct report r = {.arena = a};
+
+	text.len = min_size(text.len, NACK_TEXT_MAX);
+	for (size_t i = 0; i < w->in_flight.len; i++) {
+		if (mentions(text, w->in_flight.items[i]->name))
+			suspect(&r, w->in_flight.items[i]);
+	}
+	for (size_t i = 0; !r.n_resources && i < min_size(w->in_flight.len, NACK_RESOURCES_MAX); i++)
+		suspect(&r, w->in_flight.items[i]);
+	log_warn(&ads_log, "proxy refused a response", KV("type", xds_type_info(w->type)->name), KV("proxy", s->proxy->id), KV("nonce", nonce),
+		KV("resource", r.n_resources ? r.resources[0] : STR("")), KV("objects", join(a, &r)), KV("error", text));
+	struct xds_nack n = {.type = w->type,
+		.proxy = s->proxy,
+		.nonce = nonce,
+		.text = text,
+		.resources = r.resources,
+		.n_resources = r.n_resources,
+		.objects = r.objects,
+		.n_objects = r.n_objects};
+	if (s->ops->on_nack)
+		s->ops->on_nack(s->ctx, &n);
+}

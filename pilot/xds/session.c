@@ -1,0 +1,318 @@
+/*
+ * DOC: The order of pushes. Types are looked at in the order of xds.def: clusters, endpoints, listeners, routes. At most one response
+ * of a type is unanswered; what changes meanwhile merges into the next. A push of listeners and routes waits until the client has
+ * taken the clusters (Envoy answers CDS when they are warm), and clusters are removed only when listeners and routes are taken:
+ * make before break. Both waits end after XDS_HOLD_US, so that a client that never answers gets its configuration all the same.
+ * An answer to a question (a first request, new names) never waits: the client may need it to give its own answer.
+ */
+#include "pilot/xds/session.h"
+
+#include <stdlib.h>
+
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/base/metric.h"
+#include "common/pb/pb.h"
+#include "pilot/xds/watch.h"
+
+/* Long enough for a cluster to warm, short against the second in which a change is expected to work. */
+#define XDS_HOLD_US 2000000ull
+
+METRIC(rejects, COUNTER, "pilot_total_xds_rejects", "responses that proxies refused", "type");
+METRIC(cds_reject, COUNTER, "pilot_xds_cds_reject", "cluster responses that proxies refused");
+METRIC(eds_reject, COUNTER, "pilot_xds_eds_reject", "endpoint responses that proxies refused");
+METRIC(lds_reject, COUNTER, "pilot_xds_lds_reject", "listener responses that proxies refused");
+METRIC(rds_reject, COUNTER, "pilot_xds_rds_reject", "route responses that proxies refused");
+METRIC(unknown_types, COUNTER, "pilot_xds_unknown_type", "requests for types that are not served");
+METRIC(hold_expired, COUNTER, "pilot_xds_hold_expired", "pushes that waited for another type's answer in vain");
+METRIC(convergence, HISTOGRAM, "pilot_proxy_convergence_time", "seconds from a change to a proxy's acceptance");
+METRIC(push_time, HISTOGRAM, "pilot_xds_push_time", "seconds from a response to its acceptance", "type");
+
+static struct log_scope ads_log = LOG_SCOPE("ads", "xDS streams");
+
+struct xds_session *session_new(struct engine *e, enum xds_mode mode, const struct session_ops *ops, void *ctx)
+{
+	struct xds_session *s = xzalloc(sizeof(*s));
+	s->engine = e;
+	s->mode = mode;
+	s->ops = ops;
+	s->ctx = ctx;
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
+		s->watches[t].type = (enum xds_type)t;
+	engine_join(e, s);
+	return s;
+}
+
+void session_free(struct xds_session *s)
+{
+	if (!s)
+		return;
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
+		watch_done(&s->watches[t]);
+	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++) {
+		if (s->scope[k])
+			xds_scope_unref(s->scope[k]);
+		read_keys_done(&s->scope_reads[k]);
+	}
+	engine_leave(s->engine, s);
+	arena_free(s->arena);
+	free(s);
+}
+
+const struct proxy *session_proxy(const struct xds_session *s)
+{
+	return s->proxy;
+}
+
+uint64_t session_wake_us(const struct xds_session *s)
+{
+	return s->wake_us;
+}
+
+struct xds_watch *session_watch(struct xds_session *s, struct str type_url)
+{
+	enum xds_type t;
+	if (xds_type_find(type_url, &t))
+		return &s->watches[t];
+	metric_add(&unknown_types, 1);
+	log_debug(&ads_log, "type is not served", KV("type", type_url), KV("proxy", s->proxy->id));
+	return NULL;
+}
+
+static void enter_scope(struct xds_session *s, enum scope_kind k)
+{
+	read_keys_done(&s->scope_reads[k]);
+	s->scope_reads[k] = (struct read_keys){0};
+	s->scope[k] = engine_scope(s->engine, s->proxy, k, &s->scope_reads[k]);
+	read_keys_seal(&s->scope_reads[k]);
+}
+
+bool session_attach(struct xds_session *s, const Core__Node *node, struct err *e)
+{
+	if (s->proxy)
+		return true;
+	if (!engine_has_content(s->engine))
+		return err_set(e, ERR_BUG, "there is no configuration yet");
+	if (!node)
+		return err_set(e, ERR_PEER, "the first request of a stream must carry the node");
+	if (protobuf_c_message_get_packed_size(&node->base) > LIMIT_NODE_METADATA_BYTES)
+		return err_set(e, ERR_LIMIT, "the node is larger than %u bytes", LIMIT_NODE_METADATA_BYTES);
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct proxy *p = NULL;
+	if (!proxy_parse(a, node, &p, e))
+		return err_in(e, "node");
+	if (s->ops->admit && !s->ops->admit(s->ctx, p, e))
+		return false;
+	s->proxy = p;
+	s->arena = take(a);
+	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
+		enter_scope(s, (enum scope_kind)k);
+	return true;
+}
+
+bool session_recv(struct xds_session *s, const void *data, size_t len, uint64_t now_us, struct err *e)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	s->wake_us = 0;
+	if (!s->connected_us)
+		s->connected_us = now_us;
+	if (s->mode == XDS_SOTW) {
+		const Ads__DiscoveryRequest *r =
+			PB_UNPACK(a, Ads__DiscoveryRequest, ads__discovery_request, data, len, e);
+		if (!r)
+			return err_in(e, "DiscoveryRequest");
+		return session_attach(s, r->node, e) && sotw_recv(s, r, now_us, e);
+	}
+	const Ads__DeltaDiscoveryRequest *r =
+		PB_UNPACK(a, Ads__DeltaDiscoveryRequest, ads__delta_discovery_request, data, len, e);
+	if (!r)
+		return err_in(e, "DeltaDiscoveryRequest");
+	return session_attach(s, r->node, e) && delta_recv(s, r, now_us, e);
+}
+
+static double seconds(uint64_t from_us, uint64_t to_us)
+{
+	return to_us > from_us ? (double)(to_us - from_us) / 1e6 : 0;
+}
+
+static void answered(struct xds_watch *w)
+{
+	w->outstanding = false;
+	entry_list_clear(&w->in_flight);
+	w->flight_us = 0;
+}
+
+void session_acked(struct xds_session *s, struct xds_watch *w, uint64_t now_us)
+{
+	if (!w->outstanding)
+		return;
+	metric_observe(&push_time, seconds(w->sent_us, now_us), xds_type_info(w->type)->name);
+	if (w->flight_us)
+		metric_observe(&convergence, seconds(w->flight_us, now_us));
+	memcpy(w->acked, w->sent, sizeof(w->acked));
+	free(take(w->nack));
+	answered(w);
+}
+
+static struct metric *reject_metric(enum xds_type t)
+{
+	switch (t) {
+	case XDS_CDS:
+		return &cds_reject;
+	case XDS_EDS:
+		return &eds_reject;
+	case XDS_LDS:
+		return &lds_reject;
+	case XDS_RDS:
+		return &rds_reject;
+	case XDS_TYPE_COUNT:
+		break;
+	}
+	return NULL;
+}
+
+void session_nacked(struct xds_session *s, struct xds_watch *w, struct str nonce, const Rpc__Status *error)
+{
+	struct str text = str_of(error->message);
+	struct metric *m = reject_metric(w->type);
+	w->nacks++;
+	metric_add(&rejects, 1, xds_type_info(w->type)->name);
+	if (m)
+		metric_add(m, 1);
+	nack_report(s, w, nonce, text);
+	free(w->nack);
+	w->nack = xstrndup(text.ptr ? text.ptr : "", min_size(text.len, 2048));
+	if (str_eqc(nonce, w->nonce))
+		answered(w);
+}
+
+static bool touches(const struct read_keys *reads, const struct read_keys *touched)
+{
+	if (!touched)
+		return true;
+	for (size_t i = 0; i < reads->len; i++) {
+		if (read_keys_has(touched, reads->items[i]))
+			return true;
+	}
+	return false;
+}
+
+static void rescope(struct xds_session *s, enum scope_kind k)
+{
+	struct xds_scope *old = s->scope[k];
+	enter_scope(s, k);
+	for (unsigned t = 0; old != s->scope[k] && t < XDS_TYPE_COUNT; t++)
+		watch_move(s, &s->watches[t], old);
+	xds_scope_unref(old);
+}
+
+static void mark_changed(struct xds_session *s, const struct xds_scope *scope)
+{
+	for (size_t i = 0; i < scope->changed.len; i++) {
+		struct xds_watch *w = &s->watches[scope->changed.items[i]->type];
+		struct xds_slot *slot = slots_find(&w->slots, scope->changed.items[i]);
+		if (slot)
+			watch_mark(w, slot);
+	}
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
+		if (scope->names_changed[t] && s->watches[t].wildcard)
+			s->watches[t].names_dirty = true;
+	}
+}
+
+void session_model_changed(struct xds_session *s, const struct read_keys *touched, uint64_t at_us)
+{
+	if (!s->proxy)
+		return;
+	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++) {
+		if (touches(&s->scope_reads[k], touched))
+			rescope(s, (enum scope_kind)k);
+		mark_changed(s, s->scope[k]);
+	}
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
+		struct xds_watch *w = &s->watches[t];
+		if (watch_pending(w) && !w->changed_us)
+			w->changed_us = at_us;
+	}
+}
+
+/* Whether a wait that began at *since may go on. */
+static bool wait_on(struct xds_session *s, uint64_t *since, uint64_t now_us)
+{
+	if (!*since)
+		*since = now_us ? now_us : 1;
+	uint64_t end = *since + XDS_HOLD_US;
+	if (now_us >= end) {
+		metric_add(&hold_expired, 1);
+		return false;
+	}
+	if (!s->wake_us || end < s->wake_us)
+		s->wake_us = end;
+	return true;
+}
+
+static bool clusters_awaited(const struct xds_session *s)
+{
+	const struct xds_watch *cds = &s->watches[XDS_CDS];
+	return cds->open && (cds->outstanding || watch_pending(cds));
+}
+
+static bool may_push(struct xds_session *s, const struct xds_watch *w, uint64_t now_us)
+{
+	if (!w->open)
+		return false;
+	if (w->answer || w->must)
+		return true;
+	if (!watch_pending(w) || w->outstanding)
+		return false;
+	if ((w->type != XDS_LDS && w->type != XDS_RDS) || !clusters_awaited(s))
+		return true;
+	return !wait_on(s, &s->hold_us, now_us);
+}
+
+static bool quiet(const struct xds_watch *w)
+{
+	return !w->open || (!watch_pending(w) && !w->outstanding);
+}
+
+static bool may_remove(struct xds_session *s, const struct xds_watch *w, uint64_t now_us)
+{
+	if (!w->gone.len || w->outstanding)
+		return false;
+	if (quiet(&s->watches[XDS_LDS]) && quiet(&s->watches[XDS_RDS]))
+		return true;
+	return !wait_on(s, &s->gone_us, now_us);
+}
+
+static bool sent(struct xds_session *s, struct xds_watch *w, struct xds_response *out, uint64_t now_us)
+{
+	w->outstanding = true;
+	w->sent_us = now_us;
+	w->flight_us = w->changed_us;
+	w->changed_us = 0;
+	w->pushes++;
+	w->bytes += out->bytes;
+	if (w->type == XDS_CDS)
+		watch_follow_clusters(s, &w->in_flight);
+	return true;
+}
+
+bool session_next(struct xds_session *s, uint64_t now_us, struct xds_response *out)
+{
+	s->wake_us = 0;
+	if (!s->proxy)
+		return false;
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
+		struct xds_watch *w = &s->watches[t];
+		if (may_push(s, w, now_us) && compose_changes(s, w, out))
+			return sent(s, w, out, now_us);
+	}
+	struct xds_watch *cds = &s->watches[XDS_CDS];
+	if (!clusters_awaited(s))
+		s->hold_us = 0;
+	if (may_remove(s, cds, now_us) && compose_removals(s, cds, out))
+		return sent(s, cds, out, now_us);
+	if (!cds->gone.len)
+		s->gone_us = 0;
+	return false;
+}
