@@ -10,6 +10,8 @@
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/base/limits.h"
@@ -218,11 +220,32 @@ void admin_respond(struct admin_request *r, unsigned status, const char *content
 	}
 }
 
+static uint16_t port_of(int fd)
+{
+	struct addr addr = {.len = sizeof(addr.sa)};
+	char text[128];
+	struct str host;
+	uint16_t port = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&addr.sa, &addr.len) < 0 || addr_is_unix(&addr))
+		return 0;
+	addr_format(&addr, text);
+	return addr_split(str_of(text), &host, &port, NULL) ? port : 0;
+}
+
+/* What an earlier process left behind would make bind fail; what is no socket is not ours to remove. */
+static void remove_stale_socket(const struct addr *addr)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
+	struct stat st;
+
+	if (un->sun_path[0] && lstat(un->sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+		(void)unlink(un->sun_path);
+}
+
 static int open_listener(const char *address, uint16_t *bound_port, struct err *e)
 {
 	struct addr addr;
-	char text[128];
-	struct str host;
 	int one = 1;
 	int fd;
 
@@ -233,21 +256,17 @@ static int open_listener(const char *address, uint16_t *bound_port, struct err *
 		err_errno(e, "socket");
 		return -1;
 	}
-	if (!addr_is_unix(&addr))
+	if (addr_is_unix(&addr))
+		remove_stale_socket(&addr);
+	else
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(fd, (const struct sockaddr *)&addr.sa, addr.len) < 0 || listen(fd, 128) < 0) {
 		err_errno(e, "cannot listen on %s", address);
 		close(fd);
 		return -1;
 	}
-	addr.len = sizeof(addr.sa);
-	if (bound_port && !addr_is_unix(&addr)) {
-		if (getsockname(fd, (struct sockaddr *)&addr.sa, &addr.len) == 0) {
-			addr_format(&addr, text);
-			if (!addr_split(str_of(text), &host, bound_port, NULL))
-				*bound_port = 0;
-		}
-	}
+	if (bound_port)
+		*bound_port = port_of(fd);
 	return fd;
 }
 

@@ -166,8 +166,8 @@ static size_t distance(struct str x, struct str y)
 const char *options_nearest(const struct option_set *set, struct str name)
 {
 	const char *best = NULL;
-	/* Further than a third of the name is no slip of the finger any more. */
-	size_t best_distance = max_size(name.len / 3, 1) + 1;
+	/* Further than a third of the name is no slip of the finger any more; two swapped letters count as two. */
+	size_t best_distance = max_size(name.len / 3, name.len > 3 ? 2 : 1) + 1;
 
 	for (size_t i = 0; i < set->n; i++) {
 		size_t d = distance(name, str_of(set->rows[i].name));
