@@ -1,0 +1,42 @@
+/* What the two files of common/identity share; nobody else includes this. */
+#pragma once
+
+#include <stdio.h>
+
+#include "common/base/arena.h"
+#include "common/base/log.h"
+#include "common/identity/identity.h"
+#include "common/io/grpc.h"
+#include "common/pki/pki.h"
+
+/* One try to get a certificate: lives from the timer until the call has ended. */
+struct attempt {
+	struct identity *owner; /* NULL while identity_free() tears it down */
+	struct pki_key *key;
+	struct tls_context *tls;
+	struct grpc_channel *channel;
+	bool with_cert;
+};
+
+struct identity {
+	struct loop *loop;
+	struct arena *arena; /* copies of the options' strings */
+	struct identity_options o;
+	struct identity_material m; /* owned strings; key_pem NULL: none yet */
+	char *roots; /* by identity_set_roots(); NULL: the CA's */
+	struct timer *timer;
+	struct attempt *attempt;
+	unsigned failures;
+	bool skip_cert; /* the CA refused the certificate: the token alone next */
+	int64_t next_at_ms;
+	char last_error[480];
+};
+
+extern struct log_scope identity_log;
+
+void identity_copy_options(struct identity *i, const struct identity_options *o);
+/* Takes the strings over. */
+void identity_material_set(struct identity *i, char *key, char *chain, char *roots, int64_t not_after_ms);
+void identity_persist(struct identity *i);
+/* Reads what was persisted; returns after how many ms to renew, 0 = now. */
+int64_t identity_load(struct identity *i);
