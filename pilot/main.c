@@ -1,0 +1,47 @@
+/* DOC: Pilot, the daemon: tables and one call. `--render` ends before the loop runs. Start reading at pilot.h. */
+#include <stdlib.h>
+
+#include "pilot/pilot.h"
+
+static const struct option_row options[] = {
+	{.name = "xds-address", OPT_STR(struct pilot_config, xds_address, "127.0.0.1:15010", "where proxies connect, plaintext")},
+	{.name = "ca-address", OPT_STR(struct pilot_config, ca_address, NULL, "citadel, host:port or unix:/path: certificate requests are passed on to it")},
+	{.name = "ca-roots", OPT_STR(struct pilot_config, ca_roots, NULL, "PEM file that verifies citadel")},
+	{.name = "ca-name", OPT_LIST(struct pilot_config, ca_names, "accepted name of citadel, DNS or SPIFFE id")},
+	{.name = "workers", OPT_U32(struct pilot_config, workers, "1", 1, 64, "threads that serve proxies")},
+	{.name = "debounce", OPT_MS(struct pilot_config, debounce_ms, "10ms", 1, 10000, "quiet time in which changes after the first are merged")},
+	{.name = "debounce-max", OPT_MS(struct pilot_config, debounce_max_ms, "100ms", 1, 60000, "longest time that a change waits to be merged")},
+	{.name = "max-connection-age", OPT_MS(struct pilot_config, max_connection_age_ms, "30m", 0, 86400000, "a proxy's connection is renewed after this, so that load spreads")},
+	{.name = "keepalive", OPT_MS(struct pilot_config, keepalive_ms, "30s", 1000, 3600000, "silence after which a connection is probed")},
+	{.name = "replay", OPT_STR(struct pilot_config, replay, NULL, "serve this recording of the bus instead of the bus")},
+	{.name = "render", OPT_STR(struct pilot_config, render, NULL, "with --replay: print what the node in this JSON file would be sent, and end")},
+};
+
+static bool start(struct daemon *d, const void *config, void **self, struct err *e)
+{
+	const struct pilot_config *c = config;
+
+	if (str_empty(c->render))
+		return pilot_start(d, config, self, e);
+	if (str_empty(c->replay))
+		return err_set(e, ERR_PEER, "--render needs --replay");
+	exit(pilot_render(c->replay, c->render));
+}
+
+int main(int argc, char **argv)
+{
+	const struct daemon_def def = {
+		.name = "pilot",
+		.summary = "turns mesh configuration into xDS and serves it to proxies",
+		.admin_port = 15014,
+		.options = options,
+		.n_options = ARRAY_LEN(options),
+		.pages = pilot_pages,
+		.n_pages = pilot_n_pages,
+		.config_size = sizeof(struct pilot_config),
+		.start = start,
+		.drain = pilot_drain,
+		.stop = pilot_stop,
+	};
+	return daemon_main(&def, argc, argv);
+}

@@ -1,0 +1,72 @@
+/*
+ * Pilot, the daemon: follows the bus (ingest.c), makes the model, publishes it to its workers (push.c), which serve xDS (worker.c).
+ * Everything here belongs to the main thread but what worker.h says. The way of a change: bus batch -> pilot_ingest() -> model_apply()
+ * -> debounce -> one snapshot, posted to every worker.
+ */
+#pragma once
+
+#include "common/base/map.h"
+#include "common/bus/bus.h"
+#include "common/daemon/daemon.h"
+#include "pilot/model/model.h"
+#include "pilot/worker.h"
+
+struct pilot_config {
+	const char *xds_address;
+	const char *replay, *render;
+	const char *ca_address, *ca_roots;
+	const char **ca_names;
+	uint32_t workers;
+	uint64_t debounce_ms, debounce_max_ms;
+	uint64_t max_connection_age_ms, keepalive_ms;
+};
+
+struct pilot_push {
+	struct model *model;       /* the newest */
+	struct read_keys touched;  /* since the last publication */
+	bool pending;
+	bool open;                 /* there is content: publish */
+	uint64_t first_us;         /* oldest change that is not published */
+	uint64_t published;        /* snapshots */
+	struct timer *timer;
+};
+
+struct pilot {
+	struct daemon *daemon;
+	struct loop *loop;
+	const struct pilot_config *config;
+	struct bus_keys *keys;
+	struct bus_replica *galley, *citadel;
+	struct pilot_push push;
+	struct map *objects; /* "topic/key" -> struct pilot_object, for the debug pages */
+	struct timer *second;
+	uint64_t galley_content_ms; /* since when galley's content is there; 0: not yet */
+	struct grpc_server *front;  /* accepts; workers serve */
+	struct worker **workers;
+	size_t n_workers, next_worker, drained;
+};
+
+struct pilot_object {
+	uint32_t topic;
+	char *origin;
+	uint64_t hash;
+};
+
+bool pilot_start(struct daemon *d, const void *config, void **self, struct err *e);
+void pilot_drain(void *self);
+void pilot_stop(void *self);
+extern const struct debug_page pilot_pages[];
+extern const size_t pilot_n_pages;
+
+/* ingest.c */
+bool ingest_start(struct pilot *p, struct err *e) MUST_CHECK;
+void ingest_stop(struct pilot *p);
+void ingest_report(struct pilot *p, const struct worker_nack *n);
+void ingest_tick(struct pilot *p); /* each second: readiness, age */
+/* push.c */
+void push_start(struct pilot *p);
+void push_stop(struct pilot *p);
+void push_changes(struct pilot *p, const struct bus_change *changes, size_t n);
+void push_open(struct pilot *p); /* from now on what comes is published */
+/* render.c: `--replay FILE --render NODE.json` instead of the daemon. */
+int pilot_render(const char *replay, const char *node_file);

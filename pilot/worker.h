@@ -1,0 +1,47 @@
+/*
+ * A worker: a thread with its own loop, gRPC server and engine; it owns the connections that it was given. Other threads only post to it.
+ * worker_call() is the one exception: a debug page waits for its answer (docs/decisions/pilot-debug-pages-wait.md).
+ */
+#pragma once
+
+#include "pilot/xds/session.h"
+
+struct worker;
+
+/* A refusal, copied: it travels to the main thread, which frees it. */
+struct worker_nack {
+	void *pilot;
+	struct arena *arena;
+	struct str proxy, type, text, resources, objects;
+};
+
+struct worker_options {
+	unsigned index;
+	uint64_t max_connection_age_ms, keepalive_ms;
+	const char *ca_address; /* NULL: certificate requests are answered UNAVAILABLE */
+	const char *ca_roots;
+	const char *const *ca_names;
+	struct loop *main_loop;
+	void (*on_nack)(void *nack); /* posted to the main loop with a struct worker_nack */
+	void *pilot;
+};
+
+struct worker *worker_start(const struct worker_options *o, struct err *e);
+void worker_stop(struct worker *w); /* ends its connections, joins the thread, frees */
+/* Takes a reference to the model and copies the keys. */
+void worker_publish(struct worker *w, struct model *m, const struct read_keys *touched, uint64_t at_us);
+void worker_adopt(struct worker *w, int fd);
+void worker_drain(struct worker *w, uint64_t grace_ms, void (*done)(void *ctx), void *ctx); /* done is posted to the main loop */
+
+struct worker_view {
+	struct engine *engine;
+	struct grpc_server *server;
+	unsigned index;
+};
+/* Runs fn on the worker's thread and waits, two seconds at most; false: the worker was too busy, nothing was written. fn writes to json. */
+bool worker_call(struct worker *w, void (*fn)(const struct worker_view *v, struct str argument, struct strbuf *json), struct str argument,
+	struct strbuf *json) MUST_CHECK;
+
+/* ca_relay.c: IstioCertificateService on a worker's server, passed on to citadel. */
+struct grpc_channel;
+void ca_relay_route(struct grpc_server *s, struct grpc_channel **channel);
