@@ -82,6 +82,13 @@ def test_a_real_envoy_accepts_it(case):
     assert envoy_accept.accept(render(node_of(case), FOLDER / "base.yaml", case), envoy) is None
 
 
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_no_case_is_refused_by_galley(case):
+    out = subprocess.run([BUILD / "tests/golden/galley_golden", FOLDER / "base.yaml", case], capture_output=True, text=True,
+                         check=True).stdout
+    assert ": error: " not in out
+
+
 @pytest.mark.parametrize("node", ["sidecar", "gateway"])
 def test_a_real_envoy_accepts_the_samples(node):
     files = sorted((ROOT / "samples/bookinfo").glob("**/*.yaml"))
