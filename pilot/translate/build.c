@@ -83,19 +83,6 @@ Core__TransportSocket *build_transport_socket(struct arena *a, const char *name,
 	return s;
 }
 
-char *build_literal_format(struct arena *a, const char *text)
-{
-	size_t len = strlen(text), out = 0;
-	char *copy = arena_array(a, 2 * len + 1, 1);
-
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] == '%')
-			copy[out++] = '%';
-		copy[out++] = text[i];
-	}
-	return copy;
-}
-
 Core__SubstitutionFormatString *build_format(struct arena *a, const char *format)
 {
 	Core__SubstitutionFormatString *f = PB_NEW(a, Core__SubstitutionFormatString, core__substitution_format_string);

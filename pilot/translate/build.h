@@ -24,8 +24,6 @@ Core__Address *build_address(struct arena *a, struct str ip, uint32_t port);
 Core__ConfigSource *build_ads_source(struct arena *a);
 Core__TransportSocket *build_transport_socket(struct arena *a, const char *name, const void *config);
 
-/* Prefix of a value that is percent-encoded for nothing: "%" is doubled, as Envoy's format strings want it. */
-char *build_literal_format(struct arena *a, const char *text);
 Core__SubstitutionFormatString *build_format(struct arena *a, const char *format);
 Core__HeaderValueOption *build_header(struct arena *a, const char *key, const char *value, bool append);
 
