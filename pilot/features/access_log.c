@@ -76,7 +76,7 @@ static Core__SubstitutionFormatString *format_of(struct arena *a, const Mesh__Me
 
 static Al__AccessLog *build_log(struct view *v, struct arena *a)
 {
-	const Mesh__MeshConfig *mesh = view_mesh(v);
+	const Mesh__MeshConfig *mesh = view_mesh_named(v);
 	AlStream__StdoutAccessLog *out;
 	AlStream__StderrAccessLog *err;
 	AlFile__FileAccessLog *file;

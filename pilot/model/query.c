@@ -62,6 +62,15 @@ const Mesh__MeshConfig *view_mesh(struct view *v)
 	return rows.n ? rows.items[0].entry->value : &defaults;
 }
 
+const Mesh__MeshConfig *view_mesh_named(struct view *v)
+{
+	struct rows rows = ask_rows(v, TOPIC_MESH, Q_MESH, STR(""));
+
+	if (rows.n)
+		ask_source(v, rows.items[0].entry);
+	return view_mesh(v);
+}
+
 struct str view_trust_domain(struct view *v)
 {
 	const Mesh__MeshConfig *mesh = view_mesh(v);

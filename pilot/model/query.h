@@ -18,6 +18,8 @@
 
 /* ---- mesh-wide settings, with Istio's defaults filled in */
 const Mesh__MeshConfig *view_mesh(struct view *v); /* never NULL */
+/* The same where a text of the user's goes into a resource: the object is named when Envoy refuses it. */
+const Mesh__MeshConfig *view_mesh_named(struct view *v);
 struct str view_trust_domain(struct view *v);      /* "cluster.local" */
 struct str view_root_namespace(struct view *v);    /* "istio-system" */
 struct str view_domain_suffix(const struct view *v); /* "cluster.local", of the scope's proxies */
