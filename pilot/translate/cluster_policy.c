@@ -112,7 +112,6 @@ static Wkt__UInt32Value *copy_u32(struct arena *a, const Wkt__UInt32Value *v)
 static void apply_outlier(struct arena *a, const Cfg__OutlierDetection *o, Cds__Cluster *c)
 {
 	Cds__OutlierDetection *out = PB_NEW(a, Cds__OutlierDetection, cds__outlier_detection);
-	Cds__Cluster__CommonLbConfig *lb = c->common_lb_config;
 
 	out->interval = build_duration(a, o->interval);
 	out->base_ejection_time = build_duration(a, o->base_ejection_time);
@@ -135,8 +134,8 @@ static void apply_outlier(struct arena *a, const Cfg__OutlierDetection *o, Cds__
 		}
 		out->enforcing_local_origin_success_rate = build_u32(a, 0);
 	}
-	lb->healthy_panic_threshold = PB_NEW(a, Type__Percent, type__percent);
-	lb->healthy_panic_threshold->value = o->min_health_percent;
+	if (c->type != CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST)
+		c->common_lb_config->healthy_panic_threshold->value = o->min_health_percent;
 	c->outlier_detection = out;
 }
 
@@ -228,6 +227,8 @@ static void apply_balancer(struct arena *a, const struct traffic_policy *p, cons
 		c->lb_policy = CDS__CLUSTER__LB_POLICY__CLUSTER_PROVIDED;
 		return;
 	}
+	/* Unready and draining endpoints are sent, too: Envoy must not fall back to them when they are the majority. */
+	c->common_lb_config->healthy_panic_threshold = PB_NEW(a, Type__Percent, type__percent);
 	if (b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_CONSISTENT_HASH)
 		apply_hash(a, b->consistent_hash, c);
 	else

@@ -188,6 +188,11 @@ def test_P28_a_subset_reaches_only_its_endpoints(mesh):
     assert mesh(route(REST_V1)).ask(authority="reviews")["endpoints"] == ["10.88.1.13:8000/istio"]
 
 
+def test_P84_no_panic_into_unready_endpoints(mesh):
+    reviews = next(c for c in mesh().resources["cds"] if c["name"] == cluster())
+    assert reviews["commonLbConfig"]["healthyPanicThreshold"] == {}
+
+
 def test_P40_auto_mtls_by_endpoint(mesh):
     m = mesh("""
 apiVersion: v1
