@@ -8,11 +8,12 @@
 #include "common/base/err.h"
 
 struct citadel_token {
-	const char *state_dir;       /* citadel's --state-dir: jwt-key.pem and jwks.json live there and are made at first use */
+	const char
+		*state_dir; /* citadel's --state-dir: jwt-key.pem and jwks.json live there and are made at first use */
 	const char *ns;
 	const char *service_account;
-	const char *audience;        /* NULL: "istio-ca" */
-	uint64_t ttl_ms;             /* 0: 24 h */
+	const char *audience; /* NULL: "istio-ca" */
+	uint64_t ttl_ms; /* 0: 24 h */
 };
 
 /* The caller wipes and frees *out with secret_free() (common/pki/pki.h). */

@@ -41,8 +41,6 @@ bool pki_sans_write(
 	const char *const *uris, const char *const *dns, unsigned char **out, size_t *len, struct err *e) MUST_CHECK;
 /* SANs of a parsed certificate; empty lists when it has none. */
 bool pki_cert_sans(struct arena *a, const mbedtls_x509_crt *crt, struct pki_sans *out, struct err *e) MUST_CHECK;
-/* PEM armour around DER; the caller frees it. */
-char *pki_pem(const char *label, const unsigned char *der, size_t len);
 
 /* One public key of a set. A key without kid (PEM) may verify any token. */
 struct jwk {

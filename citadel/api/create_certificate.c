@@ -1,0 +1,214 @@
+/*
+ * DOC: istio.v1.auth.IstioCertificateService/CreateCertificate. Who calls comes from authn/, what may be asked from ca/policy.c, and the
+ * certificate from the signer. The answer has the leaf first and the root last, as Istio's agents expect. A lifetime beyond the maximum is
+ * shortened; Istio refuses it (docs/DIFFERENCES.md).
+ */
+#include <stdlib.h>
+
+#include "ca/ca.pb-c.h"
+#include "citadel/ca/policy.h"
+#include "citadel/daemon.h"
+#include "common/base/clock.h"
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/base/metric.h"
+#include "common/pb/pb.h"
+
+METRIC(csr_count, COUNTER, "citadel_server_csr_count", "The number of CSRs received by Citadel server");
+METRIC(authn_failures, COUNTER, "citadel_server_authentication_failure_count", "The number of authentication failures");
+METRIC(parse_errors, COUNTER, "citadel_server_csr_parsing_err_count", "The number of errors when parsing the CSR");
+METRIC(id_errors, COUNTER, "citadel_server_id_extraction_err_count",
+	"The number of errors when extracting the ID from the CSR");
+METRIC(sign_errors, COUNTER, "citadel_server_csr_sign_err_count", "The number of errors when signing the CSR", "error");
+METRIC(issued_count, COUNTER, "citadel_server_success_cert_issuance_count", "The number of certificates issued");
+
+/* One call. The stream may close while the signer works. */
+struct call {
+	struct citadel *c;
+	struct grpc_stream *stream; /* NULL: closed */
+	struct arena *arena;
+	const char *id, *by, *peer;
+	bool asked, signing;
+};
+
+static void call_free(struct call *k)
+{
+	arena_free(k->arena);
+	free(k);
+}
+
+static void refuse(struct call *k, enum grpc_status st, const char *text)
+{
+	log_warn(&citadel_log, "refused", KV("caller", k->id), KV("peer", k->peer), KV("status", grpc_status_name(st)),
+		KV("reason", text));
+	if (k->stream)
+		grpc_stream_finish(k->stream, st, "%s", text);
+}
+
+static void remember(struct call *k, const struct pki_cert *leaf)
+{
+	struct issuance *i = &k->c->ring[k->c->issued++ % ISSUANCES];
+	char expiry[32];
+	free(i->id);
+	free(i->serial);
+	free(i->peer);
+	*i = (struct issuance){.id = xstrdup(k->id),
+		.serial = xstrdup(leaf->serial_hex),
+		.peer = xstrdup(k->peer),
+		.by = k->by,
+		.at_ms = clock_wall_ms(),
+		.not_after_ms = leaf->not_after_ms};
+	clock_format(leaf->not_after_ms, expiry);
+	log_info(&citadel_log, "issued", KV("id", k->id), KV("serial", leaf->serial_hex), KV("expires", expiry),
+		KV("by", k->by), KV("peer", k->peer));
+	metric_add(&issued_count, 1);
+}
+
+static void respond(struct call *k, struct str leaf_pem)
+{
+	const struct signer_ca *ca = signer_ca(k->c->signer);
+	struct pki_cert *leaf = NULL, *above = NULL;
+	size_t n = 0, n_above = 0;
+	if (!ca || !pki_certs_parse(k->arena, leaf_pem, &leaf, &n, NULL) ||
+		(*ca->chain && !pki_certs_parse(k->arena, str_of(ca->chain), &above, &n_above, NULL))) {
+		metric_add(&sign_errors, 1, "CERT_GEN_ERROR");
+		refuse(k, GRPC_INTERNAL, "the signer's answer cannot be read");
+		return;
+	}
+	remember(k, leaf);
+	if (!k->stream)
+		return;
+	Ca__IstioCertificateResponse *r = PB_NEW(
+		k->arena, Ca__IstioCertificateResponse, ca__istio_certificate_response);
+	pb_add(k->arena, r, cert_chain, arena_cstr(k->arena, leaf_pem));
+	for (size_t i = 0; i < n_above; i++) {
+		char *pem = pki_pem("CERTIFICATE", (const unsigned char *)above[i].der.ptr, above[i].der.len);
+		pb_add(k->arena, r, cert_chain, arena_strdup(k->arena, pem));
+		free(pem);
+	}
+	pb_add(k->arena, r, cert_chain, arena_strdup(k->arena, ca->roots));
+	struct str bytes = pb_pack(k->arena, r);
+	struct buf *b = buf_copy(bytes.ptr, bytes.len);
+	grpc_stream_send(k->stream, b);
+	buf_unref(b);
+	grpc_stream_finish(k->stream, GRPC_OK, "%s", "");
+}
+
+static void on_signed(void *ctx, enum signer_result r, struct str text)
+{
+	static const struct {
+		enum grpc_status status;
+		const char *label;
+	} rows[] = {[SIGNER_REFUSED] = {GRPC_INVALID_ARGUMENT, "CSR_ERROR"},
+		[SIGNER_FAILED] = {GRPC_INTERNAL, "CERT_GEN_ERROR"},
+		[SIGNER_UNAVAILABLE] = {GRPC_UNAVAILABLE, "CA_NOT_READY"}};
+	struct call *k = ctx;
+	k->signing = false;
+	if (r == SIGNER_OK) {
+		respond(k, text);
+	} else {
+		metric_add(&sign_errors, 1, rows[r].label);
+		refuse(k, rows[r].status, arena_cstr(k->arena, text));
+	}
+	if (!k->stream)
+		call_free(k);
+}
+
+static uint64_t lifetime_ms(const struct citadel_config *cfg, int64_t asked_s)
+{
+	if (asked_s <= 0)
+		return cfg->default_ttl_ms < cfg->max_ttl_ms ? cfg->default_ttl_ms : cfg->max_ttl_ms;
+	return (uint64_t)asked_s > cfg->max_ttl_ms / 1000 ? cfg->max_ttl_ms : (uint64_t)asked_s * 1000;
+}
+
+static bool caller_of(struct call *k, struct err *e)
+{
+	struct citadel *c = k->c;
+	const struct tls_peer *peer = grpc_stream_peer(k->stream);
+	const struct authn_request r = {.authorization = grpc_stream_header(k->stream, "authorization"),
+		.xfcc = grpc_stream_header(k->stream, "x-forwarded-client-cert"),
+		.relayed = grpc_stream_header(k->stream, "x-fairlead-relayed"),
+		.peer = peer && peer->verified ? peer->spiffe_id : (struct str){0}};
+	citadel_refresh_keys(c);
+	c->authn.now_ms = clock_wall_ms();
+	k->id = authn_caller(k->arena, &c->authn, &r, &k->by, e);
+	return k->id != NULL;
+}
+
+static void create(struct call *k, const Ca__IstioCertificateRequest *q)
+{
+	struct citadel *c = k->c;
+	struct pki_csr csr;
+	struct err e = {0};
+	if (!caller_of(k, &e)) {
+		metric_add(&authn_failures, 1);
+		refuse(k, GRPC_UNAUTHENTICATED, e.text);
+		return;
+	}
+	if (!pki_csr_parse(k->arena, str_of(q->csr), &csr, &e)) {
+		metric_add(&parse_errors, 1);
+		refuse(k, GRPC_INVALID_ARGUMENT, e.text);
+		return;
+	}
+	const char *const *dns = authn_listed(c->control_plane, str_of(k->id)) ? c->own_dns : NULL;
+	if (!policy_csr(&csr, k->id, dns, &e)) {
+		metric_add(e.kind == ERR_DENIED ? &id_errors : &parse_errors, 1);
+		refuse(k, e.kind == ERR_DENIED ? GRPC_PERMISSION_DENIED : GRPC_INVALID_ARGUMENT, e.text);
+		return;
+	}
+	k->signing = true;
+	signer_sign(c->signer, str_of(q->csr), k->id, csr.dns, lifetime_ms(c->cfg, q->validity_duration), on_signed, k);
+}
+
+static void on_open(struct grpc_stream *s, void *ctx)
+{
+	struct call *k = xzalloc(sizeof(*k));
+	k->c = ctx;
+	k->stream = s;
+	k->arena = arena_new();
+	k->peer = arena_strdup(k->arena, grpc_stream_address(s));
+	grpc_stream_set_user(s, k);
+}
+
+static void on_message(struct grpc_stream *s, const uint8_t *data, size_t len)
+{
+	struct call *k = grpc_stream_user(s);
+	struct err e = {0};
+	if (k->asked)
+		return;
+	k->asked = true;
+	metric_add(&csr_count, 1);
+	const Ca__IstioCertificateRequest *q = PB_UNPACK(
+		k->arena, Ca__IstioCertificateRequest, ca__istio_certificate_request, data, len, &e);
+	if (q) {
+		create(k, q);
+		return;
+	}
+	metric_add(&parse_errors, 1);
+	refuse(k, GRPC_INVALID_ARGUMENT, e.text);
+}
+
+static void on_half_close(struct grpc_stream *s)
+{
+	struct call *k = grpc_stream_user(s);
+	if (!k->asked)
+		grpc_stream_finish(s, GRPC_INVALID_ARGUMENT, "the call has no request");
+}
+
+static void on_close(struct grpc_stream *s, enum grpc_status status, struct str message)
+{
+	struct call *k = grpc_stream_user(s);
+	(void)status;
+	(void)message;
+	k->stream = NULL;
+	if (!k->signing)
+		call_free(k);
+}
+
+static const struct grpc_handler handler = {
+	.on_open = on_open, .on_message = on_message, .on_half_close = on_half_close, .on_close = on_close};
+
+void api_mount(struct citadel *c)
+{
+	grpc_server_route(c->server, "/istio.v1.auth.IstioCertificateService/CreateCertificate", &handler, c);
+}

@@ -1,0 +1,72 @@
+/*
+ * Citadel's state, shared by its files: signer, authentication, the gRPC server with its own certificate, the trust bundle, the ring of what
+ * was issued. One loop, one thread; the CA's key is in the signer process only.
+ */
+#pragma once
+
+#include "citadel/authn/authn.h"
+#include "citadel/signer/signer.h"
+#include "common/bus/bus.h"
+#include "common/daemon/daemon.h"
+#include "common/io/file.h"
+#include "common/io/grpc.h"
+
+#define ISSUANCES 1000
+
+struct citadel_config {
+	const char *address, *unix_path, *ca_dir, *root_key, *trust_domain, *jwks;
+	uint64_t root_ttl_ms, max_ttl_ms, default_ttl_ms, probe_interval_ms;
+	const char **jwt_issuers, **jwt_audiences, **forwarders, **control_plane, **control_plane_dns;
+};
+
+struct issuance {
+	char *id, *serial, *peer;
+	const char *by;
+	int64_t at_ms, not_after_ms;
+};
+
+struct citadel {
+	struct daemon *daemon;
+	struct arena *arena; /* of the start: lists below */
+	const struct citadel_config *cfg;
+	struct authn_context authn;
+	const char *own_id;
+	const char **own_dns, **all_dns, **control_plane;
+	const char *own_jwks; /* path, or NULL */
+	uint64_t own_jwks_stamp, jwks_stamp;
+	struct signer *signer;
+	struct grpc_server *server;
+	struct tls_context *tls;
+	bool listening;
+	struct pki_key *server_key; /* until its certificate has come */
+	struct timer *renew, *probe;
+	struct dir_watch *watch;
+	struct bus_publisher *bus;
+	struct bus_keys *bus_keys;
+	int64_t generation;
+	uint64_t roots_hash;
+	size_t issued;
+	struct issuance ring[ISSUANCES];
+};
+
+extern struct log_scope citadel_log;
+extern const struct debug_page citadel_pages[];
+extern const size_t citadel_n_pages;
+
+bool citadel_start(struct daemon *d, const void *config, void **self, struct err *e);
+void citadel_drain(void *self);
+void citadel_stop(void *self);
+bool citadel_reload(void *self, struct err *e);
+
+/* api/create_certificate.c */
+void api_mount(struct citadel *c);
+/* api/serving.c: citadel's own server certificate, renewed by itself; listens once it has one. */
+void serving_start(struct citadel *c);
+void serving_renew(struct citadel *c);
+/* api/probe.c: signs for itself now and at each interval; readiness follows. */
+void probe_start(struct citadel *c);
+void probe_now(struct citadel *c);
+/* trust/publish.c */
+void trust_publish(struct citadel *c);
+/* Reads the key sets again when their files changed. */
+void citadel_refresh_keys(struct citadel *c);

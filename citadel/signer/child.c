@@ -1,0 +1,151 @@
+/*
+ * DOC: The signer: loads (or makes) the CA, says hello with the public part, enters the sandbox, and then turns CSRs into certificates, one
+ * after the other. It is executed afresh, not only forked, so that nothing of the daemon's memory is in it and nothing of it in the daemon.
+ * It trusts the daemon no further than it must: proof of possession, key strength, CA bit, names and lifetime are judged here again,
+ * by the limits it was started with. It ends when the descriptor is closed.
+ */
+#include "citadel/signer/child.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "citadel/ca/load.h"
+#include "citadel/ca/policy.h"
+#include "citadel/signer/frame.h"
+#include "citadel/signer/sandbox.h"
+#include "common/base/clock.h"
+#include "common/daemon/option.h"
+
+#define CHANNEL_FD 1
+#define SKEW_MS (2 * 60 * 1000)
+
+struct child {
+	struct ca_options ca_options;
+	uint64_t max_ttl_ms;
+	const char **dns;
+	struct ca ca;
+};
+
+static const struct option_row rows[] = {
+	{.name = "ca-dir", OPT_STR(struct child, ca_options.ca_dir, NULL, "plugged-in CA")},
+	{.name = "state-dir", OPT_STR(struct child, ca_options.state_dir, NULL, "own root")},
+	{.name = "root-key", OPT_STR(struct child, ca_options.root_key, "p256", "kind of an own root's key")},
+	{.name = "root-ttl",
+		OPT_MS(struct child, ca_options.root_ttl_ms, "87600h", 1000, 0, "lifetime of an own root")},
+	{.name = "trust-domain",
+		OPT_STR(struct child, ca_options.trust_domain, "cluster.local", "the only one that is signed for")},
+	{.name = "max-ttl", OPT_MS(struct child, max_ttl_ms, "2160h", 1000, 0, "longest lifetime")},
+	{.name = "dns", OPT_LIST(struct child, dns, "DNS names that may be signed")},
+};
+
+static bool send_all(struct str bytes)
+{
+	while (bytes.len) {
+		ssize_t n = write(CHANNEL_FD, bytes.ptr, bytes.len);
+		if (n < 0 && errno != EINTR)
+			return false;
+		bytes = str_from(bytes, n > 0 ? (size_t)n : 0);
+	}
+	return true;
+}
+
+static bool reply(const struct frame *f)
+{
+	struct strbuf b cleanup(strbuf_done) = {0};
+	frame_write(&b, f);
+	return send_all(strbuf_str(&b));
+}
+
+static bool sign(struct arena *a, const struct child *c, const struct frame *f, char **out, struct err *e)
+{
+	struct pki_csr csr;
+	uint64_t ttl_ms = 0;
+	if (f->type != FRAME_SIGN || f->n < 3 || !str_u64(f->fields[2], INT64_MAX / 2, &ttl_ms))
+		return err_set(e, ERR_PEER, "the signer was asked for something else");
+	const char *uris[] = {arena_cstr(a, f->fields[1]), NULL};
+	const char **dns = ARENA_ARRAY(a, const char *, f->n - 2);
+	for (size_t i = 3; i < f->n; i++)
+		dns[i - 3] = arena_cstr(a, f->fields[i]);
+	const struct policy policy = {c->ca_options.trust_domain, c->dns};
+	if (!pki_csr_parse(a, f->fields[0], &csr, e) || !policy_names(&policy, uris[0], dns, e) ||
+		!policy_csr(&csr, uris[0], dns, e))
+		return false;
+	if (ttl_ms < 1000 || ttl_ms > c->max_ttl_ms)
+		return err_set(e, ERR_DENIED, "lifetime of %llu ms; 1 s to %llu ms are allowed",
+			(unsigned long long)ttl_ms, (unsigned long long)c->max_ttl_ms);
+	int64_t now_ms = clock_wall_ms(), end_ms = now_ms + (int64_t)ttl_ms;
+	struct pki_cert_request r = {.spki_der = csr.spki_der,
+		.uris = uris,
+		.dns = dns,
+		.not_before_ms = now_ms - SKEW_MS,
+		.not_after_ms = end_ms < c->ca.not_after_ms ? end_ms : c->ca.not_after_ms,
+		.path_len = -1};
+	if (r.not_after_ms <= now_ms)
+		return err_set(e, ERR_SYSTEM, "the CA certificate itself has expired");
+	return pki_issue(c->ca.key, c->ca.cert, &r, out, e);
+}
+
+static bool answer(const struct child *c, const struct frame *f)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	struct err e = {0};
+	char *pem cleanup(free_p) = NULL;
+	struct frame r = {.type = FRAME_SIGNED, .id = f->id, .n = 1};
+	if (!sign(a, c, f, &pem, &e))
+		r.type = e.kind == ERR_DENIED || e.kind == ERR_PEER || e.kind == ERR_LIMIT ? FRAME_REFUSED
+											   : FRAME_FAILED;
+	r.fields[0] = str_of(pem ? pem : e.text);
+	return reply(&r);
+}
+
+static int serve(const struct child *c)
+{
+	struct strbuf in cleanup(strbuf_done) = {0};
+	char chunk[65536];
+	for (;;) {
+		struct frame f;
+		size_t used = 0;
+		if (!frame_read(strbuf_str(&in), &f, &used, NULL))
+			return 1;
+		if (used) {
+			if (!answer(c, &f))
+				return 0;
+			struct str rest = str_from(strbuf_str(&in), used);
+			memmove(in.ptr, rest.ptr, rest.len);
+			in.len = rest.len;
+			continue;
+		}
+		ssize_t n = read(CHANNEL_FD, chunk, sizeof(chunk));
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return 0;
+		strbuf_add(&in, str_n(chunk, n > 0 ? (size_t)n : 0));
+	}
+}
+
+static bool start(struct arena *a, struct child *c, int argc, char **argv, struct err *e)
+{
+	const char *const *rest = NULL;
+	if (!options_parse(a, "citadel-signer", rows, ARRAY_LEN(rows), argc, argv, c, &rest, e))
+		return false;
+	if (!ca_load(a, &c->ca_options, &c->ca, e) || !sandbox_enter(e))
+		return false;
+	return reply(&(struct frame){.type = FRAME_HELLO, .n = 3, .fields = {c->ca.cert, c->ca.chain, c->ca.roots}}) ||
+	       err_errno(e, "signer: hello");
+}
+
+int signer_command(int argc, char **argv)
+{
+	struct arena *a = arena_new();
+	struct child c = {0};
+	struct err e = {0};
+	int code = 1;
+	if (start(a, &c, argc, argv, &e))
+		code = serve(&c);
+	else
+		(void)reply(&(struct frame){.type = FRAME_FAILED, .n = 1, .fields = {str_of(e.text)}});
+	pki_key_free(c.ca.key);
+	arena_free(a);
+	return code;
+}
