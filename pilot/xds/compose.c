@@ -221,6 +221,10 @@ static bool compose_delta(struct xds_session *s, struct xds_watch *w, struct fou
 {
 	if (!w->must && !f->fresh.len && !f->absent.len) {
 		w->answer = false;
+		if (!w->pushes) { /* resumed: what the client listed still holds */
+			xds_version_format(w->sum, w->sent);
+			memcpy(w->acked, w->sent, sizeof(w->acked));
+		}
 		return false;
 	}
 	begin_response(w, out);
