@@ -1,0 +1,116 @@
+/*
+ * The agent beside one Envoy: its identity (key, certificate, SDS), its bootstrap and process, its configuration (a relay of delta ADS with the
+ * last good state on disk), its health, metrics, drain and traffic capture. One loop, one thread. It holds one workload's key and nothing of others.
+ */
+#pragma once
+
+#include "common/base/err.h"
+#include "common/base/str.h"
+#include "common/identity/identity.h"
+#include "common/io/loop.h"
+
+struct agent_config {
+	const char *type; /* "sidecar", "router" */
+	const char *pod_name;
+	const char *pod_namespace;
+	const char *pod_ip;
+	const char *service_account;
+	const char *workload;
+	const char *labels;      /* JSON object */
+	const char *annotations; /* JSON object */
+	const char *cluster_id;
+	const char *network;
+	const char *mesh_id;
+	const char *node_name;
+	const char *locality; /* region/zone/subzone */
+	const char *trust_domain;
+	const char *domain_suffix;
+	const char *discovery_address;
+	const char *ca_address;
+	const char *ca_roots;
+	const char *token_file;
+	bool plaintext; /* xDS without TLS (port 15010) */
+	const char *cert_ttl;
+	uint64_t cert_ttl_ms;
+	const char *envoy;
+	const char *envoy_log_level;
+	uint32_t concurrency;
+	uint32_t proxy_mark; /* 0: traffic capture knows the proxy by its user id */
+	uint32_t base_id;
+	const char *status_address; /* 0.0.0.0:15020 */
+	uint32_t envoy_admin_port;
+	uint64_t drain_duration_ms;
+	bool no_envoy; /* only serve SDS and ADS on the sockets: somebody else runs Envoy */
+};
+
+struct agent;
+
+#define AGENT_XDS_SOCKET "xds.sock"
+#define AGENT_SDS_SOCKET "sds.sock"
+
+/* ---- bootstrap.c: the first configuration of Envoy, as JSON text; the caller frees *out. Pure. */
+bool bootstrap_json(const struct agent_config *c, const char *state_dir, char **out, struct err *e) MUST_CHECK;
+/* The environment that Envoy gets beside the inherited one: "K=V" list, NULL-terminated; free with bootstrap_env_free(). Formatters of
+ * the access log and of metrics read these. */
+char **bootstrap_env(const struct agent_config *c);
+void bootstrap_env_free(char **env);
+
+/* ---- sds.c: secrets `default` and `ROOTCA` over the Secret Discovery Service on a Unix socket */
+struct sds;
+struct sds *sds_new(struct loop *l, const char *socket_path, struct identity *identity, struct err *e);
+void sds_free(struct sds *s);
+void sds_changed(struct sds *s); /* the identity has new material: push it */
+void sds_debug(const struct sds *s, struct strbuf *json);
+
+/* ---- ads_relay.c: Envoy's ADS stream, answered by pilot or, without it, from the last good configuration */
+struct ads_relay;
+struct ads_relay_options {
+	const char *socket_path;
+	const char *cache_file;
+	const char *target; /* pilot's address */
+	struct tls_context *tls; /* NULL: plaintext; set when an identity exists */
+};
+struct ads_relay *ads_relay_new(struct loop *l, const struct ads_relay_options *o, struct err *e);
+void ads_relay_free(struct ads_relay *r);
+/* Connects to pilot: called once there is an identity (or at once with plaintext). */
+void ads_relay_connect(struct ads_relay *r, struct tls_context *tls);
+bool ads_relay_connected(const struct ads_relay *r);
+void ads_relay_debug(const struct ads_relay *r, struct strbuf *json);
+
+/* ---- envoy.c: the process */
+struct envoy;
+struct envoy *envoy_new(struct loop *l, const struct agent_config *c, const char *state_dir, struct err *e);
+void envoy_start(struct envoy *v);
+/* Drains listeners, waits, ends the process; done() once. */
+void envoy_drain(struct envoy *v, void (*done)(void *ctx), void *ctx);
+void envoy_free(struct envoy *v);
+void envoy_debug(const struct envoy *v, struct strbuf *json);
+
+/* ---- status.c: port 15020 */
+struct status;
+struct status *status_new(struct loop *l, const struct agent_config *c, struct err *e);
+void status_free(struct status *s);
+struct admin;
+void status_mount(struct status *s, struct admin *a); /* the same pages on another server */
+/* Envoy's Prometheus text with our names: `envoy_istio_requests_total` -> `istio_requests_total`. */
+void status_rename_metrics(struct str in, struct strbuf *out);
+/* True when Envoy's /stats text says that it serves: live, workers started, first clusters and listeners received. *why gets what is missing. */
+bool status_is_ready(struct str stats, char why[128]);
+
+/* ---- capture.c: `agent capture` */
+int capture_main(int argc, char **argv);
+struct capture_config {
+	uint32_t proxy_mark;
+	uint32_t proxy_uid;
+	const char *include_inbound_ports; /* "*" or list */
+	const char *exclude_inbound_ports;
+	const char *include_outbound_ranges; /* "*" or CIDR list */
+	const char *exclude_outbound_ranges;
+	const char *include_outbound_ports;
+	const char *exclude_outbound_ports;
+	const char *annotations; /* JSON: traffic.sidecar.istio.io/... override the options */
+	bool dry_run;
+	bool remove;
+};
+/* The nftables script; pure. The caller frees *out. */
+bool capture_script(const struct capture_config *c, char **out, struct err *e) MUST_CHECK;
