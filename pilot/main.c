@@ -5,6 +5,9 @@
 
 static const struct option_row options[] = {
 	{.name = "xds-address", OPT_STR(struct pilot_config, xds_address, "127.0.0.1:15010", "where proxies connect, plaintext")},
+	{.name = "xds-tls-address", OPT_STR(struct pilot_config, xds_tls_address, "0.0.0.0:15012", "where proxies connect with TLS; opened when there is a certificate (--ca-token)")},
+	{.name = "trust-domain", OPT_STR(struct pilot_config, trust_domain, "cluster.local", "of pilot's own identity and of its callers")},
+	{.name = "ca-token", OPT_STR(struct pilot_config, ca_token, NULL, "file with the token by which citadel gives pilot its certificate")},
 	{.name = "ca-address", OPT_STR(struct pilot_config, ca_address, NULL, "citadel, host:port or unix:/path: certificate requests are passed on to it")},
 	{.name = "ca-roots", OPT_STR(struct pilot_config, ca_roots, NULL, "PEM file that verifies citadel")},
 	{.name = "ca-name", OPT_LIST(struct pilot_config, ca_names, "accepted name of citadel, DNS or SPIFFE id")},

@@ -6,7 +6,7 @@
 static bool give_away(void *ctx, int fd, struct tls_context *tls)
 {
 	struct pilot *p = ctx;
-	worker_adopt(p->workers[p->next_worker++ % p->n_workers], fd);
+	worker_adopt(p->workers[p->next_worker++ % p->n_workers], fd, tls != NULL);
 	return true;
 }
 
@@ -30,6 +30,7 @@ static bool start_workers(struct pilot *p, struct err *e)
 			.ca_address = c->ca_address,
 			.ca_roots = c->ca_roots,
 			.ca_names = c->ca_names,
+			.trust_domain = c->trust_domain,
 			.main_loop = p->loop,
 			.on_nack = on_nack,
 			.pilot = p,
@@ -70,7 +71,7 @@ bool pilot_start(struct daemon *d, const void *config, void **self, struct err *
 	p->second = timer_new(p->loop, on_second, p);
 	timer_start(p->second, 1000, 1000);
 	push_start(p);
-	if (!start_workers(p, e) || !ingest_start(p, e) || !listen_plain(p, e)) {
+	if (!start_workers(p, e) || !ingest_start(p, e) || !listen_plain(p, e) || !secure_start(p, e)) {
 		pilot_stop(p);
 		return false;
 	}
@@ -98,6 +99,7 @@ void pilot_stop(void *self)
 
 	if (p->front)
 		grpc_server_free(p->front);
+	secure_stop(p);
 	for (size_t i = 0; i < p->n_workers; i++)
 		worker_stop(p->workers[i]);
 	free(p->workers);

@@ -14,6 +14,7 @@
 struct pilot_config {
 	const char *xds_address;
 	const char *replay, *render;
+	const char *xds_tls_address, *trust_domain, *ca_token;
 	const char *ca_address, *ca_roots;
 	const char **ca_names;
 	uint32_t workers;
@@ -41,6 +42,8 @@ struct pilot {
 	struct map *objects; /* "topic/key" -> struct pilot_object, for the debug pages */
 	struct timer *second;
 	uint64_t galley_content_ms; /* since when galley's content is there; 0: not yet */
+	struct identity *identity;  /* NULL: no TLS */
+	struct tls_context *tls;    /* marks the TLS listener; workers have their own */
 	struct grpc_server *front;  /* accepts; workers serve */
 	struct worker **workers;
 	size_t n_workers, next_worker, drained;
@@ -63,6 +66,9 @@ bool ingest_start(struct pilot *p, struct err *e) MUST_CHECK;
 void ingest_stop(struct pilot *p);
 void ingest_report(struct pilot *p, const struct worker_nack *n);
 void ingest_tick(struct pilot *p); /* each second: readiness, age */
+/* secure.c: pilot's own certificate, and the TLS listener as soon as there is one */
+bool secure_start(struct pilot *p, struct err *e) MUST_CHECK;
+void secure_stop(struct pilot *p);
 /* push.c */
 void push_start(struct pilot *p);
 void push_stop(struct pilot *p);

@@ -18,6 +18,7 @@
 #include "common/io/file.h"
 #include "common/base/limits.h"
 #include "common/mesh/spiffe.h"
+#include "common/pki/pki.h"
 
 #define ADS "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 #define QUEUE_BYTES_MAX (256u << 10) /* of unsent output before a stream's changes begin to merge */
@@ -44,7 +45,7 @@ struct worker {
 	struct engine_source source;
 	struct grpc_server *server;
 	struct grpc_channel *ca;
-	struct tls_context *ca_tls;
+	struct tls_context *ca_tls, *tls;
 	struct timer *wake;
 	struct xds_response out;
 	VEC(struct stream *) streams;
@@ -246,20 +247,48 @@ void worker_publish(struct worker *w, struct model *m, const struct read_keys *t
 struct given {
 	struct worker *worker;
 	int fd;
+	bool secure;
 };
 
 static void on_given(void *ctx)
 {
 	struct given *g = ctx;
-	grpc_server_adopt(g->worker->server, g->fd, NULL);
+	grpc_server_adopt(g->worker->server, g->fd, g->secure ? g->worker->tls : NULL);
 	free(g);
 }
 
-void worker_adopt(struct worker *w, int fd)
+void worker_adopt(struct worker *w, int fd, bool secure)
 {
 	struct given *g = xzalloc(sizeof(*g));
-	*g = (struct given){.worker = w, .fd = fd};
+	*g = (struct given){.worker = w, .fd = fd, .secure = secure};
 	loop_post(w->loop, on_given, g);
+}
+
+struct material {
+	struct worker *worker;
+	char *key, *chain, *roots;
+};
+
+static void on_material(void *ctx)
+{
+	struct material *m = ctx;
+	struct worker *w = m->worker;
+	struct err e = {0};
+
+	if (!tls_context_set_identity(w->tls, str_of(m->chain), str_of(m->key), &e) || !tls_context_set_roots(w->tls, str_of(m->roots), &e) ||
+		(w->ca_tls && !tls_context_set_identity(w->ca_tls, str_of(m->chain), str_of(m->key), &e)))
+		log_error(&worker_log, "identity refused", KV("reason", e.text));
+	secret_free(m->key);
+	free(m->chain);
+	free(m->roots);
+	free(m);
+}
+
+void worker_identity(struct worker *w, const char *key_pem, const char *chain_pem, const char *roots_pem)
+{
+	struct material *m = xzalloc(sizeof(*m));
+	*m = (struct material){.worker = w, .key = xstrdup(key_pem), .chain = xstrdup(chain_pem), .roots = xstrdup(roots_pem)};
+	loop_post(w->loop, on_material, m);
 }
 
 struct drain {
@@ -324,6 +353,7 @@ static void free_worker(struct worker *w)
 		grpc_channel_free(w->ca);
 	if (w->ca_tls)
 		tls_context_free(w->ca_tls);
+	tls_context_free(w->tls);
 	timer_free(w->wake);
 	loop_free(w->loop); /* runs what was posted and not yet done */
 	vec_done(&w->streams);
@@ -348,6 +378,8 @@ struct worker *worker_start(const struct worker_options *o, struct err *e)
 	grpc_server_route(w->server, ADS "StreamAggregatedResources", &sotw, w);
 	grpc_server_route(w->server, ADS "DeltaAggregatedResources", &delta, w);
 	ca_relay_route(w->server, &w->ca);
+	const struct tls_options tls = {.server = true, .peer_auth = TLS_PEER_OPTIONAL, .trust_domain = o->trust_domain};
+	w->tls = tls_context_new(&tls);
 	if (!connect_ca(w, e)) {
 		free_worker(w);
 		return NULL;

@@ -21,6 +21,7 @@ struct worker_options {
 	const char *ca_address; /* NULL: certificate requests are answered UNAVAILABLE */
 	const char *ca_roots;
 	const char *const *ca_names;
+	const char *trust_domain;
 	struct loop *main_loop;
 	void (*on_nack)(void *nack); /* posted to the main loop with a struct worker_nack */
 	void *pilot;
@@ -30,7 +31,9 @@ struct worker *worker_start(const struct worker_options *o, struct err *e);
 void worker_stop(struct worker *w); /* ends its connections, joins the thread, frees */
 /* Takes a reference to the model and copies the keys. */
 void worker_publish(struct worker *w, struct model *m, const struct read_keys *touched, uint64_t at_us);
-void worker_adopt(struct worker *w, int fd);
+void worker_adopt(struct worker *w, int fd, bool secure);
+/* Copies: what TLS connections, in and towards the CA, show and believe from now on. */
+void worker_identity(struct worker *w, const char *key_pem, const char *chain_pem, const char *roots_pem);
 void worker_drain(struct worker *w, uint64_t grace_ms, void (*done)(void *ctx), void *ctx); /* done is posted to the main loop */
 
 struct worker_view {
