@@ -67,7 +67,7 @@ def until(check, seconds=10):
 class Citadel:
     def __init__(self, folder, *options):
         self.folder, self.state = folder, folder / "state"
-        self.log = open(folder / "log", "a+")
+        self.log = open(folder / "log", "w+")
         self.process = subprocess.Popen(
             [CITADEL, "--state-dir", self.state, "--bus", "none", "--address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0", *options],
             stderr=self.log,
