@@ -36,7 +36,7 @@ static void on_change(void *ctx)
 
 bool secure_start(struct pilot *p, struct err *e)
 {
-	static const char *const dns[] = {"istiod.istio-system.svc", "istiod.istio-system", "istiod", "istio-pilot.istio-system.svc", NULL};
+	static const char *const dns[] = {"istiod.istio-system.svc", NULL};
 	const struct pilot_config *c = p->config;
 	const char *dir = daemon_state_dir(p->daemon);
 
