@@ -25,7 +25,7 @@ struct resource {
 struct pending {
 	char *nonce;
 	struct map *resources; /* name -> struct resource */
-	struct map *removed;   /* name -> itself */
+	struct map *removed; /* name -> itself */
 	struct pending *next;
 };
 
@@ -33,7 +33,7 @@ struct ads_type {
 	char *url;
 	bool subscribed; /* on the present stream of Envoy */
 	bool wildcard;
-	struct map *names;    /* subscribed to by name, beside the wildcard */
+	struct map *names; /* subscribed to by name, beside the wildcard */
 	struct map *versions; /* name -> char *: what Envoy holds on this stream */
 	struct map *accepted; /* name -> struct resource: the last good configuration */
 	struct pending *pending;
@@ -156,7 +156,8 @@ static void take_subscriptions(struct ads_type *t, const Ads__DeltaDiscoveryRequ
 		t->wildcard = true;
 	for (size_t i = 0; i < r->n_initial_resource_versions; i++)
 		if (!t->subscribed)
-			set_version(t, str_of(r->initial_resource_versions[i]->key), r->initial_resource_versions[i]->value);
+			set_version(t, str_of(r->initial_resource_versions[i]->key),
+				r->initial_resource_versions[i]->value);
 	t->subscribed = true;
 	for (size_t i = 0; i < r->n_resource_names_subscribe; i++) {
 		struct str name = str_of(r->resource_names_subscribe[i]);
@@ -281,7 +282,8 @@ static Ads__DeltaDiscoveryRequest *resume_request(const struct ads_type *t, stru
 	for (size_t i = 0; map_next(t->names, &i, &name, &value);)
 		pb_add(a, r, resource_names_subscribe, arena_cstr(a, name));
 	for (size_t i = 0; map_next(t->versions, &i, &name, &value);) {
-		Ads__DeltaDiscoveryRequest__InitialResourceVersionsEntry *entry = PB_NEW(a, Ads__DeltaDiscoveryRequest__InitialResourceVersionsEntry,
+		Ads__DeltaDiscoveryRequest__InitialResourceVersionsEntry *entry = PB_NEW(a,
+			Ads__DeltaDiscoveryRequest__InitialResourceVersionsEntry,
 			ads__delta_discovery_request__initial_resource_versions_entry);
 		entry->key = arena_cstr(a, name);
 		entry->value = value;
@@ -391,11 +393,12 @@ bool ads_state_load(struct ads_state *s, const char *path, struct err *e)
 		if (len > size - at)
 			return err_set(e, ERR_PEER, "%s is cut short", path);
 		struct arena *a = arena_new();
-		const Ads__DeltaDiscoveryResponse *r =
-			PB_UNPACK(a, Ads__DeltaDiscoveryResponse, ads__delta_discovery_response, text + at, len, e);
+		const Ads__DeltaDiscoveryResponse *r = PB_UNPACK(
+			a, Ads__DeltaDiscoveryResponse, ads__delta_discovery_response, text + at, len, e);
 		struct ads_type *t = r ? need_type(s, r->type_url) : NULL;
 		for (size_t i = 0; t && i < r->n_resources; i++)
-			resource_free(map_put(t->accepted, str_of(r->resources[i]->name), resource_of(r->resources[i])));
+			resource_free(
+				map_put(t->accepted, str_of(r->resources[i]->name), resource_of(r->resources[i])));
 		arena_free(a);
 		if (!r)
 			return err_in(e, "%s", path);
@@ -411,9 +414,11 @@ void ads_state_debug(const struct ads_state *s, struct strbuf *json)
 		const struct ads_type *t = s->types[i];
 		strbuf_adds(json, i ? ",{\"type\":" : "{\"type\":");
 		strbuf_add_json(json, str_of(t->url));
-		strbuf_addf(json, ",\"subscribed\":%s,\"wildcard\":%s,\"names\":%zu,\"held\":%zu,\"lastGood\":%zu,\"nacks\":%llu}",
-			t->subscribed ? "true" : "false", t->wildcard ? "true" : "false", map_len(t->names), map_len(t->versions), map_len(t->accepted),
-			(unsigned long long)t->nacks);
+		strbuf_addf(json,
+			",\"subscribed\":%s,\"wildcard\":%s,\"names\":%zu,\"held\":%zu,\"lastGood\":%zu,\"nacks\":%"
+			"llu}",
+			t->subscribed ? "true" : "false", t->wildcard ? "true" : "false", map_len(t->names),
+			map_len(t->versions), map_len(t->accepted), (unsigned long long)t->nacks);
 	}
 	strbuf_addc(json, ']');
 }

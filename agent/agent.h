@@ -16,7 +16,7 @@ struct agent_config {
 	const char *pod_ip;
 	const char *service_account;
 	const char *workload;
-	const char *labels;      /* JSON object */
+	const char *labels; /* JSON object */
 	const char *annotations; /* JSON object */
 	const char *cluster_id;
 	const char *network;

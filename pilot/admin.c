@@ -172,9 +172,11 @@ static void page_push_status(void *self, struct str query, struct strbuf *out)
 {
 	const struct pilot *p = self;
 
-	strbuf_addf(out, "{\"model_version\":%llu,\"model_hash\":\"%016llx\",\"model_bytes\":%zu,\"snapshots\":%llu,\"pending\":%s,\"model\":",
-		(unsigned long long)model_version(p->push.model), (unsigned long long)model_hash(p->push.model), model_bytes(p->push.model),
-		(unsigned long long)p->push.published, p->push.pending ? "true" : "false");
+	strbuf_addf(out,
+		"{\"model_version\":%llu,\"model_hash\":\"%016llx\",\"model_bytes\":%zu,\"snapshots\":%llu,\"pending\":"
+		"%s,\"model\":",
+		(unsigned long long)model_version(p->push.model), (unsigned long long)model_hash(p->push.model),
+		model_bytes(p->push.model), (unsigned long long)p->push.published, p->push.pending ? "true" : "false");
 	model_debug(p->push.model, out);
 	strbuf_addc(out, '}');
 }

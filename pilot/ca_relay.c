@@ -13,11 +13,12 @@
 #define REQUEST_BYTES_MAX (2 * LIMIT_CSR_BYTES)
 #define TIMEOUT_MS 10000
 
-METRIC(relayed, COUNTER, "pilot_ca_relayed", "certificate requests passed on to citadel, by the status of the answer", "status");
+METRIC(relayed, COUNTER, "pilot_ca_relayed", "certificate requests passed on to citadel, by the status of the answer",
+	"status");
 
 struct relay {
 	struct grpc_stream *stream; /* NULL: the caller left */
-	struct grpc_stream *call;   /* NULL: not asked yet, or answered */
+	struct grpc_stream *call; /* NULL: not asked yet, or answered */
 	struct grpc_channel **channel;
 	struct buf *request;
 	bool answered;
@@ -89,7 +90,8 @@ static void on_message(struct grpc_stream *s, const uint8_t *data, size_t len)
 	if (!*r->channel) {
 		grpc_stream_finish(s, GRPC_UNAVAILABLE, "pilot was not given the address of a CA (--ca-address)");
 	} else if (len > REQUEST_BYTES_MAX) {
-		grpc_stream_finish(s, GRPC_RESOURCE_EXHAUSTED, "a certificate request has at most %u bytes", REQUEST_BYTES_MAX);
+		grpc_stream_finish(
+			s, GRPC_RESOURCE_EXHAUSTED, "a certificate request has at most %u bytes", REQUEST_BYTES_MAX);
 	} else {
 		r->request = buf_copy(data, len);
 		ask(r);

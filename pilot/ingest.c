@@ -34,12 +34,16 @@ static void note(struct pilot *p, const struct bus_change *c)
 {
 	cleanup(free_p) char *id = xasprintf("%u/" STR_FMT, c->topic, STR_ARG(c->key));
 	struct pilot_object *o = NULL;
-	struct metric *count = c->topic == TOPIC_SERVICE ? &services : c->topic == TOPIC_VIRTUAL_SERVICE ? &virtual_services : NULL;
+	struct metric *count = c->topic == TOPIC_SERVICE           ? &services
+			       : c->topic == TOPIC_VIRTUAL_SERVICE ? &virtual_services
+								   : NULL;
 	double delta = 0;
 
 	if (c->value.ptr) {
 		o = xzalloc(sizeof(*o));
-		*o = (struct pilot_object){.topic = c->topic, .origin = xstrndup(c->origin.ptr ? c->origin.ptr : "", c->origin.len), .hash = c->hash};
+		*o = (struct pilot_object){.topic = c->topic,
+			.origin = xstrndup(c->origin.ptr ? c->origin.ptr : "", c->origin.len),
+			.hash = c->hash};
 	}
 	struct pilot_object *old = o ? map_put(p->objects, str_of(id), o) : map_del(p->objects, str_of(id));
 	delta = (o ? 1 : 0) - (old ? 1 : 0);
@@ -48,7 +52,8 @@ static void note(struct pilot *p, const struct bus_change *c)
 	object_free(old);
 }
 
-static void on_batch(struct pilot *p, const char *publisher, const struct bus_change *changes, size_t n, const char *cause)
+static void on_batch(
+	struct pilot *p, const char *publisher, const struct bus_change *changes, size_t n, const char *cause)
 {
 	metric_add(&batches, 1, publisher);
 	log_debug(&ingest_log, "batch", KV("publisher", publisher), KV("changes", n), KV("cause", cause ? cause : ""));
@@ -126,7 +131,8 @@ static void topics_of(const char *publisher, uint32_t out[TOPICS_MAX])
 	out[len] = 0;
 }
 
-static struct bus_replica *follow(struct pilot *p, const char *publisher, const struct bus_replica_ops *ops, struct err *e)
+static struct bus_replica *follow(
+	struct pilot *p, const char *publisher, const struct bus_replica_ops *ops, struct err *e)
 {
 	uint32_t topics[TOPICS_MAX];
 	const char *dir = daemon_state_dir(p->daemon);
@@ -190,10 +196,11 @@ void ingest_report(struct pilot *p, const struct worker_nack *n)
 
 	if (!p->galley)
 		return;
-	o->kind = (char *)(uintptr_t)"ProxyRejection";
+	o->kind = (char *)(uintptr_t) "ProxyRejection";
 	o->name = arena_cstr(a, n->proxy);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		Fl__Object__AnnotationsEntry *entry = PB_NEW(a, Fl__Object__AnnotationsEntry, fl__object__annotations_entry);
+		Fl__Object__AnnotationsEntry *entry = PB_NEW(
+			a, Fl__Object__AnnotationsEntry, fl__object__annotations_entry);
 		entry->key = arena_strdup(a, rows[i].key);
 		entry->value = arena_cstr(a, rows[i].value);
 		pb_add(a, o, annotations, entry);

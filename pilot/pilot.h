@@ -23,12 +23,12 @@ struct pilot_config {
 };
 
 struct pilot_push {
-	struct model *model;       /* the newest */
-	struct read_keys touched;  /* since the last publication */
+	struct model *model; /* the newest */
+	struct read_keys touched; /* since the last publication */
 	bool pending;
-	bool open;                 /* there is content: publish */
-	uint64_t first_us;         /* oldest change that is not published */
-	uint64_t published;        /* snapshots */
+	bool open; /* there is content: publish */
+	uint64_t first_us; /* oldest change that is not published */
+	uint64_t published; /* snapshots */
 	struct timer *timer;
 };
 
@@ -42,9 +42,9 @@ struct pilot {
 	struct map *objects; /* "topic/key" -> struct pilot_object, for the debug pages */
 	struct timer *second;
 	uint64_t galley_content_ms; /* since when galley's content is there; 0: not yet */
-	struct identity *identity;  /* NULL: no TLS */
-	struct tls_context *tls;    /* marks the TLS listener; workers have their own */
-	struct grpc_server *front;  /* accepts; workers serve */
+	struct identity *identity; /* NULL: no TLS */
+	struct tls_context *tls; /* marks the TLS listener; workers have their own */
+	struct grpc_server *front; /* accepts; workers serve */
 	struct worker **workers;
 	size_t n_workers, next_worker, drained;
 };

@@ -24,7 +24,8 @@ static void on_change(void *ctx)
 		worker_identity(p->workers[i], m->key_pem, m->chain_pem, m->roots_pem);
 	if (p->tls)
 		return;
-	const struct tls_options o = {.server = true, .peer_auth = TLS_PEER_OPTIONAL, .trust_domain = p->config->trust_domain};
+	const struct tls_options o = {
+		.server = true, .peer_auth = TLS_PEER_OPTIONAL, .trust_domain = p->config->trust_domain};
 	p->tls = tls_context_new(&o);
 	if (!grpc_server_listen(p->front, p->config->xds_tls_address, p->tls, &port, &e)) {
 		(void)err_in(&e, "--xds-tls-address");

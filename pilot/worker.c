@@ -25,7 +25,8 @@
 #define CALL_WAIT_S 2
 
 METRIC(connected, GAUGE, "pilot_xds", "xDS streams that are open");
-METRIC(denied, COUNTER, "pilot_xds_identity_mismatch", "streams whose certificate is not that of the proxy they claim to be");
+METRIC(denied, COUNTER, "pilot_xds_identity_mismatch",
+	"streams whose certificate is not that of the proxy they claim to be");
 
 static struct log_scope worker_log = LOG_SCOPE("worker", "threads that serve proxies");
 static atomic_int open_streams;
@@ -66,7 +67,9 @@ static bool admit(void *ctx, const struct proxy *p, struct err *e)
 	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account)))
 		return true;
 	metric_add(&denied, 1);
-	return err_set(e, ERR_DENIED, "identity " STR_FMT " is not that of proxy " STR_FMT " (namespace " STR_FMT ", service account " STR_FMT ")",
+	return err_set(e, ERR_DENIED,
+		"identity " STR_FMT " is not that of proxy " STR_FMT " (namespace " STR_FMT ", service account " STR_FMT
+		")",
 		STR_ARG(peer->spiffe_id), STR_ARG(p->id), STR_ARG(p->ns), STR_ARG(p->service_account));
 }
 
@@ -176,7 +179,8 @@ static void on_message(struct grpc_stream *g, const uint8_t *data, size_t len)
 		return;
 	}
 	if (!known)
-		log_info(&worker_log, "proxy connected", KV("proxy", session_proxy(s->session)->id), KV("address", grpc_stream_address(g)));
+		log_info(&worker_log, "proxy connected", KV("proxy", session_proxy(s->session)->id),
+			KV("address", grpc_stream_address(g)));
 	pump(s, now);
 }
 
@@ -199,7 +203,8 @@ static void on_close(struct grpc_stream *g, enum grpc_status status, struct str 
 	w->streams.items[s->place] = last;
 	last->place = s->place;
 	if (session_proxy(s->session))
-		log_info(&worker_log, "proxy left", KV("proxy", session_proxy(s->session)->id), KV("status", grpc_status_name(status)));
+		log_info(&worker_log, "proxy left", KV("proxy", session_proxy(s->session)->id),
+			KV("status", grpc_status_name(status)));
 	session_free(s->session);
 	free(s);
 	metric_set(&connected, atomic_fetch_sub(&open_streams, 1) - 1);
@@ -275,7 +280,8 @@ static void on_material(void *ctx)
 	struct worker *w = m->worker;
 	struct err e = {0};
 
-	if (!tls_context_set_identity(w->tls, str_of(m->chain), str_of(m->key), &e) || !tls_context_set_roots(w->tls, str_of(m->roots), &e) ||
+	if (!tls_context_set_identity(w->tls, str_of(m->chain), str_of(m->key), &e) ||
+		!tls_context_set_roots(w->tls, str_of(m->roots), &e) ||
 		(w->ca_tls && !tls_context_set_identity(w->ca_tls, str_of(m->chain), str_of(m->key), &e)))
 		log_error(&worker_log, "identity refused", KV("reason", e.text));
 	secret_free(m->key);
@@ -287,7 +293,8 @@ static void on_material(void *ctx)
 void worker_identity(struct worker *w, const char *key_pem, const char *chain_pem, const char *roots_pem)
 {
 	struct material *m = xzalloc(sizeof(*m));
-	*m = (struct material){.worker = w, .key = xstrdup(key_pem), .chain = xstrdup(chain_pem), .roots = xstrdup(roots_pem)};
+	*m = (struct material){
+		.worker = w, .key = xstrdup(key_pem), .chain = xstrdup(chain_pem), .roots = xstrdup(roots_pem)};
 	loop_post(w->loop, on_material, m);
 }
 
@@ -330,7 +337,8 @@ static bool connect_ca(struct worker *w, struct err *e)
 		if (str_empty(o->ca_roots))
 			return err_set(e, ERR_PEER, "--ca-roots is needed to reach the CA over TLS");
 		w->ca_tls = tls_context_new(&tls);
-		if (!file_read(o->ca_roots, LIMIT_PEM_BYTES, &roots, &len, e) || !tls_context_set_roots(w->ca_tls, str_n(roots, len), e) ||
+		if (!file_read(o->ca_roots, LIMIT_PEM_BYTES, &roots, &len, e) ||
+			!tls_context_set_roots(w->ca_tls, str_n(roots, len), e) ||
 			!tls_context_set_server_names(w->ca_tls, o->ca_names, e))
 			return err_in(e, "--ca-roots");
 	}
@@ -365,7 +373,8 @@ static void free_worker(struct worker *w)
 struct worker *worker_start(const struct worker_options *o, struct err *e)
 {
 	struct worker *w = xzalloc(sizeof(*w));
-	const struct grpc_server_options server = {.max_connection_age_ms = o->max_connection_age_ms, .keepalive_ms = o->keepalive_ms};
+	const struct grpc_server_options server = {
+		.max_connection_age_ms = o->max_connection_age_ms, .keepalive_ms = o->keepalive_ms};
 
 	w->options = *o;
 	w->loop = loop_new();
@@ -378,7 +387,8 @@ struct worker *worker_start(const struct worker_options *o, struct err *e)
 	grpc_server_route(w->server, ADS "StreamAggregatedResources", &sotw, w);
 	grpc_server_route(w->server, ADS "DeltaAggregatedResources", &delta, w);
 	ca_relay_route(w->server, &w->ca);
-	const struct tls_options tls = {.server = true, .peer_auth = TLS_PEER_OPTIONAL, .trust_domain = o->trust_domain};
+	const struct tls_options tls = {
+		.server = true, .peer_auth = TLS_PEER_OPTIONAL, .trust_domain = o->trust_domain};
 	w->tls = tls_context_new(&tls);
 	if (!connect_ca(w, e)) {
 		free_worker(w);
@@ -429,8 +439,8 @@ static void on_call(void *ctx)
 	call_unref(c);
 }
 
-bool worker_call(struct worker *w, void (*fn)(const struct worker_view *v, struct str argument, struct strbuf *json), struct str argument,
-	struct strbuf *json)
+bool worker_call(struct worker *w, void (*fn)(const struct worker_view *v, struct str argument, struct strbuf *json),
+	struct str argument, struct strbuf *json)
 {
 	struct call *c = xzalloc(sizeof(*c));
 	struct timespec until;

@@ -34,7 +34,8 @@ void worker_publish(struct worker *w, struct model *m, const struct read_keys *t
 void worker_adopt(struct worker *w, int fd, bool secure);
 /* Copies: what TLS connections, in and towards the CA, show and believe from now on. */
 void worker_identity(struct worker *w, const char *key_pem, const char *chain_pem, const char *roots_pem);
-void worker_drain(struct worker *w, uint64_t grace_ms, void (*done)(void *ctx), void *ctx); /* done is posted to the main loop */
+void worker_drain(
+	struct worker *w, uint64_t grace_ms, void (*done)(void *ctx), void *ctx); /* done is posted to the main loop */
 
 struct worker_view {
 	struct engine *engine;
@@ -42,8 +43,8 @@ struct worker_view {
 	unsigned index;
 };
 /* Runs fn on the worker's thread and waits, two seconds at most; false: the worker was too busy, nothing was written. fn writes to json. */
-bool worker_call(struct worker *w, void (*fn)(const struct worker_view *v, struct str argument, struct strbuf *json), struct str argument,
-	struct strbuf *json) MUST_CHECK;
+bool worker_call(struct worker *w, void (*fn)(const struct worker_view *v, struct str argument, struct strbuf *json),
+	struct str argument, struct strbuf *json) MUST_CHECK;
 
 /* ca_relay.c: IstioCertificateService on a worker's server, passed on to citadel. */
 struct grpc_channel;

@@ -28,7 +28,7 @@ struct name {
 
 struct hosts {
 	char *state;
-	struct map *names;      /* bus key -> struct name */
+	struct map *names; /* bus key -> struct name */
 	struct map *namespaces; /* namespace -> its path */
 	struct bus_replica *replica;
 };
@@ -65,7 +65,8 @@ static bool write_file(const struct hosts *h, struct str ns, const char *path, s
 	struct strbuf text = {0};
 	file_text(h, ns, &text);
 	int fd cleanup(close_p) = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	bool ok = fd >= 0 && pwrite(fd, text.ptr, text.len, 0) == (ssize_t)text.len && ftruncate(fd, (off_t)text.len) == 0;
+	bool ok = fd >= 0 && pwrite(fd, text.ptr, text.len, 0) == (ssize_t)text.len &&
+		  ftruncate(fd, (off_t)text.len) == 0;
 	strbuf_done(&text);
 	return ok || err_errno(e, "write %s", path);
 }
@@ -121,8 +122,13 @@ struct hosts *hosts_new(struct loop *l, const char *state, const char *bus, stru
 	h->state = xstrdup(state);
 	h->names = map_new();
 	h->namespaces = map_new();
-	const struct bus_replica_options o = {
-		.address = bus, .publisher = "galley", .role = "cli", .instance = "up", .topics = topics, .ops = &ops, .ctx = h};
+	const struct bus_replica_options o = {.address = bus,
+		.publisher = "galley",
+		.role = "cli",
+		.instance = "up",
+		.topics = topics,
+		.ops = &ops,
+		.ctx = h};
 	h->replica = bus_replica_new(l, &o, e);
 	if (!h->replica) {
 		hosts_free(h);

@@ -37,8 +37,8 @@ static void on_exit_unit(void *ctx, int status, int signo)
 	u->backoff_ms = stable || !u->backoff_ms ? RESTART_MIN_MS : u->backoff_ms * 2;
 	if (u->backoff_ms > RESTART_MAX_MS)
 		u->backoff_ms = RESTART_MAX_MS;
-	log_warn(&up_log, "ended and will be started again", KV("unit", u->name), KV("status", status), KV("signal", signo),
-		KV("after_ms", u->backoff_ms), KV("log", u->log_path));
+	log_warn(&up_log, "ended and will be started again", KV("unit", u->name), KV("status", status),
+		KV("signal", signo), KV("after_ms", u->backoff_ms), KV("log", u->log_path));
 	timer_start(u->restart, u->backoff_ms, 0);
 }
 
@@ -115,9 +115,9 @@ struct unit *mesh_unit(struct mesh *m, const char *name)
 static const char *const *daemon_argv(struct mesh *m, const char *name, const char *const *own)
 {
 	struct arena *a = m->arena;
-	const char *common[] = {
-		arena_printf(a, "%s/%s/%s", m->paths.bin, name, name), "--bus", arena_printf(a, "ipc://%s/bus/{role}", m->paths.state),
-		"--state-dir", arena_printf(a, "%s/%s", m->paths.state, name), "--admin-address",
+	const char *common[] = {arena_printf(a, "%s/%s/%s", m->paths.bin, name, name), "--bus",
+		arena_printf(a, "ipc://%s/bus/{role}", m->paths.state), "--state-dir",
+		arena_printf(a, "%s/%s", m->paths.state, name), "--admin-address",
 		arena_printf(a, "unix:%s/%s.admin", m->paths.state, name), "--instance", arena_printf(a, "%s-0", name)};
 	size_t n = ARRAY_LEN(common), k = 0;
 	while (own[k])
@@ -140,12 +140,16 @@ static bool mint_token(struct mesh *m, const char *ns, const char *service_accou
 {
 	struct err e = {0};
 	char *citadel_dir cleanup(free_p) = xasprintf("%s/citadel", m->paths.state);
-	const struct citadel_token token = {.state_dir = citadel_dir, .ns = ns, .service_account = service_account, .ttl_ms = TOKEN_TTL_S * 1000ull};
+	const struct citadel_token token = {.state_dir = citadel_dir,
+		.ns = ns,
+		.service_account = service_account,
+		.ttl_ms = TOKEN_TTL_S * 1000ull};
 	char *text = NULL;
 	bool ok = citadel_token_mint(&token, &text, &e) && file_write_atomic(path, str_of(text), 0600, &e);
 	secret_free(text);
 	if (!ok)
-		log_error(&up_log, "no join token", KV("namespace", ns), KV("service_account", service_account), KV("error", e.text));
+		log_error(&up_log, "no join token", KV("namespace", ns), KV("service_account", service_account),
+			KV("error", e.text));
 	return ok;
 }
 
@@ -166,10 +170,13 @@ void mesh_start_daemons(struct mesh *m, const char *const *only)
 	struct arena *a = m->arena;
 	const char *root = arena_printf(a, "%s/citadel/root-cert.pem", m->paths.state);
 	add_daemon(m, "galley", (const char *[]){"--source", m->paths.dir, NULL});
-	add_daemon(m, "citadel", (const char *[]){"--address", NODE_ADDRESS ":8060", "--trust-domain", m->paths.trust_domain, NULL});
-	add_daemon(m, "pilot", (const char *[]){"--xds-address", "127.0.0.1:15010", "--xds-tls-address", NODE_ADDRESS ":15012", "--ca-address",
-		NODE_ADDRESS ":8060", "--ca-roots", root, "--ca-token", arena_printf(a, "%s/pilot/token", m->paths.state), "--trust-domain",
-		m->paths.trust_domain, NULL});
+	add_daemon(m, "citadel",
+		(const char *[]){"--address", NODE_ADDRESS ":8060", "--trust-domain", m->paths.trust_domain, NULL});
+	add_daemon(m, "pilot",
+		(const char *[]){"--xds-address", "127.0.0.1:15010", "--xds-tls-address", NODE_ADDRESS ":15012",
+			"--ca-address", NODE_ADDRESS ":8060", "--ca-roots", root, "--ca-token",
+			arena_printf(a, "%s/pilot/token", m->paths.state), "--trust-domain", m->paths.trust_domain,
+			NULL});
 	mint_tokens(m);
 	m->token_timer = timer_new(m->loop, mint_tokens, m);
 	timer_start(m->token_timer, TOKEN_RENEW_MS, TOKEN_RENEW_MS);
@@ -187,7 +194,8 @@ static bool prepare_pod(struct mesh *m, const struct pod *p, char **spec_path, s
 	char *dir cleanup(free_p) = pod_state_dir(&m->paths, p);
 	char *token cleanup(free_p) = xasprintf("%s/token", dir);
 	*spec_path = xasprintf("%s/pod.json", dir);
-	return hosts_add_namespace(m->hosts, p->ns, e) && file_mkdirs(dir, 0700, e) && spec_write(&m->paths, p, *spec_path, e) && (mint_token(m, p->ns, p->service_account, token), true);
+	return hosts_add_namespace(m->hosts, p->ns, e) && file_mkdirs(dir, 0700, e) &&
+	       spec_write(&m->paths, p, *spec_path, e) && (mint_token(m, p->ns, p->service_account, token), true);
 }
 
 static void start_pod(struct mesh *m, const struct pod *p)
@@ -243,7 +251,8 @@ bool mesh_apply_pods(struct mesh *m, struct err *e)
 	for (size_t i = 0; i < pods.len; i++) {
 		char *name cleanup(free_p) = xasprintf("%s/%s", pods.items[i].ns, pods.items[i].name);
 		const struct unit *u = mesh_unit(m, name);
-		if (!u || u->pod_hash != pods.items[i].hash || (!u->wanted && !pods_find(&m->pods, pods.items[i].ns, pods.items[i].name)))
+		if (!u || u->pod_hash != pods.items[i].hash ||
+			(!u->wanted && !pods_find(&m->pods, pods.items[i].ns, pods.items[i].name)))
 			start_pod(m, &pods.items[i]);
 	}
 	arena_free(m->pods_arena);
@@ -293,16 +302,16 @@ void mesh_write_json(const struct mesh *m, struct strbuf *out)
 	for (const struct unit *u = m->units; u; u = u->next) {
 		strbuf_addf(out, "%s{\"kind\":\"%s\",\"name\":", comma, u->kind == UNIT_DAEMON ? "daemon" : "pod");
 		strbuf_add_json(out, str_of(u->name));
-		strbuf_addf(out, ",\"pid\":%d,\"wanted\":%s,\"starts\":%u,\"log\":", u->proc ? proc_pid(u->proc) : 0, u->wanted ? "true" : "false",
-			u->starts);
+		strbuf_addf(out, ",\"pid\":%d,\"wanted\":%s,\"starts\":%u,\"log\":", u->proc ? proc_pid(u->proc) : 0,
+			u->wanted ? "true" : "false", u->starts);
 		strbuf_add_json(out, str_of(u->log_path));
 		const char *slash = strchr(u->name, '/');
 		if (slash) {
 			char *ns cleanup(free_p) = xstrndup(u->name, (size_t)(slash - u->name));
 			const struct pod *p = pods_find(&m->pods, ns, slash + 1);
 			if (p)
-				strbuf_addf(out, ",\"ip\":\"%s\",\"proxy\":%s,\"gateway\":%s,\"port\":%u", p->ip, p->proxy ? "true" : "false",
-					p->gateway ? "true" : "false", p->port);
+				strbuf_addf(out, ",\"ip\":\"%s\",\"proxy\":%s,\"gateway\":%s,\"port\":%u", p->ip,
+					p->proxy ? "true" : "false", p->gateway ? "true" : "false", p->port);
 		}
 		strbuf_adds(out, "}");
 		comma = ",";

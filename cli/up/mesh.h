@@ -13,7 +13,7 @@ enum unit_kind { UNIT_DAEMON, UNIT_POD };
 struct unit {
 	struct mesh *mesh;
 	enum unit_kind kind;
-	const char *name;         /* "pilot", "default/reviews-v1" */
+	const char *name; /* "pilot", "default/reviews-v1" */
 	const char *const *argv;
 	char *log_path;
 	struct proc *proc;
@@ -22,13 +22,13 @@ struct unit {
 	uint64_t backoff_ms;
 	unsigned starts;
 	bool wanted;
-	uint64_t pod_hash;        /* UNIT_POD */
+	uint64_t pod_hash; /* UNIT_POD */
 	struct unit *next;
 };
 
 struct mesh {
 	struct loop *loop;
-	struct arena *arena;      /* lives as long as the mesh: argument lists */
+	struct arena *arena; /* lives as long as the mesh: argument lists */
 	struct mesh_paths paths;
 	struct arena *pods_arena; /* of the current list */
 	struct pods pods;
@@ -44,8 +44,8 @@ void mesh_start_daemons(struct mesh *m, const char *const *only);
 bool mesh_apply_pods(struct mesh *m, struct err *e) MUST_CHECK;
 struct unit *mesh_unit(struct mesh *m, const char *name);
 void unit_start(struct unit *u);
-void unit_stop(struct unit *u);  /* SIGTERM, not started again */
-void unit_kill(struct unit *u);  /* SIGKILL; a wanted unit comes back */
+void unit_stop(struct unit *u); /* SIGTERM, not started again */
+void unit_kill(struct unit *u); /* SIGKILL; a wanted unit comes back */
 /* SIGTERM to pods, then to daemons; stops the loop when all have ended or after a grace period. */
 void mesh_stop(struct mesh *m);
 void mesh_free(struct mesh *m);

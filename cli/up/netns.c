@@ -28,7 +28,8 @@ static bool become_root_of_user_namespace(struct err *e)
 {
 	unsigned uid = geteuid(), gid = getegid();
 	if (unshare(CLONE_NEWUSER))
-		return err_errno(e, "make a user namespace (is user.max_user_namespaces 0, or unprivileged user namespaces switched off?)");
+		return err_errno(e, "make a user namespace (is user.max_user_namespaces 0, or unprivileged user "
+				    "namespaces switched off?)");
 	char map[64];
 	(void)snprintf(map, sizeof(map), "0 %u 1\n", uid);
 	if (!write_text("/proc/self/uid_map", map, e) || !write_text("/proc/self/setgroups", "deny", e))
@@ -79,18 +80,22 @@ bool netns_enter_node(struct err *e)
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS))
 		return err_errno(e, "make network and mount namespaces");
 	return private_mounts(e) && ip_batch(NULL,
-		"link set lo up\n"
-		"link add " NODE_BRIDGE " type bridge\n"
-		"link set " NODE_BRIDGE " up\n"
-		"addr add " NODE_ADDRESS "/" NODE_PREFIX " dev " NODE_BRIDGE "\n", e);
+					    "link set lo up\n"
+					    "link add " NODE_BRIDGE " type bridge\n"
+					    "link set " NODE_BRIDGE " up\n"
+					    "addr add " NODE_ADDRESS "/" NODE_PREFIX " dev " NODE_BRIDGE "\n",
+					    e);
 }
 
 bool netns_enter_pod(int node_pid, const char *ip, const char *hosts_file, struct err *e)
 {
 	uint8_t raw[16];
 	unsigned bits = 0;
-	if (!ip_parse(str_of(ip), raw, &bits) || bits != 32 || raw[0] != 10 || raw[1] != 88 || (raw[2] == 0 && raw[3] <= 1))
-		return err_set(e, ERR_PEER, "pod address %s: machine-local pods have addresses of 10.88.0.0/16, not the node's %s", ip, NODE_ADDRESS);
+	if (!ip_parse(str_of(ip), raw, &bits) || bits != 32 || raw[0] != 10 || raw[1] != 88 ||
+		(raw[2] == 0 && raw[3] <= 1))
+		return err_set(e, ERR_PEER,
+			"pod address %s: machine-local pods have addresses of 10.88.0.0/16, not the node's %s", ip,
+			NODE_ADDRESS);
 	char net[64], lines[512], veth[16];
 	(void)snprintf(net, sizeof(net), "--net=/proc/%d/ns/net", node_pid);
 	(void)snprintf(veth, sizeof(veth), "ve%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3]);
@@ -100,8 +105,10 @@ bool netns_enter_pod(int node_pid, const char *ip, const char *hosts_file, struc
 		return false;
 	if (hosts_file && mount(hosts_file, "/etc/hosts", NULL, MS_BIND, NULL))
 		return err_errno(e, "bind %s over /etc/hosts", hosts_file);
-	(void)snprintf(lines, sizeof(lines), "link set lo up\nlink add eth0 type veth peer name %s netns %d\naddr add %s/%s dev eth0\n"
-		"link set eth0 up\nroute add default via %s\n", veth, node_pid, ip, NODE_PREFIX, NODE_ADDRESS);
+	(void)snprintf(lines, sizeof(lines),
+		"link set lo up\nlink add eth0 type veth peer name %s netns %d\naddr add %s/%s dev eth0\n"
+		"link set eth0 up\nroute add default via %s\n",
+		veth, node_pid, ip, NODE_PREFIX, NODE_ADDRESS);
 	if (!ip_batch(NULL, lines, e))
 		return false;
 	(void)snprintf(lines, sizeof(lines), "link set %s master %s up\n", veth, NODE_BRIDGE);

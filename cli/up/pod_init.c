@@ -56,8 +56,8 @@ static void child_start(struct child *c);
 static void write_run_file(struct pod_init *p)
 {
 	char *path = xasprintf("%s/run.json", p->spec.pod_dir);
-	char *text = xasprintf("{\"pid\": %d, \"agent\": %d, \"app\": %d}\n", (int)getpid(), p->agent.proc ? proc_pid(p->agent.proc) : 0,
-		p->app.proc ? proc_pid(p->app.proc) : 0);
+	char *text = xasprintf("{\"pid\": %d, \"agent\": %d, \"app\": %d}\n", (int)getpid(),
+		p->agent.proc ? proc_pid(p->agent.proc) : 0, p->app.proc ? proc_pid(p->app.proc) : 0);
 	struct err e = {0};
 	if (!file_write_atomic(path, str_of(text), 0644, &e))
 		log_warn(&pod_log, "run file not written", KV("error", e.text));
@@ -88,8 +88,8 @@ static void on_child_exit(void *ctx, int status, int signo)
 	c->backoff_ms = stable ? RESTART_MIN_MS : c->backoff_ms * 2;
 	if (c->backoff_ms > RESTART_MAX_MS)
 		c->backoff_ms = RESTART_MAX_MS;
-	log_warn(&pod_log, "ended and will be started again", KV("what", c->name), KV("status", status), KV("signal", signo),
-		KV("after_ms", c->backoff_ms));
+	log_warn(&pod_log, "ended and will be started again", KV("what", c->name), KV("status", status),
+		KV("signal", signo), KV("after_ms", c->backoff_ms));
 	timer_start(c->restart, c->backoff_ms, 0);
 }
 
@@ -140,14 +140,45 @@ static const char *const *agent_argv(struct pod_init *p)
 	struct arena *a = p->arena;
 	const struct spec *s = &p->spec;
 	const char *pairs[] = {
-		"--type", s->pod.gateway ? "router" : "sidecar", "--pod-name", s->pod.name, "--pod-namespace", s->pod.ns, "--pod-ip", s->pod.ip,
-		"--service-account", s->pod.service_account, "--workload", s->pod.workload, "--labels", s->pod.labels_json, "--annotations",
-		s->pod.annotations_json, "--trust-domain", s->mesh.trust_domain, "--discovery-address", s->mesh.discovery, "--ca-address",
-		s->mesh.ca, "--ca-roots", arena_printf(a, "%s/citadel/root-cert.pem", s->mesh.state), "--token-file",
-		arena_printf(a, "%s/token", s->pod_dir), "--state-dir", arena_printf(a, "%s/agent", s->pod_dir), "--envoy", s->mesh.envoy,
-		"--admin-address", arena_printf(a, "unix:%s/agent.admin", s->pod_dir), "--cert-ttl", s->mesh.cert_ttl,
+		"--type",
+		s->pod.gateway ? "router" : "sidecar",
+		"--pod-name",
+		s->pod.name,
+		"--pod-namespace",
+		s->pod.ns,
+		"--pod-ip",
+		s->pod.ip,
+		"--service-account",
+		s->pod.service_account,
+		"--workload",
+		s->pod.workload,
+		"--labels",
+		s->pod.labels_json,
+		"--annotations",
+		s->pod.annotations_json,
+		"--trust-domain",
+		s->mesh.trust_domain,
+		"--discovery-address",
+		s->mesh.discovery,
+		"--ca-address",
+		s->mesh.ca,
+		"--ca-roots",
+		arena_printf(a, "%s/citadel/root-cert.pem", s->mesh.state),
+		"--token-file",
+		arena_printf(a, "%s/token", s->pod_dir),
+		"--state-dir",
+		arena_printf(a, "%s/agent", s->pod_dir),
+		"--envoy",
+		s->mesh.envoy,
+		"--admin-address",
+		arena_printf(a, "unix:%s/agent.admin", s->pod_dir),
+		"--cert-ttl",
+		s->mesh.cert_ttl,
 		/* One loop thread for each Envoy: a laptop runs a dozen of them. Capture tells the proxy by this socket mark. */
-		"--concurrency", "1", "--proxy-mark", "1337",
+		"--concurrency",
+		"1",
+		"--proxy-mark",
+		"1337",
 	};
 	const char **argv = ARENA_ARRAY(a, const char *, ARRAY_LEN(pairs) + 2);
 	argv[0] = arena_printf(a, "%s/agent/agent", s->mesh.bin);
@@ -187,13 +218,15 @@ static bool capture(struct pod_init *p, struct err *e)
 	char *agent cleanup(free_p) = xasprintf("%s/agent/agent", p->spec.mesh.bin);
 	pid_t pid = fork();
 	if (pid == 0) {
-		(void)execl(agent, agent, "capture", "--proxy-mark", "1337", "--annotations", p->spec.pod.annotations_json, (char *)NULL);
+		(void)execl(agent, agent, "capture", "--proxy-mark", "1337", "--annotations",
+			p->spec.pod.annotations_json, (char *)NULL);
 		_exit(127);
 	}
 	int status = 0;
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		return err_errno(e, "run %s capture", agent);
-	return (WIFEXITED(status) && WEXITSTATUS(status) == 0) || err_set(e, ERR_SYSTEM, "traffic capture was not set up: see pod.log");
+	return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+	       err_set(e, ERR_SYSTEM, "traffic capture was not set up: see pod.log");
 }
 
 static bool prepare(struct pod_init *p, struct err *e)

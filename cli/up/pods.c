@@ -105,7 +105,8 @@ static struct pod from_object(struct arena *a, const Kube__Pod *in)
 	return p;
 }
 
-static void read_documents(struct arena *a, const struct documents *docs, struct pods *out, size_t *cap, struct diags *warnings)
+static void read_documents(
+	struct arena *a, const struct documents *docs, struct pods *out, size_t *cap, struct diags *warnings)
 {
 	for (size_t i = 0; i < docs->len; i++) {
 		const struct node *n = docs->items[i];
@@ -116,8 +117,8 @@ static void read_documents(struct arena *a, const struct documents *docs, struct
 		if (!object || !object->metadata || str_empty(object->metadata->name))
 			continue;
 		if (!object->status || str_empty(object->status->podip)) {
-			diag_add(warnings, DIAG_WARNING, "pod-without-address", "status.podIP", "Pod %s is not started: it has no address",
-				object->metadata->name);
+			diag_add(warnings, DIAG_WARNING, "pod-without-address", "status.podIP",
+				"Pod %s is not started: it has no address", object->metadata->name);
 			continue;
 		}
 		if (out->len == *cap)

@@ -15,15 +15,15 @@ struct pod {
 	const char *ns;
 	const char *ip;
 	const char *service_account;
-	const char *workload;     /* owner-like name: the pod's own when nothing else is known */
-	const char *labels_json;  /* {"app":"reviews",...} */
+	const char *workload; /* owner-like name: the pod's own when nothing else is known */
+	const char *labels_json; /* {"app":"reviews",...} */
 	const char *annotations_json;
 	const char *const *command; /* NULL: nothing to run beside the proxy */
-	const char *const *env;     /* "K=V", NULL-terminated */
-	uint32_t port;            /* first container port, 0: none */
-	bool proxy;               /* gets an agent and an Envoy */
-	bool gateway;             /* router: no application, no capture */
-	uint64_t hash;            /* of all of this: a changed pod is restarted */
+	const char *const *env; /* "K=V", NULL-terminated */
+	uint32_t port; /* first container port, 0: none */
+	bool proxy; /* gets an agent and an Envoy */
+	bool gateway; /* router: no application, no capture */
+	uint64_t hash; /* of all of this: a changed pod is restarted */
 };
 
 struct pods {

@@ -47,8 +47,8 @@ int relay_bind(const char *address, char bound[128], struct err *e)
 		return -1;
 	int fd cleanup(close_p) = socket(a.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int on = 1;
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) || bind(fd, (struct sockaddr *)&a.sa, a.len) ||
-		listen(fd, 128)) {
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+		bind(fd, (struct sockaddr *)&a.sa, a.len) || listen(fd, 128)) {
 		(void)err_errno(e, "listen on %s", address);
 		return -1;
 	}

@@ -66,8 +66,8 @@ bool spec_write(const struct mesh_paths *m, const struct pod *p, const char *pat
 	(void)json_object_set_new(root, "gateway", json_boolean(p->gateway));
 	char *text = json_dumps(root, JSON_INDENT(1));
 	json_decref(root);
-	bool ok = text ? file_write_atomic(path, str_of(text), 0600, e) :
-			 err_set(e, ERR_PEER, "pod %s/%s has text that is not UTF-8", p->ns, p->name);
+	bool ok = text ? file_write_atomic(path, str_of(text), 0600, e)
+		       : err_set(e, ERR_PEER, "pod %s/%s has text that is not UTF-8", p->ns, p->name);
 	free(text);
 	return ok;
 }
@@ -90,7 +90,8 @@ bool spec_read(struct arena *a, const char *path, struct spec *out, struct err *
 		return err_set(e, ERR_PEER, "%s:%d: %s", path, error.line, error.text);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-		*slot(out, &fields[i]) = arena_strdup(a, json_string_value(json_object_get(root, fields[i].name)) ?: "");
+		*slot(out, &fields[i]) = arena_strdup(
+			a, json_string_value(json_object_get(root, fields[i].name)) ?: "");
 	out->pod.command = list_read(a, json_object_get(root, "command"));
 	out->pod.env = list_read(a, json_object_get(root, "env"));
 	out->pod.proxy = json_is_true(json_object_get(root, "proxy"));

@@ -7,15 +7,15 @@
 #include "cli/up/pods.h"
 
 struct mesh_paths {
-	const char *state;     /* state directory of the mesh */
-	const char *dir;       /* the configuration directory; applications run in it */
-	const char *bin;       /* directory with galley/galley, pilot/pilot, citadel/citadel, agent/agent */
-	const char *envoy;     /* Envoy's binary */
+	const char *state; /* state directory of the mesh */
+	const char *dir; /* the configuration directory; applications run in it */
+	const char *bin; /* directory with galley/galley, pilot/pilot, citadel/citadel, agent/agent */
+	const char *envoy; /* Envoy's binary */
 	const char *discovery; /* "10.88.0.1:15012" */
-	const char *ca;        /* "10.88.0.1:15012": pilot relays to citadel */
+	const char *ca; /* "10.88.0.1:15012": pilot relays to citadel */
 	const char *trust_domain;
-	const char *hosts;     /* file bound over /etc/hosts: <state>/hosts/<namespace> */
-	const char *cert_ttl;  /* asked for by agents, "24h" */
+	const char *hosts; /* file bound over /etc/hosts: <state>/hosts/<namespace> */
+	const char *cert_ttl; /* asked for by agents, "24h" */
 };
 
 /* "<state>/pods/<ns>.<name>"; the caller frees it. */

@@ -39,13 +39,16 @@ struct up_config {
 };
 
 static const struct option_row options[] = {
-	{"state", OPT_STR(struct up_config, state, NULL, "directory for state, logs and sockets (default: made from DIR's path)")},
-	{"listen", OPT_STR(struct up_config, listen, "127.0.0.1:8080", "where this machine reaches the ingress gateway; port 0 picks one")},
+	{"state", OPT_STR(struct up_config, state, NULL,
+			  "directory for state, logs and sockets (default: made from DIR's path)")},
+	{"listen", OPT_STR(struct up_config, listen, "127.0.0.1:8080",
+			   "where this machine reaches the ingress gateway; port 0 picks one")},
 	{"bin", OPT_STR(struct up_config, bin, NULL, "build folder with the daemons (default: beside this program)")},
 	{"envoy", OPT_STR(struct up_config, envoy, "envoy", "Envoy's binary")},
 	{"trust-domain", OPT_STR(struct up_config, trust_domain, "cluster.local", "trust domain of the mesh")},
 	{"cert-ttl", OPT_STR(struct up_config, cert_ttl, "24h", "lifetime of workload certificates")},
-	{"only-daemons", OPT_LIST(struct up_config, only, "start only these daemons now; the control socket starts the others")},
+	{"only-daemons",
+		OPT_LIST(struct up_config, only, "start only these daemons now; the control socket starts the others")},
 	{"log-level", OPT_STR(struct up_config, log_level, "default:info", "levels by scope")},
 };
 
@@ -61,7 +64,7 @@ struct up {
 	struct admin *control;
 	struct http_client *http;
 	struct timer *ready_timer;
-	size_t waiting;  /* answers outstanding in this round */
+	size_t waiting; /* answers outstanding in this round */
 	size_t unready;
 	bool announced;
 	uint64_t started_ms;
@@ -73,7 +76,8 @@ char *up_default_state(const char *dir)
 	const char *base = getenv("XDG_RUNTIME_DIR");
 	char *own cleanup(free_p) = xasprintf("/tmp/fairlead-%u", geteuid());
 	/* Short, because Unix socket paths end at 107 bytes. */
-	return xasprintf("%s/%08x", base && *base && strlen(base) < 40 ? base : own, (unsigned)hash64(str_of(real ? real : dir)));
+	return xasprintf("%s/%08x", base && *base && strlen(base) < 40 ? base : own,
+		(unsigned)hash64(str_of(real ? real : dir)));
 }
 
 /* ---- control socket */
@@ -102,7 +106,8 @@ static void control_unit(void *ctx, struct admin_request *r)
 		void (*fn)(struct unit *u);
 	} verbs[] = {{"start", unit_start}, {"stop", unit_stop}, {"kill", unit_kill}};
 	struct up *u = ctx;
-	char *name cleanup(free_p) = xstrndup(admin_request_path(r).ptr + strlen("/unit/"), admin_request_path(r).len - strlen("/unit/"));
+	char *name cleanup(free_p) = xstrndup(
+		admin_request_path(r).ptr + strlen("/unit/"), admin_request_path(r).len - strlen("/unit/"));
 	struct unit *unit = mesh_unit(&u->mesh, name);
 	struct str verb = admin_request_query(r, "do");
 	if (!unit) {
@@ -147,8 +152,8 @@ static void print_summary(struct up *u)
 		     "  fairlead proxy-status --state %s\n"
 		     "  fairlead validate %s\n\n"
 		     "Ctrl-C ends it.\n",
-		pods, (double)(clock_mono_ms() - u->started_ms) / 1000.0, u->listen_address, u->listen_address, u->mesh.paths.dir, u->mesh.paths.state,
-		u->mesh.paths.state, u->mesh.paths.state, u->mesh.paths.dir);
+		pods, (double)(clock_mono_ms() - u->started_ms) / 1000.0, u->listen_address, u->listen_address,
+		u->mesh.paths.dir, u->mesh.paths.state, u->mesh.paths.state, u->mesh.paths.state, u->mesh.paths.dir);
 	(void)fflush(stdout);
 }
 
@@ -185,8 +190,8 @@ static void poll_ready(void *ctx)
 		const char *slash = strchr(x->name, '/');
 		char *ns = slash ? xstrndup(x->name, (size_t)(slash - x->name)) : NULL;
 		const struct pod *p = slash ? pods_find(&u->mesh.pods, ns, slash + 1) : NULL;
-		char *socket = slash ? xasprintf("%s/pods/%s.%s/agent.admin", u->mesh.paths.state, ns, slash + 1) :
-				       xasprintf("%s/%s.admin", u->mesh.paths.state, x->name);
+		char *socket = slash ? xasprintf("%s/pods/%s.%s/agent.admin", u->mesh.paths.state, ns, slash + 1)
+				     : xasprintf("%s/%s.admin", u->mesh.paths.state, x->name);
 		if (x->wanted && (!slash || (p && p->proxy)))
 			ask_ready(u, socket, slash ? "/healthz/ready" : "/readyz");
 		free(socket);
@@ -226,7 +231,8 @@ static bool open_relay(struct up *u, struct err *e)
 {
 	const struct pod *gateway = gateway_pod(u);
 	if (!gateway) {
-		log_warn(&up_log, "no pod with the annotation inject.istio.io/templates: gateway; nothing listens for this machine");
+		log_warn(&up_log, "no pod with the annotation inject.istio.io/templates: gateway; nothing listens for "
+				  "this machine");
 		return true;
 	}
 	char *to cleanup(free_p) = xasprintf("%s:%u", gateway->ip, gateway->port ? gateway->port : 8080);
@@ -270,7 +276,9 @@ static bool paths_from(struct up *u, const char *dir, struct err *e)
 	p->trust_domain = u->config.trust_domain;
 	p->cert_ttl = u->config.cert_ttl;
 	if (strlen(p->state) > 60)
-		return err_set(e, ERR_LIMIT, "--state %s: Unix sockets below it would have paths over 107 bytes; choose one of at most 60", p->state);
+		return err_set(e, ERR_LIMIT,
+			"--state %s: Unix sockets below it would have paths over 107 bytes; choose one of at most 60",
+			p->state);
 	for (size_t i = 0; i < 4; i++) {
 		static const char *const below[] = {"galley", "pilot", "citadel", "bus"};
 		char *path cleanup(free_p) = xasprintf("%s/%s", p->state, below[i]);

@@ -13,7 +13,7 @@
 #define LIMIT_YAML_ALIASES 1000u
 #define LIMIT_DIAGS_PER_DOCUMENT 200u
 #define LIMIT_PB_MESSAGE_BYTES (256u << 20) /* any packed message */
-#define LIMIT_PB_UNPACKED_BYTES (1u << 30)      /* memory one packed message may turn into */
+#define LIMIT_PB_UNPACKED_BYTES (1u << 30) /* memory one packed message may turn into */
 #define LIMIT_PB_DEPTH 64u
 #define LIMIT_GRPC_MESSAGE_BYTES (64u << 20) /* received; xDS responses are the largest */
 #define LIMIT_GRPC_HEADER_BYTES (64u << 10)
@@ -23,14 +23,14 @@
 #define LIMIT_BUS_FRAME_BYTES (64u << 20)
 #define LIMIT_BUS_CHUNK_BYTES (1u << 20) /* a snapshot chunk is closed at this size */
 #define LIMIT_BUS_QUEUE_FRAMES 10000u /* PUB high-water mark: drop and resync */
-#define LIMIT_BUS_KEYS 1000000u                /* keys that one publisher offers or one replica holds */
+#define LIMIT_BUS_KEYS 1000000u /* keys that one publisher offers or one replica holds */
 #define LIMIT_BUS_KEY_BYTES 1024u
-#define LIMIT_BUS_VALUE_BYTES (32u << 20)      /* one value; with its key it fits a frame */
-#define LIMIT_BUS_PENDING_BYTES (256u << 20)   /* live frames that wait for a snapshot's end: drop and resync */
+#define LIMIT_BUS_VALUE_BYTES (32u << 20) /* one value; with its key it fits a frame */
+#define LIMIT_BUS_PENDING_BYTES (256u << 20) /* live frames that wait for a snapshot's end: drop and resync */
 #define LIMIT_BUS_SNAPSHOT_BYTES (2047u << 20) /* what one resync may bring: refused */
-#define LIMIT_BUS_WINDOW_CHUNKS 4u             /* snapshot chunks under way to one subscriber */
-#define LIMIT_BUS_PEERS 4096u                  /* subscribers of one publisher: refused */
-#define LIMIT_BUS_REPORT_KEYS 20000u           /* keys of reports kept: the oldest is dropped */
+#define LIMIT_BUS_WINDOW_CHUNKS 4u /* snapshot chunks under way to one subscriber */
+#define LIMIT_BUS_PEERS 4096u /* subscribers of one publisher: refused */
+#define LIMIT_BUS_REPORT_KEYS 20000u /* keys of reports kept: the oldest is dropped */
 #define LIMIT_CSR_BYTES (64u << 10)
 #define LIMIT_JWT_BYTES (16u << 10)
 #define LIMIT_PEM_BYTES (1u << 20)

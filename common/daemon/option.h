@@ -28,7 +28,8 @@ struct option_row {
 	.help = (help_)
 /* Takes "100ms", "5s", "1h"; a bare number is milliseconds. */
 #define OPT_MS(config_, field, def, lo, hi, help_) \
-	.type = OPTION_MS, .offset = offsetof(config_, field), .fallback = (def), .min = (lo), .max = (hi), .help = (help_)
+	.type = OPTION_MS, .offset = offsetof(config_, field), .fallback = (def), .min = (lo), .max = (hi), \
+	.help = (help_)
 #define OPT_LIST(config_, field, help_) \
 	.type = OPTION_LIST, .offset = offsetof(config_, field), .help = (help_) /* repeatable, or comma-separated */
 

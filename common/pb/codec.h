@@ -38,13 +38,13 @@ bool decode_scalar(struct decoder *d, const ProtobufCFieldDescriptor *f, const s
 /* NULL: a problem was added. */
 ProtobufCMessage *decode_message(struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n);
 /* The same without regard to special forms; members whose name begins with '@' are passed over when `any`. */
-ProtobufCMessage *decode_fields(struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n,
-				bool any);
+ProtobufCMessage *decode_fields(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n, bool any);
 /* A repeated or map field; problems are added. */
 void decode_list(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct node *n);
 void decode_map(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct node *n);
-bool decode_map_key(struct decoder *d, const ProtobufCFieldDescriptor *f, struct str key, const struct node *n,
-		    void *value);
+bool decode_map_key(
+	struct decoder *d, const ProtobufCFieldDescriptor *f, struct str key, const struct node *n, void *value);
 
 struct writer {
 	struct strbuf *out;

@@ -32,8 +32,12 @@ bool problem(struct decoder *d, const struct node *n, const char *rule, const ch
 const char *node_words(const struct node *n, char out[NODE_WORDS_MAX])
 {
 	static const char *const names[] = {
-		[NODE_NULL] = "null",     [NODE_BOOL] = "the boolean", [NODE_NUMBER] = "the number",
-		[NODE_STRING] = "the string", [NODE_LIST] = "a list",      [NODE_MAP] = "a map",
+		[NODE_NULL] = "null",
+		[NODE_BOOL] = "the boolean",
+		[NODE_NUMBER] = "the number",
+		[NODE_STRING] = "the string",
+		[NODE_LIST] = "a list",
+		[NODE_MAP] = "a map",
 	};
 	int shown = (int)min_size(n->text.len, 48);
 	const char *dots = n->text.len > 48 ? "..." : "";
@@ -51,7 +55,7 @@ bool wrong_type(struct decoder *d, const struct node *n, const char *expected)
 	char words[NODE_WORDS_MAX];
 	bool scalar = n->type == NODE_BOOL || n->type == NODE_NUMBER;
 	return problem(d, n, "wrong-type", "%s is expected, got %s%s", expected, node_words(n, words),
-		       scalar && str_eqc(str_of(expected), "a string") ? "; quote it" : "");
+		scalar && str_eqc(str_of(expected), "a string") ? "; quote it" : "");
 }
 
 size_t path_field(struct decoder *d, const char *name)
@@ -175,13 +179,13 @@ static const char *field_name_of_id(const ProtobufCMessageDescriptor *type, uint
 }
 
 static void choose(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const char *name,
-		   const struct node *n)
+	const struct node *n)
 {
 	char other[NAME_MAX_BYTES];
 	uint32_t *chosen = field_case(m, f);
 	if (*chosen != 0)
 		(void)problem(d, n, "oneof-conflict", "only one of \"%s\" and \"%s\" may be set",
-			      field_name_of_id(m->descriptor, *chosen, other, sizeof(other)), name);
+			field_name_of_id(m->descriptor, *chosen, other, sizeof(other)), name);
 	*chosen = f->id;
 }
 
@@ -198,7 +202,7 @@ static bool first_mention(const ProtobufCMessage *m, const ProtobufCFieldDescrip
 }
 
 static void decode_field(struct decoder *d, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
-			 const struct node_pair *pair, uint64_t *seen)
+	const struct node_pair *pair, uint64_t *seen)
 {
 	const struct node *n = pair->value;
 	char name[NAME_MAX_BYTES];
@@ -238,8 +242,8 @@ static void unknown_field(struct decoder *d, const ProtobufCMessageDescriptor *t
 	path_back(d, back);
 }
 
-ProtobufCMessage *decode_fields(struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n,
-				bool any)
+ProtobufCMessage *decode_fields(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n, bool any)
 {
 	uint64_t seen[SEEN_WORDS] = {0};
 	if (n->type != NODE_MAP) {
@@ -264,7 +268,8 @@ ProtobufCMessage *decode_message(struct decoder *d, const ProtobufCMessageDescri
 {
 	const struct special *s = special_of(type);
 	if (d->depth >= LIMIT_PB_DEPTH) {
-		(void)problem(d, n, "limit-depth", "messages are nested deeper than %u (LIMIT_PB_DEPTH)", LIMIT_PB_DEPTH);
+		(void)problem(
+			d, n, "limit-depth", "messages are nested deeper than %u (LIMIT_PB_DEPTH)", LIMIT_PB_DEPTH);
 		return NULL;
 	}
 	d->depth++;
@@ -274,15 +279,14 @@ ProtobufCMessage *decode_message(struct decoder *d, const ProtobufCMessageDescri
 }
 
 void *pb_from_node(struct arena *a, const ProtobufCMessageDescriptor *type, const struct node *n,
-		   const struct pb_decode_options *o, struct diags *diags)
+	const struct pb_decode_options *o, struct diags *diags)
 {
 	struct decoder d = {.arena = a, .diags = diags, .ignore_unknown = o && o->ignore_unknown};
 	strbuf_adds(&d.path, o && o->path ? o->path : "");
 	ProtobufCMessage *m = decode_message(&d, type, n);
 	if (d.problems > LIMIT_DIAGS_PER_DOCUMENT)
 		(void)diag_add(diags, DIAG_ERROR, "limit-diags", o && o->path ? o->path : "",
-			       "%zu more problems of this document are not shown",
-			       d.problems - LIMIT_DIAGS_PER_DOCUMENT);
+			"%zu more problems of this document are not shown", d.problems - LIMIT_DIAGS_PER_DOCUMENT);
 	strbuf_done(&d.path);
 	return d.problems ? NULL : m;
 }

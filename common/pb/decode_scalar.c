@@ -18,14 +18,22 @@ static const struct {
 	enum scalar_class class;
 	bool wide; /* 64 bits */
 } types[] = {
-	[PROTOBUF_C_TYPE_INT32] = {CLASS_SIGNED, false},     [PROTOBUF_C_TYPE_SINT32] = {CLASS_SIGNED, false},
-	[PROTOBUF_C_TYPE_SFIXED32] = {CLASS_SIGNED, false},  [PROTOBUF_C_TYPE_INT64] = {CLASS_SIGNED, true},
-	[PROTOBUF_C_TYPE_SINT64] = {CLASS_SIGNED, true},     [PROTOBUF_C_TYPE_SFIXED64] = {CLASS_SIGNED, true},
-	[PROTOBUF_C_TYPE_UINT32] = {CLASS_UNSIGNED, false},  [PROTOBUF_C_TYPE_FIXED32] = {CLASS_UNSIGNED, false},
-	[PROTOBUF_C_TYPE_UINT64] = {CLASS_UNSIGNED, true},   [PROTOBUF_C_TYPE_FIXED64] = {CLASS_UNSIGNED, true},
-	[PROTOBUF_C_TYPE_FLOAT] = {CLASS_REAL, false},       [PROTOBUF_C_TYPE_DOUBLE] = {CLASS_REAL, true},
-	[PROTOBUF_C_TYPE_BOOL] = {CLASS_BOOL, false},        [PROTOBUF_C_TYPE_ENUM] = {CLASS_ENUM, false},
-	[PROTOBUF_C_TYPE_STRING] = {CLASS_STRING, false},    [PROTOBUF_C_TYPE_BYTES] = {CLASS_BYTES, false},
+	[PROTOBUF_C_TYPE_INT32] = {CLASS_SIGNED, false},
+	[PROTOBUF_C_TYPE_SINT32] = {CLASS_SIGNED, false},
+	[PROTOBUF_C_TYPE_SFIXED32] = {CLASS_SIGNED, false},
+	[PROTOBUF_C_TYPE_INT64] = {CLASS_SIGNED, true},
+	[PROTOBUF_C_TYPE_SINT64] = {CLASS_SIGNED, true},
+	[PROTOBUF_C_TYPE_SFIXED64] = {CLASS_SIGNED, true},
+	[PROTOBUF_C_TYPE_UINT32] = {CLASS_UNSIGNED, false},
+	[PROTOBUF_C_TYPE_FIXED32] = {CLASS_UNSIGNED, false},
+	[PROTOBUF_C_TYPE_UINT64] = {CLASS_UNSIGNED, true},
+	[PROTOBUF_C_TYPE_FIXED64] = {CLASS_UNSIGNED, true},
+	[PROTOBUF_C_TYPE_FLOAT] = {CLASS_REAL, false},
+	[PROTOBUF_C_TYPE_DOUBLE] = {CLASS_REAL, true},
+	[PROTOBUF_C_TYPE_BOOL] = {CLASS_BOOL, false},
+	[PROTOBUF_C_TYPE_ENUM] = {CLASS_ENUM, false},
+	[PROTOBUF_C_TYPE_STRING] = {CLASS_STRING, false},
+	[PROTOBUF_C_TYPE_BYTES] = {CLASS_BYTES, false},
 };
 
 /* The whole number of a node; 64-bit fields take it as a string, too. */
@@ -33,7 +41,8 @@ static bool whole_number(struct decoder *d, const struct node *n, bool wide, str
 {
 	char words[NODE_WORDS_MAX];
 	if (n->type == NODE_STRING && !wide && scalar_type(n->text) == NODE_NUMBER)
-		return problem(d, n, "wrong-type", "a number is expected, got %s; remove the quotes", node_words(n, words));
+		return problem(
+			d, n, "wrong-type", "a number is expected, got %s; remove the quotes", node_words(n, words));
 	if (n->type != NODE_NUMBER && !(n->type == NODE_STRING && wide))
 		return wrong_type(d, n, "a whole number");
 	if (!scalar_number(n->text, out) || (!out->integral && !(fabs(out->real) >= 0x1p64 && isfinite(out->real))))
@@ -51,7 +60,7 @@ static bool decode_signed(struct decoder *d, const struct node *n, bool wide, vo
 		return false;
 	if (!number_i64(&number, min, max, &v))
 		return problem(d, n, "out-of-range", STR_FMT " is not in %lld..%lld", STR_ARG(n->text), (long long)min,
-			       (long long)max);
+			(long long)max);
 	if (wide)
 		*(int64_t *)value = v;
 	else
@@ -67,8 +76,8 @@ static bool decode_unsigned(struct decoder *d, const struct node *n, bool wide, 
 	if (!whole_number(d, n, wide, &number))
 		return false;
 	if (!number_u64(&number, max, &v))
-		return problem(d, n, "out-of-range", STR_FMT " is not in 0..%llu", STR_ARG(n->text),
-			       (unsigned long long)max);
+		return problem(
+			d, n, "out-of-range", STR_FMT " is not in 0..%llu", STR_ARG(n->text), (unsigned long long)max);
 	if (wide)
 		*(uint64_t *)value = v;
 	else
@@ -135,7 +144,7 @@ static bool bad_enum(struct decoder *d, const ProtobufCEnumDescriptor *e, const 
 	char words[NODE_WORDS_MAX];
 	enum_names(e, names, sizeof(names));
 	return problem(d, n, "bad-enum", "one of %s is expected, got %s%s", names, node_words(n, words),
-		       n->type == NODE_BOOL ? "; quote it" : "");
+		n->type == NODE_BOOL ? "; quote it" : "");
 }
 
 static bool decode_enum(struct decoder *d, const ProtobufCFieldDescriptor *f, const struct node *n, void *value)
@@ -148,7 +157,7 @@ static bool decode_enum(struct decoder *d, const ProtobufCFieldDescriptor *f, co
 		return true;
 	}
 	if (n->type == NODE_NUMBER && scalar_number(n->text, &number) &&
-	    number_i64(&number, INT32_MIN, INT32_MAX, &v)) {
+		number_i64(&number, INT32_MIN, INT32_MAX, &v)) {
 		*(int32_t *)value = (int32_t)v;
 		return true;
 	}
@@ -204,14 +213,15 @@ bool decode_scalar(struct decoder *d, const ProtobufCFieldDescriptor *f, const s
 }
 
 /* Keys are always text in the document; the field's type says what they must look like. */
-bool decode_map_key(struct decoder *d, const ProtobufCFieldDescriptor *f, struct str key, const struct node *n,
-		    void *value)
+bool decode_map_key(
+	struct decoder *d, const ProtobufCFieldDescriptor *f, struct str key, const struct node *n, void *value)
 {
 	struct node k = {.type = NODE_STRING, .line = n->line, .column = n->column, .text = key};
 	if (f->type == PROTOBUF_C_TYPE_STRING)
 		return decode_string(d, &k, value);
 	k.type = scalar_type(key);
 	if (k.type == NODE_STRING || k.type == NODE_NULL)
-		return wrong_type(d, &k, f->type == PROTOBUF_C_TYPE_BOOL ? "a key true or false" : "a key that is a number");
+		return wrong_type(
+			d, &k, f->type == PROTOBUF_C_TYPE_BOOL ? "a key true or false" : "a key that is a number");
 	return decode_scalar(d, f, &k, value);
 }

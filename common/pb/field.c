@@ -14,14 +14,21 @@
 #include "common/pb/pb.h"
 
 static const size_t value_sizes[] = {
-	[PROTOBUF_C_TYPE_INT32] = 4,    [PROTOBUF_C_TYPE_SINT32] = 4,
-	[PROTOBUF_C_TYPE_SFIXED32] = 4, [PROTOBUF_C_TYPE_INT64] = 8,
-	[PROTOBUF_C_TYPE_SINT64] = 8,   [PROTOBUF_C_TYPE_SFIXED64] = 8,
-	[PROTOBUF_C_TYPE_UINT32] = 4,   [PROTOBUF_C_TYPE_FIXED32] = 4,
-	[PROTOBUF_C_TYPE_UINT64] = 8,   [PROTOBUF_C_TYPE_FIXED64] = 8,
-	[PROTOBUF_C_TYPE_FLOAT] = 4,    [PROTOBUF_C_TYPE_DOUBLE] = 8,
+	[PROTOBUF_C_TYPE_INT32] = 4,
+	[PROTOBUF_C_TYPE_SINT32] = 4,
+	[PROTOBUF_C_TYPE_SFIXED32] = 4,
+	[PROTOBUF_C_TYPE_INT64] = 8,
+	[PROTOBUF_C_TYPE_SINT64] = 8,
+	[PROTOBUF_C_TYPE_SFIXED64] = 8,
+	[PROTOBUF_C_TYPE_UINT32] = 4,
+	[PROTOBUF_C_TYPE_FIXED32] = 4,
+	[PROTOBUF_C_TYPE_UINT64] = 8,
+	[PROTOBUF_C_TYPE_FIXED64] = 8,
+	[PROTOBUF_C_TYPE_FLOAT] = 4,
+	[PROTOBUF_C_TYPE_DOUBLE] = 8,
 	[PROTOBUF_C_TYPE_BOOL] = sizeof(protobuf_c_boolean),
-	[PROTOBUF_C_TYPE_ENUM] = 4,     [PROTOBUF_C_TYPE_STRING] = sizeof(char *),
+	[PROTOBUF_C_TYPE_ENUM] = 4,
+	[PROTOBUF_C_TYPE_STRING] = sizeof(char *),
 	[PROTOBUF_C_TYPE_BYTES] = sizeof(ProtobufCBinaryData),
 	[PROTOBUF_C_TYPE_MESSAGE] = sizeof(ProtobufCMessage *),
 };
@@ -89,15 +96,15 @@ int map_entry_cmp(const void *entry, const void *other)
 	case PROTOBUF_C_TYPE_INT64:
 	case PROTOBUF_C_TYPE_SINT64:
 	case PROTOBUF_C_TYPE_SFIXED64:
-		return order(*(const int64_t *)x < *(const int64_t *)y, *(const int64_t *)x > *(const int64_t *)y);
+		return order(*(const int64_t *)x<*(const int64_t *)y, *(const int64_t *)x> * (const int64_t *)y);
 	case PROTOBUF_C_TYPE_UINT64:
 	case PROTOBUF_C_TYPE_FIXED64:
-		return order(*(const uint64_t *)x < *(const uint64_t *)y, *(const uint64_t *)x > *(const uint64_t *)y);
+		return order(*(const uint64_t *)x<*(const uint64_t *)y, *(const uint64_t *)x> * (const uint64_t *)y);
 	case PROTOBUF_C_TYPE_UINT32:
 	case PROTOBUF_C_TYPE_FIXED32:
-		return order(*(const uint32_t *)x < *(const uint32_t *)y, *(const uint32_t *)x > *(const uint32_t *)y);
+		return order(*(const uint32_t *)x<*(const uint32_t *)y, *(const uint32_t *)x> * (const uint32_t *)y);
 	default:
-		return order(*(const int32_t *)x < *(const int32_t *)y, *(const int32_t *)x > *(const int32_t *)y);
+		return order(*(const int32_t *)x<*(const int32_t *)y, *(const int32_t *)x> * (const int32_t *)y);
 	}
 }
 

@@ -85,8 +85,8 @@ ProtobufCMessage **map_entries_sorted_copy(const void *entries, size_t len);
 size_t pb_room(size_t len, size_t item_size);
 /* Before unpacking: the bytes are complete, within the limits, and every string is text. *unknown: has fields we do not know. */
 struct err;
-bool pb_check_wire(const ProtobufCMessageDescriptor *d, const void *data, size_t len, bool *unknown,
-		   struct err *e) MUST_CHECK;
+bool pb_check_wire(
+	const ProtobufCMessageDescriptor *d, const void *data, size_t len, bool *unknown, struct err *e) MUST_CHECK;
 
 /* Generated: every message of libprotos, sorted by full name. */
 extern const ProtobufCMessageDescriptor *const pb_registry[];

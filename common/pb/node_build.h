@@ -10,17 +10,17 @@
 
 struct frame {
 	struct node *node;
-	const char *anchor;   /* NULL: none */
-	size_t nodes_before;  /* count of nodes of the document when it began, itself included */
-	unsigned height;      /* of the deepest child so far, 0 = none */
-	bool has_key;         /* MAP: the key of the next value was read */
-	bool merges;          /* MAP: that key is "<<" */
+	const char *anchor; /* NULL: none */
+	size_t nodes_before; /* count of nodes of the document when it began, itself included */
+	unsigned height; /* of the deepest child so far, 0 = none */
+	bool has_key; /* MAP: the key of the next value was read */
+	bool merges; /* MAP: that key is "<<" */
 	struct str key;
 	unsigned key_line;
-	VEC(struct node *) items;     /* LIST */
-	VEC(struct node_pair) pairs;  /* MAP */
-	VEC(struct node *) merged;    /* MAP: values of "<<" */
-	struct map *keys;             /* MAP: once it has many pairs */
+	VEC(struct node *) items; /* LIST */
+	VEC(struct node_pair) pairs; /* MAP */
+	VEC(struct node *) merged; /* MAP: values of "<<" */
+	struct map *keys; /* MAP: once it has many pairs */
 };
 
 struct node *node_new(struct arena *a, enum node_type type, struct str text);

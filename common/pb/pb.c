@@ -61,8 +61,8 @@ static void unpack_free(void *arena, void *pointer)
 	(void)pointer;
 }
 
-ProtobufCMessage *pb_unpack(struct arena *a, const ProtobufCMessageDescriptor *d, const void *data, size_t len,
-			    struct err *e)
+ProtobufCMessage *pb_unpack(
+	struct arena *a, const ProtobufCMessageDescriptor *d, const void *data, size_t len, struct err *e)
 {
 	bool unknown = false;
 	if (!pb_check_wire(d, data, len, &unknown, e)) {

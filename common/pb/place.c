@@ -22,8 +22,8 @@ static void back_to(struct walk *w, size_t len)
 		w->path.ptr[len] = '\0';
 }
 
-static void report(struct walk *w, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const void *value,
-		   bool present)
+static void report(
+	struct walk *w, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const void *value, bool present)
 {
 	struct pb_place place = {
 		.message = m,
@@ -37,7 +37,7 @@ static void report(struct walk *w, const ProtobufCMessage *m, const ProtobufCFie
 
 /* One value of a list or map: the place itself, or the way on. */
 static void walk_item(struct walk *w, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const void *value,
-		      struct str rest)
+	struct str rest)
 {
 	bool text = f->type == PROTOBUF_C_TYPE_STRING || f->type == PROTOBUF_C_TYPE_BYTES;
 	if (rest.len == 0) {
@@ -109,7 +109,7 @@ static void walk_message(struct walk *w, const ProtobufCMessage *m, struct str r
 }
 
 void pb_each_place(struct arena *a, const void *message, const char *rule_path, const char *prefix,
-		   void (*fn)(void *ctx, const struct pb_place *place), void *ctx)
+	void (*fn)(void *ctx, const struct pb_place *place), void *ctx)
 {
 	struct walk w = {.arena = a, .fn = fn, .ctx = ctx};
 	strbuf_adds(&w.path, prefix ? prefix : "");

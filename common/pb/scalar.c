@@ -19,9 +19,18 @@ static const struct {
 	const char *text;
 	double value;
 } real_words[] = {
-	{".nan", NAN},        {".NaN", NAN},        {".NAN", NAN},        {".inf", INFINITY},
-	{".Inf", INFINITY},   {".INF", INFINITY},   {"+.inf", INFINITY},  {"+.Inf", INFINITY},
-	{"+.INF", INFINITY},  {"-.inf", -INFINITY}, {"-.Inf", -INFINITY}, {"-.INF", -INFINITY},
+	{".nan", NAN},
+	{".NaN", NAN},
+	{".NAN", NAN},
+	{".inf", INFINITY},
+	{".Inf", INFINITY},
+	{".INF", INFINITY},
+	{"+.inf", INFINITY},
+	{"+.Inf", INFINITY},
+	{"+.INF", INFINITY},
+	{"-.inf", -INFINITY},
+	{"-.Inf", -INFINITY},
+	{"-.INF", -INFINITY},
 };
 
 static bool one_of(struct str text, const char *const *words, size_t n)
@@ -68,7 +77,8 @@ static bool digits(struct str s, unsigned base, uint64_t *out)
 	uint64_t value = 0;
 	for (size_t i = 0; i < s.len; i++) {
 		unsigned d = (unsigned)digit_value(s.ptr[i]);
-		if (d >= base || __builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, d, &value))
+		if (d >= base || __builtin_mul_overflow(value, base, &value) ||
+			__builtin_add_overflow(value, d, &value))
 			return false;
 	}
 	*out = value;

@@ -14,9 +14,9 @@ bool scalar_is_true(struct str text);
 /* A number: an integer when it is written as one (or is integral), else floating point. */
 struct number {
 	bool integral;
-	bool negative;     /* with integral: value is -magnitude */
+	bool negative; /* with integral: value is -magnitude */
 	uint64_t magnitude; /* with integral */
-	double real;       /* always */
+	double real; /* always */
 };
 bool scalar_number(struct str text, struct number *out) MUST_CHECK;
 /* False also when out of the range. */

@@ -16,8 +16,8 @@
 #include "wkt/timestamp.pb-c.h"
 #include "wkt/wrappers.pb-c.h"
 
-static ProtobufCMessage *decode_duration(struct decoder *d, const ProtobufCMessageDescriptor *type,
-					 const struct node *n)
+static ProtobufCMessage *decode_duration(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n)
 {
 	Wkt__Duration *m = pb_new(d->arena, type);
 	if (n->type != NODE_STRING) {
@@ -27,7 +27,7 @@ static ProtobufCMessage *decode_duration(struct decoder *d, const ProtobufCMessa
 	if (!duration_read(n->text, &m->seconds, &m->nanos)) {
 		char words[NODE_WORDS_MAX];
 		(void)problem(d, n, "bad-duration", "%s is not a duration such as \"1.5s\" or \"1m30s\"",
-			      node_words(n, words));
+			node_words(n, words));
 		return NULL;
 	}
 	return &m->base;
@@ -41,8 +41,8 @@ static void encode_duration(struct writer *w, const ProtobufCMessage *m)
 	strbuf_addc(w->out, '"');
 }
 
-static ProtobufCMessage *decode_timestamp(struct decoder *d, const ProtobufCMessageDescriptor *type,
-					  const struct node *n)
+static ProtobufCMessage *decode_timestamp(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n)
 {
 	Wkt__Timestamp *m = pb_new(d->arena, type);
 	if (n->type != NODE_STRING) {
@@ -66,8 +66,7 @@ static void encode_timestamp(struct writer *w, const ProtobufCMessage *m)
 	strbuf_addc(w->out, '"');
 }
 
-static ProtobufCMessage *decode_wrapper(struct decoder *d, const ProtobufCMessageDescriptor *type,
-					const struct node *n)
+static ProtobufCMessage *decode_wrapper(struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n)
 {
 	ProtobufCMessage *m = pb_new(d->arena, type);
 	return decode_scalar(d, &type->fields[0], n, field_at(m, &type->fields[0])) ? m : NULL;
@@ -80,8 +79,8 @@ static void encode_wrapper(struct writer *w, const ProtobufCMessage *m)
 }
 
 /* Struct and ListValue have one field, and are what it is. */
-static ProtobufCMessage *decode_only_field(struct decoder *d, const ProtobufCMessageDescriptor *type,
-					   const struct node *n)
+static ProtobufCMessage *decode_only_field(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n)
 {
 	ProtobufCMessage *m = pb_new(d->arena, type);
 	size_t problems = d->problems;
@@ -130,8 +129,8 @@ static bool decode_value_number(struct decoder *d, const struct node *n, double 
 	return true;
 }
 
-static ProtobufCMessage *decode_any_value(struct decoder *d, const ProtobufCMessageDescriptor *type,
-					  const struct node *n)
+static ProtobufCMessage *decode_any_value(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n)
 {
 	Wkt__Value *v = pb_new(d->arena, type);
 	bool ok = true;
@@ -168,16 +167,17 @@ static ProtobufCMessage *decode_any_value(struct decoder *d, const ProtobufCMess
 static void encode_any_value(struct writer *w, const ProtobufCMessage *m)
 {
 	const Wkt__Value *v = (const void *)m;
-	const ProtobufCFieldDescriptor *f =
-		v->kind_case ? protobuf_c_message_descriptor_get_field(m->descriptor, v->kind_case) : NULL;
+	const ProtobufCFieldDescriptor *f = v->kind_case ? protobuf_c_message_descriptor_get_field(
+								   m->descriptor, v->kind_case)
+							 : NULL;
 	if (!f || !field_is_set(m, f) || v->kind_case == WKT__VALUE__KIND_NULL_VALUE)
 		strbuf_adds(w->out, "null");
 	else
 		encode_value(w, f, field_at_const(m, f));
 }
 
-static ProtobufCMessage *decode_int_or_string(struct decoder *d, const ProtobufCMessageDescriptor *type,
-					      const struct node *n)
+static ProtobufCMessage *decode_int_or_string(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n)
 {
 	Kube__IntOrString *m = pb_new(d->arena, type);
 	const ProtobufCFieldDescriptor *f = &type->fields[n->type == NODE_STRING ? 1 : 0];
@@ -194,8 +194,8 @@ static void encode_int_or_string(struct writer *w, const ProtobufCMessage *m)
 }
 
 /* A comma-separated list of paths, their names in JSON's form. */
-static ProtobufCMessage *decode_field_mask(struct decoder *d, const ProtobufCMessageDescriptor *type,
-					   const struct node *n)
+static ProtobufCMessage *decode_field_mask(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n)
 {
 	Wkt__FieldMask *m = pb_new(d->arena, type);
 	struct str rest = n->text;
@@ -250,8 +250,8 @@ static const struct node *any_value_node(struct decoder *d, const struct node *n
 }
 
 /* The content under its own members, or in base64 when the type is not known or the bytes were not of that type. */
-static bool decode_any_content(struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n,
-			       Wkt__Any *any)
+static bool decode_any_content(
+	struct decoder *d, const ProtobufCMessageDescriptor *type, const struct node *n, Wkt__Any *any)
 {
 	const ProtobufCFieldDescriptor *bytes = &any->base.descriptor->fields[1];
 	const struct node *raw = node_get(n, "@value");
@@ -311,8 +311,9 @@ static void encode_any_content(struct writer *w, const Wkt__Any *any, bool *firs
 		return;
 	}
 	cleanup(arena_free_p) struct arena *scratch = arena_new();
-	ProtobufCMessage *m =
-		w->depth <= LIMIT_PB_DEPTH ? pb_unpack(scratch, type, any->value.data, any->value.len, NULL) : NULL;
+	ProtobufCMessage *m = w->depth <= LIMIT_PB_DEPTH
+				      ? pb_unpack(scratch, type, any->value.data, any->value.len, NULL)
+				      : NULL;
 	const struct special *s = special_of(type);
 	if (!m) {
 		encode_raw(w, "@value", any, first);

@@ -152,8 +152,8 @@ static bool maps_sorted(const ProtobufCMessage *m)
 {
 	for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
 		const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
-		if (field_is_map(f) && !map_entries_sorted(*(ProtobufCMessage *const *const *)field_at_const(m, f),
-							   field_len(m, f)))
+		if (field_is_map(f) &&
+			!map_entries_sorted(*(ProtobufCMessage *const *const *)field_at_const(m, f), field_len(m, f)))
 			return false;
 	}
 	return each_child(m, maps_sorted);
@@ -164,7 +164,7 @@ static bool sort_below(const ProtobufCMessage *m)
 	for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
 		const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
 		if (field_is_map(f))
-			map_entries_sort(*(ProtobufCMessage **const *)field_at_const(m, f), field_len(m, f));
+			map_entries_sort(*(ProtobufCMessage * *const *)field_at_const(m, f), field_len(m, f));
 	}
 	return each_child(m, sort_below);
 }

@@ -118,8 +118,8 @@ static bool check_string(struct check *c, const ProtobufCFieldDescriptor *f, str
 	return true;
 }
 
-static bool check_field(struct check *c, const ProtobufCFieldDescriptor *f, unsigned wire_type, struct wire value,
-			unsigned depth)
+static bool check_field(
+	struct check *c, const ProtobufCFieldDescriptor *f, unsigned wire_type, struct wire value, unsigned depth)
 {
 	unsigned expected = wire_type_of(f->type);
 	c->memory += field_value_size(f) + (size_t)(value.end - value.at);
@@ -150,16 +150,16 @@ static bool check_message(struct check *c, const ProtobufCMessageDescriptor *d, 
 			return err_set(c->e, ERR_PEER, "a field has no valid tag");
 		if (!value_of(&w, (unsigned)(tag & 7), &value))
 			return err_set(c->e, ERR_PEER, "field %u is cut off or has wire type %u", (unsigned)(tag >> 3),
-				       (unsigned)(tag & 7));
-		const ProtobufCFieldDescriptor *f =
-			protobuf_c_message_descriptor_get_field(d, (unsigned)(tag >> 3));
+				(unsigned)(tag & 7));
+		const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, (unsigned)(tag >> 3));
 		if (!f)
 			c->unknown = true;
 		else if (!check_field(c, f, (unsigned)(tag & 7), value, depth))
 			return false;
 		if (c->memory > LIMIT_PB_UNPACKED_BYTES)
-			return err_set(c->e, ERR_LIMIT, "unpacked, it needs more than %u bytes (LIMIT_PB_UNPACKED_BYTES)",
-				       LIMIT_PB_UNPACKED_BYTES);
+			return err_set(c->e, ERR_LIMIT,
+				"unpacked, it needs more than %u bytes (LIMIT_PB_UNPACKED_BYTES)",
+				LIMIT_PB_UNPACKED_BYTES);
 	}
 	return true;
 }
@@ -168,7 +168,7 @@ bool pb_check_wire(const ProtobufCMessageDescriptor *d, const void *data, size_t
 {
 	if (len > LIMIT_PB_MESSAGE_BYTES)
 		return err_set(e, ERR_LIMIT, "%zu bytes are more than %u (LIMIT_PB_MESSAGE_BYTES)", len,
-			       LIMIT_PB_MESSAGE_BYTES);
+			LIMIT_PB_MESSAGE_BYTES);
 	struct check c = {.e = e};
 	if (len > 0 && !check_message(&c, d, (struct wire){data, (const uint8_t *)data + len}, 1))
 		return false;

@@ -9,7 +9,7 @@
 #define NANOS 1000000000
 #define DAY_S 86400
 #define TIMESTAMP_MIN (-62135596800) /* 0001-01-01T00:00:00Z */
-#define TIMESTAMP_MAX 253402300799   /* 9999-12-31T23:59:59Z */
+#define TIMESTAMP_MAX 253402300799 /* 9999-12-31T23:59:59Z */
 
 static bool is_digit(char c)
 {
@@ -147,7 +147,7 @@ bool timestamp_read(struct str s, int64_t *seconds, int32_t *nanos)
 	int64_t year, month, day, hour, minute, second, east;
 	int32_t part_ns = 0;
 	if (!part(&s, 4, "-", 9999, &year) || !part(&s, 2, "-", 12, &month) || !part(&s, 2, "Tt", 31, &day) ||
-	    !part(&s, 2, ":", 23, &hour) || !part(&s, 2, ":", 59, &minute) || !part(&s, 2, NULL, 59, &second))
+		!part(&s, 2, ":", 23, &hour) || !part(&s, 2, ":", 59, &minute) || !part(&s, 2, NULL, 59, &second))
 		return false;
 	if (year < 1 || month < 1 || day < 1 || day > month_days(year, month))
 		return false;
@@ -179,8 +179,7 @@ bool timestamp_write(int64_t seconds, int32_t nanos, struct strbuf *out)
 	while (month < 12 && days_of(year, month + 1, 1) <= days)
 		month++;
 	strbuf_addf(out, "%04d-%02d-%02dT%02d:%02d:%02d", (int)year, (int)month,
-		    (int)(days - days_of(year, month, 1) + 1), (int)(rest / 3600), (int)(rest / 60 % 60),
-		    (int)(rest % 60));
+		(int)(days - days_of(year, month, 1) + 1), (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60));
 	write_fraction((uint32_t)nanos, out);
 	strbuf_addc(out, 'Z');
 	return true;

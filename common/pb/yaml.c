@@ -39,7 +39,7 @@ struct reader {
 	VEC(struct anchor) anchors;
 	size_t nodes;
 	size_t aliases;
-	bool bad;        /* an error was reported: the document is not given out */
+	bool bad; /* an error was reported: the document is not given out */
 	size_t problems; /* how many */
 };
 
@@ -77,8 +77,10 @@ static bool count_nodes(struct reader *r, size_t more, const yaml_mark_t *m)
 	r->nodes += more;
 	if (r->nodes <= LIMIT_DOCUMENT_NODES)
 		return true;
-	return report(r, "limit-nodes", line_at(r, m), 0, "a document has more than %u values, aliases expanded "
-		      "(LIMIT_DOCUMENT_NODES)", LIMIT_DOCUMENT_NODES);
+	return report(r, "limit-nodes", line_at(r, m), 0,
+		"a document has more than %u values, aliases expanded "
+		"(LIMIT_DOCUMENT_NODES)",
+		LIMIT_DOCUMENT_NODES);
 }
 
 static bool add_anchor(struct reader *r, const char *name, struct node *node, size_t nodes, unsigned height)
@@ -87,7 +89,7 @@ static bool add_anchor(struct reader *r, const char *name, struct node *node, si
 		return true;
 	if (r->anchors.len >= LIMIT_YAML_ALIASES)
 		return report(r, "limit-aliases", node->line, node->column,
-			      "a document has more than %u anchors (LIMIT_YAML_ALIASES)", LIMIT_YAML_ALIASES);
+			"a document has more than %u anchors (LIMIT_YAML_ALIASES)", LIMIT_YAML_ALIASES);
 	struct anchor a = {arena_strdup(r->arena, name), node, nodes, height};
 	vec_push(&r->anchors, a);
 	return true;
@@ -114,8 +116,8 @@ static bool key_text(struct reader *r, const struct node *n, struct str *out)
 		if (!scalar_number(n->text, &number))
 			return false;
 		if (number.integral)
-			*out = str_of(arena_printf(r->arena, "%s%llu", number.negative ? "-" : "",
-						   (unsigned long long)number.magnitude));
+			*out = str_of(arena_printf(
+				r->arena, "%s%llu", number.negative ? "-" : "", (unsigned long long)number.magnitude));
 		else if (number.real - number.real == 0) {
 			real_text(number.real, false, real);
 			*out = arena_str(r->arena, str_of(real));
@@ -147,8 +149,8 @@ static void add_pair(struct reader *r, struct frame *f, struct node *value)
 	if (f->merges) {
 		vec_push(&f->merged, value);
 	} else if (first) {
-		(void)report(r, "duplicate-key", f->key_line, 0, "the key \"" STR_FMT "\" is there twice, first in line %u",
-			     STR_ARG(f->key), first->line);
+		(void)report(r, "duplicate-key", f->key_line, 0,
+			"the key \"" STR_FMT "\" is there twice, first in line %u", STR_ARG(f->key), first->line);
 	} else {
 		frame_add_pair(f, f->key, f->key_line, value);
 	}
@@ -176,14 +178,19 @@ static const struct {
 	const char *tag;
 	enum node_type type;
 } tags[] = {
-	{TAG_PREFIX "str", NODE_STRING}, {TAG_PREFIX "int", NODE_NUMBER}, {TAG_PREFIX "float", NODE_NUMBER},
-	{TAG_PREFIX "bool", NODE_BOOL},  {TAG_PREFIX "null", NODE_NULL},  {TAG_PREFIX "seq", NODE_LIST},
-	{TAG_PREFIX "map", NODE_MAP},    {"!", NODE_STRING},
+	{TAG_PREFIX "str", NODE_STRING},
+	{TAG_PREFIX "int", NODE_NUMBER},
+	{TAG_PREFIX "float", NODE_NUMBER},
+	{TAG_PREFIX "bool", NODE_BOOL},
+	{TAG_PREFIX "null", NODE_NULL},
+	{TAG_PREFIX "seq", NODE_LIST},
+	{TAG_PREFIX "map", NODE_MAP},
+	{"!", NODE_STRING},
 };
 
 /* The type a tag asks for, or `otherwise` without one. */
-static enum node_type tagged_type(struct reader *r, const yaml_char_t *tag, enum node_type otherwise,
-				  const yaml_mark_t *m)
+static enum node_type tagged_type(
+	struct reader *r, const yaml_char_t *tag, enum node_type otherwise, const yaml_mark_t *m)
 {
 	if (!tag)
 		return otherwise;
@@ -191,7 +198,7 @@ static enum node_type tagged_type(struct reader *r, const yaml_char_t *tag, enum
 		if (streq((const char *)tag, tags[i].tag))
 			return tags[i].type;
 	(void)report(r, "unknown-tag", line_at(r, m), (unsigned)m->column + 1, "the tag \"%s\" is not supported",
-		     (const char *)tag);
+		(const char *)tag);
 	return otherwise;
 }
 
@@ -210,8 +217,7 @@ static bool on_scalar(struct reader *r, const yaml_event_t *ev)
 	n->line = line_at(r, &ev->start_mark);
 	n->column = (unsigned)ev->start_mark.column + 1;
 	n->quoted = !plain && type == NODE_STRING;
-	if (!count_nodes(r, 1, &ev->start_mark) ||
-	    !add_anchor(r, (const char *)ev->data.scalar.anchor, n, 1, 0))
+	if (!count_nodes(r, 1, &ev->start_mark) || !add_anchor(r, (const char *)ev->data.scalar.anchor, n, 1, 0))
 		return false;
 	place(r, n, 0);
 	return true;
@@ -220,7 +226,7 @@ static bool on_scalar(struct reader *r, const yaml_event_t *ev)
 static bool too_deep(struct reader *r, const yaml_mark_t *m)
 {
 	return report(r, "limit-depth", line_at(r, m), (unsigned)m->column + 1,
-		      "a document is nested deeper than %u (LIMIT_DOCUMENT_DEPTH)", LIMIT_DOCUMENT_DEPTH);
+		"a document is nested deeper than %u (LIMIT_DOCUMENT_DEPTH)", LIMIT_DOCUMENT_DEPTH);
 }
 
 static bool on_alias(struct reader *r, const yaml_event_t *ev)
@@ -228,7 +234,7 @@ static bool on_alias(struct reader *r, const yaml_event_t *ev)
 	const char *name = (const char *)ev->data.alias.anchor;
 	if (++r->aliases > LIMIT_YAML_ALIASES)
 		return report(r, "limit-aliases", line_at(r, &ev->start_mark), 0,
-			      "a document has more than %u aliases (LIMIT_YAML_ALIASES)", LIMIT_YAML_ALIASES);
+			"a document has more than %u aliases (LIMIT_YAML_ALIASES)", LIMIT_YAML_ALIASES);
 	for (size_t i = r->anchors.len; i-- > 0;) {
 		const struct anchor *a = &r->anchors.items[i];
 		if (!streq(a->name, name))
@@ -241,7 +247,7 @@ static bool on_alias(struct reader *r, const yaml_event_t *ev)
 		return true;
 	}
 	return report(r, "unknown-alias", line_at(r, &ev->start_mark), (unsigned)ev->start_mark.column + 1,
-		      "no complete value before this has the anchor \"%s\"", name);
+		"no complete value before this has the anchor \"%s\"", name);
 }
 
 static bool on_start(struct reader *r, const yaml_event_t *ev, enum node_type type)
@@ -309,8 +315,10 @@ static bool give_out(struct reader *r, struct node *n, unsigned depth)
 		return true;
 	}
 	if (r->documents.len >= LIMIT_DOCUMENTS_PER_FILE)
-		return report(r, "limit-documents", n->line, 0, "the file has more than %u documents "
-			      "(LIMIT_DOCUMENTS_PER_FILE)", LIMIT_DOCUMENTS_PER_FILE);
+		return report(r, "limit-documents", n->line, 0,
+			"the file has more than %u documents "
+			"(LIMIT_DOCUMENTS_PER_FILE)",
+			LIMIT_DOCUMENTS_PER_FILE);
 	vec_push(&r->documents, n);
 	return true;
 }
@@ -368,7 +376,7 @@ static bool report_syntax(struct reader *r, const yaml_parser_t *p)
 	if (!p->context)
 		return report(r, "yaml-syntax", line, column, "%s", problem);
 	return report(r, "yaml-syntax", line, column, "%s (%s that begins in line %u)", problem, p->context,
-		      line_at(r, &p->context_mark));
+		line_at(r, &p->context_mark));
 }
 
 static void read_events(struct reader *r)
@@ -396,8 +404,10 @@ static void read_chunk(struct reader *r, const struct yaml_chunk *c)
 	struct yaml_bad_byte bad;
 	r->chunk = c;
 	if (c->text.len > LIMIT_DOCUMENT_BYTES)
-		(void)report(r, "limit-document-bytes", c->line, 0, "a document has more than %u bytes "
-			     "(LIMIT_DOCUMENT_BYTES)", LIMIT_DOCUMENT_BYTES);
+		(void)report(r, "limit-document-bytes", c->line, 0,
+			"a document has more than %u bytes "
+			"(LIMIT_DOCUMENT_BYTES)",
+			LIMIT_DOCUMENT_BYTES);
 	else if (!yaml_chunk_is_text(c, &bad))
 		(void)report(r, bad.rule, bad.line, bad.column, "0x%02x is not allowed in YAML text", bad.value);
 	else
@@ -439,7 +449,7 @@ static bool read_yaml(struct arena *a, struct str text, const char *file, struct
 	struct reader *r = reader_new(a, file, d);
 	if (text.len > LIMIT_FILE_BYTES)
 		(void)report(r, "limit-file-bytes", 0, 0, "the file has more than %u bytes (LIMIT_FILE_BYTES)",
-			     LIMIT_FILE_BYTES);
+			LIMIT_FILE_BYTES);
 	else
 		read_chunks(r, text);
 	reader_finish(r, out);

@@ -14,7 +14,8 @@ bool re_matches(const struct re *r, const char *text, size_t len);
 struct re *re_new(struct str pattern, struct err *e)
 {
 	if (pattern.len > LIMIT_REGEX_BYTES) {
-		(void)err_set(e, ERR_LIMIT, "regular expression is %zu bytes long, at most %u are allowed", pattern.len, LIMIT_REGEX_BYTES);
+		(void)err_set(e, ERR_LIMIT, "regular expression is %zu bytes long, at most %u are allowed", pattern.len,
+			LIMIT_REGEX_BYTES);
 		return NULL;
 	}
 	const char *error;

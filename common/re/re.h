@@ -13,5 +13,5 @@ struct re;
 bool re_check(struct str pattern, struct err *e) MUST_CHECK;
 
 struct re *re_new(struct str pattern, struct err *e); /* NULL on error */
-void re_free(struct re *r);                           /* NULL is fine */
+void re_free(struct re *r); /* NULL is fine */
 bool re_full_match(const struct re *r, struct str text);

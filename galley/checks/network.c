@@ -64,7 +64,7 @@ void check_listener_protocol(struct check *c, const struct rule *r, const struct
 	if (!protocol_row(s))
 		check_error(c, "protocol", r->source, p->path,
 			"\"" STR_FMT "\" is no protocol of a server; HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, "
-				     "MYSQL, TCP, TLS are",
+			"MYSQL, TCP, TLS are",
 			STR_ARG(s));
 }
 

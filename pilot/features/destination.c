@@ -8,7 +8,7 @@
 #include "pilot/translate/feature.h"
 
 static void add_cookie(struct arena *a, const Cfg__LoadBalancerSettings__ConsistentHashLB__HTTPCookie *c,
-		       Rds__RouteAction__HashPolicy *h)
+	Rds__RouteAction__HashPolicy *h)
 {
 	h->cookie = PB_NEW(a, Rds__RouteAction__HashPolicy__Cookie, rds__route_action__hash_policy__cookie);
 	h->cookie->name = c->name;
@@ -17,7 +17,8 @@ static void add_cookie(struct arena *a, const Cfg__LoadBalancerSettings__Consist
 	h->policy_specifier_case = RDS__ROUTE_ACTION__HASH_POLICY__POLICY_SPECIFIER_COOKIE;
 }
 
-static void add_hash_policy(struct arena *a, const Cfg__LoadBalancerSettings__ConsistentHashLB *c, Rds__RouteAction *action)
+static void add_hash_policy(
+	struct arena *a, const Cfg__LoadBalancerSettings__ConsistentHashLB *c, Rds__RouteAction *action)
 {
 	Rds__RouteAction__HashPolicy *h = PB_NEW(a, Rds__RouteAction__HashPolicy, rds__route_action__hash_policy);
 
@@ -34,13 +35,13 @@ static void add_hash_policy(struct arena *a, const Cfg__LoadBalancerSettings__Co
 		if (!c->use_source_ip)
 			return;
 		h->connection_properties = PB_NEW(a, Rds__RouteAction__HashPolicy__ConnectionProperties,
-						  rds__route_action__hash_policy__connection_properties);
+			rds__route_action__hash_policy__connection_properties);
 		h->connection_properties->source_ip = true;
 		h->policy_specifier_case = RDS__ROUTE_ACTION__HASH_POLICY__POLICY_SPECIFIER_CONNECTION_PROPERTIES;
 		break;
 	case CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_KEY_HTTP_QUERY_PARAMETER_NAME:
-		h->query_parameter =
-			PB_NEW(a, Rds__RouteAction__HashPolicy__QueryParameter, rds__route_action__hash_policy__query_parameter);
+		h->query_parameter = PB_NEW(a, Rds__RouteAction__HashPolicy__QueryParameter,
+			rds__route_action__hash_policy__query_parameter);
 		h->query_parameter->name = c->http_query_parameter_name;
 		h->policy_specifier_case = RDS__ROUTE_ACTION__HASH_POLICY__POLICY_SPECIFIER_QUERY_PARAMETER;
 		break;
@@ -51,12 +52,13 @@ static void add_hash_policy(struct arena *a, const Cfg__LoadBalancerSettings__Co
 	pb_add(a, action, hash_policy, h);
 }
 
-static void hash_by_rule(struct view *v, struct arena *a, struct str host, struct str subset, uint32_t port, Rds__RouteAction *action)
+static void hash_by_rule(
+	struct view *v, struct arena *a, struct str host, struct str subset, uint32_t port, Rds__RouteAction *action)
 {
 	const Fl__Service *s = view_service(v, host);
 	struct rule rule = view_rule(v, Q_DR_BALANCER, host, s ? str_of(s->namespace_) : (struct str){0});
-	struct traffic_policy p =
-		policy_resolve(view_mesh(v), rule.policy, subset.len ? rule_subset(&rule, subset) : NULL, port);
+	struct traffic_policy p = policy_resolve(
+		view_mesh(v), rule.policy, subset.len ? rule_subset(&rule, subset) : NULL, port);
 
 	if (p.balancer && p.balancer->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_CONSISTENT_HASH)
 		add_hash_policy(a, p.balancer->consistent_hash, action);
@@ -64,15 +66,16 @@ static void hash_by_rule(struct view *v, struct arena *a, struct str host, struc
 
 static void add_weighted(const struct route_context *r, const Cfg__HTTPRouteDestination *d)
 {
-	Rds__WeightedCluster__ClusterWeight *w =
-		PB_NEW(r->a, Rds__WeightedCluster__ClusterWeight, rds__weighted_cluster__cluster_weight);
+	Rds__WeightedCluster__ClusterWeight *w = PB_NEW(
+		r->a, Rds__WeightedCluster__ClusterWeight, rds__weighted_cluster__cluster_weight);
 
 	w->name = destination_cluster(r->v, r->a, d->destination, r->port);
 	w->weight = build_u32(r->a, (uint32_t)d->weight);
 	header_ops(r->a, d->headers, w);
 	if (d->headers && d->headers->request && header_host(d->headers->request)) {
 		w->host_rewrite_literal = arena_strdup(r->a, header_host(d->headers->request));
-		w->host_rewrite_specifier_case = RDS__WEIGHTED_CLUSTER__CLUSTER_WEIGHT__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;
+		w->host_rewrite_specifier_case =
+			RDS__WEIGHTED_CLUSTER__CLUSTER_WEIGHT__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;
 	}
 	pb_add(r->a, r->action->weighted_clusters, clusters, w);
 }
@@ -91,7 +94,8 @@ static void destination_route(const struct route_context *r)
 			continue;
 		only = d;
 		n++;
-		hash_by_rule(r->v, r->a, str_of(d->destination->host), str_of(d->destination->subset), r->port, r->action);
+		hash_by_rule(
+			r->v, r->a, str_of(d->destination->host), str_of(d->destination->subset), r->port, r->action);
 	}
 	if (n == 1) {
 		r->action->cluster = destination_cluster(r->v, r->a, only->destination, r->port);
@@ -99,7 +103,8 @@ static void destination_route(const struct route_context *r)
 		header_ops(r->a, only->headers, r->route);
 		if (only->headers && only->headers->request && header_host(only->headers->request)) {
 			r->action->host_rewrite_literal = arena_strdup(r->a, header_host(only->headers->request));
-			r->action->host_rewrite_specifier_case = RDS__ROUTE_ACTION__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;
+			r->action->host_rewrite_specifier_case =
+				RDS__ROUTE_ACTION__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;
 		}
 	} else if (n) {
 		r->action->weighted_clusters = PB_NEW(r->a, Rds__WeightedCluster, rds__weighted_cluster);
@@ -113,8 +118,8 @@ static void destination_route(const struct route_context *r)
 		r->action->cluster_specifier_case = RDS__ROUTE_ACTION__CLUSTER_SPECIFIER_CLUSTER;
 	}
 	r->route->decorator = PB_NEW(r->a, Rds__Decorator, rds__decorator);
-	r->route->decorator->operation =
-		only ? arena_printf(r->a, "%s:%u/*", only->destination->host, r->port) : arena_strdup(r->a, "unknown");
+	r->route->decorator->operation = only ? arena_printf(r->a, "%s:%u/*", only->destination->host, r->port)
+					      : arena_strdup(r->a, "unknown");
 }
 
 const struct feature destination_feature = {.name = "destination", .on_route = destination_route};

@@ -7,11 +7,9 @@ static const char filter_name[] = "envoy.filters.http.fault";
 /* gRPC status names as Istio's YAML has them. */
 static uint32_t grpc_status(const char *name)
 {
-	static const char *const names[] = {"OK",	     "CANCELLED",	  "UNKNOWN",		 "INVALID_ARGUMENT",
-					    "DEADLINE_EXCEEDED", "NOT_FOUND",	  "ALREADY_EXISTS",	 "PERMISSION_DENIED",
-					    "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-					    "UNIMPLEMENTED", "INTERNAL",	  "UNAVAILABLE",	 "DATA_LOSS",
-					    "UNAUTHENTICATED"};
+	static const char *const names[] = {"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED",
+		"NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+		"ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"};
 	uint32_t number;
 
 	for (uint32_t i = 0; i < ARRAY_LEN(names); i++)
@@ -25,9 +23,9 @@ static FaultCommon__FaultDelay *build_delay(struct arena *a, const Cfg__HTTPFaul
 	FaultCommon__FaultDelay *out = PB_NEW(a, FaultCommon__FaultDelay, fault_common__fault_delay);
 	double percent = in->percentage ? in->percentage->value : in->percent ? in->percent : 100;
 
-	out->fixed_delay = in->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_FIXED_DELAY ?
-				   build_duration(a, in->fixed_delay) :
-				   build_ms(a, 0);
+	out->fixed_delay = in->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_FIXED_DELAY
+				   ? build_duration(a, in->fixed_delay)
+				   : build_ms(a, 0);
 	out->fault_delay_secifier_case = FAULT_COMMON__FAULT_DELAY__FAULT_DELAY_SECIFIER_FIXED_DELAY;
 	out->percentage = build_fraction(a, percent);
 	return out;
@@ -42,9 +40,9 @@ static Fault__FaultAbort *build_abort(struct arena *a, const Cfg__HTTPFaultInjec
 		out->grpc_status = grpc_status(in->grpc_status);
 		out->error_type_case = FAULT__FAULT_ABORT__ERROR_TYPE_GRPC_STATUS;
 	} else {
-		out->http_status = in->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP_STATUS ?
-					   (uint32_t)in->http_status :
-					   503;
+		out->http_status = in->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP_STATUS
+					   ? (uint32_t)in->http_status
+					   : 503;
 		out->error_type_case = FAULT__FAULT_ABORT__ERROR_TYPE_HTTP_STATUS;
 	}
 	return out;

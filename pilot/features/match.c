@@ -58,7 +58,8 @@ static void set_path(struct arena *a, const Cfg__HTTPMatchRequest *m, Rds__Route
 		out->prefix = uri->prefix;
 		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
 	} else {
-		out->safe_regex = build_regex(a, m->ignore_uri_case ? arena_printf(a, "(?i)%s", uri->regex) : uri->regex);
+		out->safe_regex = build_regex(
+			a, m->ignore_uri_case ? arena_printf(a, "(?i)%s", uri->regex) : uri->regex);
 		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX;
 	}
 	/* "case_sensitive" is true on the wire, as Istio always says it. */

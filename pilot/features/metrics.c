@@ -26,7 +26,8 @@ static void tag(struct arena *a, struct tags *t, const char *name, const char *f
 }
 
 /* The star in the format stands for the attribute; a format without one is a constant. */
-static void workload_tags(struct arena *a, struct tags *t, const char *side, const char *format, bool by_environment, bool by_metadata)
+static void workload_tags(
+	struct arena *a, struct tags *t, const char *side, const char *format, bool by_environment, bool by_metadata)
 {
 	for (size_t i = 0; i < PEER_ATTRIBUTE_COUNT; i++) {
 		const struct peer_attribute *p = &peer_attributes[i];
@@ -35,7 +36,7 @@ static void workload_tags(struct arena *a, struct tags *t, const char *side, con
 		bool filled = str_cut(str_of(format), '*', &head, &tail);
 
 		tag(a, t, arena_printf(a, "%s_%s", side, p->label),
-		    filled ? arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(head), what, STR_ARG(tail)) : format);
+			filled ? arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(head), what, STR_ARG(tail)) : format);
 	}
 }
 
@@ -57,7 +58,8 @@ static void server_tags(const struct chain *c, struct tags *t, bool http)
 	struct arena *a = c->a;
 
 	tag(a, t, "reporter", "destination");
-	workload_tags(a, t, "source", c->mutual && http ? "%FILTER_STATE(fairlead.peer.*:PLAIN)%" : "unknown", false, false);
+	workload_tags(
+		a, t, "source", c->mutual && http ? "%FILTER_STATE(fairlead.peer.*:PLAIN)%" : "unknown", false, false);
 	tag(a, t, "source_principal", c->mutual ? "%DOWNSTREAM_PEER_URI_SAN%" : "unknown");
 	workload_tags(a, t, "destination", "%ENVIRONMENT(*)%", true, false);
 	tag(a, t, "destination_principal", c->mutual ? "%DOWNSTREAM_LOCAL_URI_SAN%" : "unknown");
@@ -91,7 +93,8 @@ static AlStats__Config__Stat *stat_of(struct arena *a, const char *name, const s
 	return s;
 }
 
-static void counter(struct arena *a, AlStats__Config *config, const char *name, const char *format, const struct tags *t)
+static void counter(
+	struct arena *a, AlStats__Config *config, const char *name, const char *format, const struct tags *t)
 {
 	AlStats__Config__Counter *c = PB_NEW(a, AlStats__Config__Counter, al_stats__config__counter);
 
@@ -104,7 +107,7 @@ static void counter(struct arena *a, AlStats__Config *config, const char *name, 
 }
 
 static void histogram(struct arena *a, AlStats__Config *config, const char *name, AlStats__Config__Histogram__Unit unit,
-		      const char *format, const struct tags *t)
+	const char *format, const struct tags *t)
 {
 	AlStats__Config__Histogram *h = PB_NEW(a, AlStats__Config__Histogram, al_stats__config__histogram);
 
@@ -133,7 +136,8 @@ static void metrics_hcm(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 	all_tags(c, &t, true);
 	config = new_config(c->a);
 	counter(c->a, config, "requests_total", NULL, &t);
-	histogram(c->a, config, "request_duration_milliseconds", AL_STATS__CONFIG__HISTOGRAM__UNIT__Milliseconds, "%DURATION%", &t);
+	histogram(c->a, config, "request_duration_milliseconds", AL_STATS__CONFIG__HISTOGRAM__UNIT__Milliseconds,
+		"%DURATION%", &t);
 	histogram(c->a, config, "request_bytes", AL_STATS__CONFIG__HISTOGRAM__UNIT__Bytes, "%BYTES_RECEIVED%", &t);
 	histogram(c->a, config, "response_bytes", AL_STATS__CONFIG__HISTOGRAM__UNIT__Bytes, "%BYTES_SENT%", &t);
 	pb_add(c->a, hcm, access_log, build_access_log(c->a, logger, config));
@@ -160,7 +164,8 @@ static void metrics_tcp(const struct chain *c, Tcp__TcpProxy *tcp)
 	log = build_access_log(c->a, logger, closed);
 	access_log_only(c->a, log, AL_DATA__ACCESS_LOG_TYPE__TcpConnectionEnd);
 	pb_add(c->a, tcp, access_log, log);
-	tcp->access_log_options = PB_NEW(c->a, Tcp__TcpProxy__TcpAccessLogOptions, tcp__tcp_proxy__tcp_access_log_options);
+	tcp->access_log_options = PB_NEW(
+		c->a, Tcp__TcpProxy__TcpAccessLogOptions, tcp__tcp_proxy__tcp_access_log_options);
 	tcp->access_log_options->flush_access_log_on_connected = true;
 }
 

@@ -3,8 +3,8 @@
 
 static void add_mirror(const struct route_context *r, const Cfg__Destination *d, double percent)
 {
-	Rds__RouteAction__RequestMirrorPolicy *m =
-		PB_NEW(r->a, Rds__RouteAction__RequestMirrorPolicy, rds__route_action__request_mirror_policy);
+	Rds__RouteAction__RequestMirrorPolicy *m = PB_NEW(
+		r->a, Rds__RouteAction__RequestMirrorPolicy, rds__route_action__request_mirror_policy);
 
 	if (percent <= 0)
 		return;
@@ -33,7 +33,7 @@ static void mirror_route(const struct route_context *r)
 	for (size_t i = 0; i < rule->n_mirrors; i++)
 		if (rule->mirrors[i]->destination)
 			add_mirror(r, rule->mirrors[i]->destination,
-				   rule->mirrors[i]->percentage ? rule->mirrors[i]->percentage->value : 100);
+				rule->mirrors[i]->percentage ? rule->mirrors[i]->percentage->value : 100);
 }
 
 const struct feature mirror_feature = {.name = "mirror", .on_route = mirror_route};

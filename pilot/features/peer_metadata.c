@@ -28,8 +28,8 @@ static void add_headers(struct view *v, struct arena *a, Rds__RouteConfiguration
 {
 	for (size_t i = 0; i < PEER_ATTRIBUTE_COUNT; i++)
 		pb_add(a, rc, request_headers_to_add,
-		       build_header(a, header_name(a, &peer_attributes[i]),
-				    arena_printf(a, "%%ENVIRONMENT(%s)%%", peer_attributes[i].environment), false));
+			build_header(a, header_name(a, &peer_attributes[i]),
+				arena_printf(a, "%%ENVIRONMENT(%s)%%", peer_attributes[i].environment), false));
 	rc->most_specific_header_mutations_wins = true;
 }
 
@@ -45,13 +45,14 @@ static void save(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 	SetFs__Config *config = PB_NEW(c->a, SetFs__Config, set_fs__config);
 
 	for (size_t i = 0; i < PEER_ATTRIBUTE_COUNT; i++) {
-		SetFsCommon__FilterStateValue *f =
-			PB_NEW(c->a, SetFsCommon__FilterStateValue, set_fs_common__filter_state_value);
+		SetFsCommon__FilterStateValue *f = PB_NEW(
+			c->a, SetFsCommon__FilterStateValue, set_fs_common__filter_state_value);
 
 		f->object_key = arena_printf(c->a, "fairlead.peer.%s", peer_attributes[i].name);
 		f->key_case = SET_FS_COMMON__FILTER_STATE_VALUE__KEY_OBJECT_KEY;
 		f->factory_key = arena_strdup(c->a, "envoy.string");
-		f->format_string = build_format(c->a, arena_printf(c->a, "%%REQ(%s)%%", header_name(c->a, &peer_attributes[i])));
+		f->format_string = build_format(
+			c->a, arena_printf(c->a, "%%REQ(%s)%%", header_name(c->a, &peer_attributes[i])));
 		f->format_string->omit_empty_values = true;
 		f->value_case = SET_FS_COMMON__FILTER_STATE_VALUE__VALUE_FORMAT_STRING;
 		f->skip_if_empty = true;
@@ -85,5 +86,7 @@ static void peer_metadata_hcm(const struct chain *c, Hcm__HttpConnectionManager 
 		strip(c, hcm);
 }
 
-const struct feature peer_metadata_feature = {.name = "peer_metadata", .on_hcm = peer_metadata_hcm,
-					     .on_virtual_host = keep_inside, .on_route_configuration = add_headers};
+const struct feature peer_metadata_feature = {.name = "peer_metadata",
+	.on_hcm = peer_metadata_hcm,
+	.on_virtual_host = keep_inside,
+	.on_route_configuration = add_headers};

@@ -7,10 +7,10 @@
 #include <stddef.h>
 
 struct peer_attribute {
-	const char *name;        /* header suffix and filter state key */
+	const char *name; /* header suffix and filter state key */
 	const char *environment;
-	const char *label;       /* of the standard metrics, after source_ or destination_ */
-	const char *metadata;    /* key in an endpoint's filter_metadata.fairlead */
+	const char *label; /* of the standard metrics, after source_ or destination_ */
+	const char *metadata; /* key in an endpoint's filter_metadata.fairlead */
 };
 #define PEER_ATTRIBUTE_COUNT 7
 extern const struct peer_attribute peer_attributes[PEER_ATTRIBUTE_COUNT];

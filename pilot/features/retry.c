@@ -37,11 +37,12 @@ static void set_conditions(struct arena *a, const char *retry_on, Rds__RetryPoli
 
 static void avoid_previous_hosts(struct arena *a, Rds__RetryPolicy *p)
 {
-	Rds__RetryPolicy__RetryHostPredicate *h =
-		PB_NEW(a, Rds__RetryPolicy__RetryHostPredicate, rds__retry_policy__retry_host_predicate);
+	Rds__RetryPolicy__RetryHostPredicate *h = PB_NEW(
+		a, Rds__RetryPolicy__RetryHostPredicate, rds__retry_policy__retry_host_predicate);
 
 	h->name = arena_strdup(a, "envoy.retry_host_predicates.previous_hosts");
-	h->typed_config = pb_any(a, PB_NEW(a, RetryPrevHosts__PreviousHostsPredicate, retry_prev_hosts__previous_hosts_predicate));
+	h->typed_config = pb_any(
+		a, PB_NEW(a, RetryPrevHosts__PreviousHostsPredicate, retry_prev_hosts__previous_hosts_predicate));
 	h->config_type_case = RDS__RETRY_POLICY__RETRY_HOST_PREDICATE__CONFIG_TYPE_TYPED_CONFIG;
 	pb_add(a, p, retry_host_predicate, h);
 	p->host_selection_retry_max_attempts = 5;
@@ -49,8 +50,8 @@ static void avoid_previous_hosts(struct arena *a, Rds__RetryPolicy *p)
 
 static void use_other_priorities(struct arena *a, Rds__RetryPolicy *p)
 {
-	RetryPrevPrio__PreviousPrioritiesConfig *c =
-		PB_NEW(a, RetryPrevPrio__PreviousPrioritiesConfig, retry_prev_prio__previous_priorities_config);
+	RetryPrevPrio__PreviousPrioritiesConfig *c = PB_NEW(
+		a, RetryPrevPrio__PreviousPrioritiesConfig, retry_prev_prio__previous_priorities_config);
 
 	c->update_frequency = 2;
 	p->retry_priority = PB_NEW(a, Rds__RetryPolicy__RetryPriority, rds__retry_policy__retry_priority);

@@ -6,7 +6,8 @@
 
 static void rewrite_by(const struct route_context *r, const char *pattern, const char *substitution)
 {
-	Match__RegexMatchAndSubstitute *m = PB_NEW(r->a, Match__RegexMatchAndSubstitute, match__regex_match_and_substitute);
+	Match__RegexMatchAndSubstitute *m = PB_NEW(
+		r->a, Match__RegexMatchAndSubstitute, match__regex_match_and_substitute);
 
 	m->pattern = build_regex(r->a, pattern);
 	m->substitution = arena_strdup(r->a, substitution);

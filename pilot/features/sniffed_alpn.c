@@ -12,7 +12,7 @@ static void sniffed_alpn_hcm(const struct chain *c, Hcm__HttpConnectionManager *
 	SetFsCommon__FilterStateValue *f;
 
 	if (c->direction != DIRECTION_OUTBOUND || !c->sniffed ||
-	    !view_has_extension(c->v, "envoy.filters.http.set_filter_state"))
+		!view_has_extension(c->v, "envoy.filters.http.set_filter_state"))
 		return;
 	config = PB_NEW(c->a, SetFs__Config, set_fs__config);
 	f = PB_NEW(c->a, SetFsCommon__FilterStateValue, set_fs_common__filter_state_value);

@@ -224,8 +224,7 @@ void destination_rule_emit(struct entry *e, struct emitter *em)
 	uint64_t subsets, balancers;
 	bool locality = locality_matters(dr->traffic_policy);
 
-	scope = mix(mix(scope, (uint64_t)e->created_ms),
-		    dr->workload_selector ? pb_hash(dr->workload_selector) : 0);
+	scope = mix(mix(scope, (uint64_t)e->created_ms), dr->workload_selector ? pb_hash(dr->workload_selector) : 0);
 	subsets = scope;
 	balancers = balancer_hash(dr->traffic_policy, scope);
 	for (size_t i = 0; i < dr->n_subsets; i++) {

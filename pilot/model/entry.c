@@ -23,14 +23,14 @@ const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
 	{TOPIC_ENDPOINTS, "endpoints", &fl__endpoint_set__descriptor, NULL, endpoints_emit},
 	{TOPIC_NAMESPACE, "namespace", &fl__namespace__descriptor, NULL, namespace_emit},
 	{TOPIC_MESH, "mesh", &fl__object__descriptor, &mesh__mesh_config__descriptor, mesh_emit},
-	{TOPIC_VIRTUAL_SERVICE, "virtual_service", &fl__object__descriptor,
-	 &cfg__virtual_service__descriptor, virtual_service_emit},
-	{TOPIC_DESTINATION_RULE, "destination_rule", &fl__object__descriptor,
-	 &cfg__destination_rule__descriptor, destination_rule_emit},
+	{TOPIC_VIRTUAL_SERVICE, "virtual_service", &fl__object__descriptor, &cfg__virtual_service__descriptor,
+		virtual_service_emit},
+	{TOPIC_DESTINATION_RULE, "destination_rule", &fl__object__descriptor, &cfg__destination_rule__descriptor,
+		destination_rule_emit},
 	{TOPIC_GATEWAY, "gateway", &fl__object__descriptor, &cfg__gateway__descriptor, gateway_emit},
 	{TOPIC_SIDECAR, "sidecar", &fl__object__descriptor, &cfg__sidecar__descriptor, sidecar_emit},
-	{TOPIC_PEER_AUTHN, "peer_authn", &fl__object__descriptor,
-	 &sec__peer_authentication__descriptor, peer_authn_emit},
+	{TOPIC_PEER_AUTHN, "peer_authn", &fl__object__descriptor, &sec__peer_authentication__descriptor,
+		peer_authn_emit},
 };
 
 struct emitter {
@@ -107,8 +107,8 @@ static bool decode_object(const struct model_topic *t, struct entry *e, Fl__Obje
 		return err_in(err, "spec of %s %s/%s", o->kind, o->namespace_, o->name);
 	e->ns = str_of(o->namespace_);
 	e->created_ms = o->created_ms;
-	e->source.object = arena_printf(e->arena, "%s %s%s%s", o->kind, o->namespace_,
-					str_empty(o->namespace_) ? "" : "/", o->name);
+	e->source.object = arena_printf(
+		e->arena, "%s %s%s%s", o->kind, o->namespace_, str_empty(o->namespace_) ? "" : "/", o->name);
 	e->source.origin = o->origin;
 	e->hash = object_hash(o);
 	return true;

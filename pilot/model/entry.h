@@ -15,28 +15,28 @@ struct emitter;
 
 /* What may be asked. The string beside it says what the question's text is. */
 enum question {
-	Q_SERVICE_HOST,     /* host: the service as a whole */
-	Q_SERVICE_PORT,     /* "visibility:port": who listens there */
-	Q_SERVICE_LIST,     /* visibility: hosts and ports of all services */
-	Q_ENDPOINTS,        /* ns/host: all of the set */
-	Q_ACCOUNTS,         /* ns/host: the set of service accounts behind a service */
-	Q_ADDRESSES,        /* ns/host: the set of addresses (headless services have a listener for each) */
-	Q_INSTANCE,         /* IP: endpoints with this address */
-	Q_VS_HOST,          /* host, or "*" for all virtual services with a wildcard host; sidecars only */
-	Q_VS_LIST,          /* "": hosts of all virtual services for sidecars */
-	Q_VS_GATEWAY,       /* ns/name of a gateway: virtual services bound to it */
-	Q_DR_HOST,          /* host, or "*" for all rules with a wildcard host */
-	Q_DR_SUBSETS,       /* as Q_DR_HOST: only the names of subsets */
-	Q_DR_BALANCER,      /* as Q_DR_HOST: only load balancers */
-	Q_DR_LOCALITY,      /* "": rules that make the caller's locality matter */
-	Q_SOURCE_LABELS,    /* "": objects that look at labels of the caller */
-	Q_GATEWAY_LIST,     /* "": all gateways */
-	Q_GATEWAY,          /* ns/name */
-	Q_SIDECAR_NS,       /* namespace */
-	Q_SIDECAR,          /* ns/name */
-	Q_PEER_AUTHN_NS,    /* namespace */
-	Q_MESH,             /* "" */
-	Q_NAMESPACE,        /* name */
+	Q_SERVICE_HOST, /* host: the service as a whole */
+	Q_SERVICE_PORT, /* "visibility:port": who listens there */
+	Q_SERVICE_LIST, /* visibility: hosts and ports of all services */
+	Q_ENDPOINTS, /* ns/host: all of the set */
+	Q_ACCOUNTS, /* ns/host: the set of service accounts behind a service */
+	Q_ADDRESSES, /* ns/host: the set of addresses (headless services have a listener for each) */
+	Q_INSTANCE, /* IP: endpoints with this address */
+	Q_VS_HOST, /* host, or "*" for all virtual services with a wildcard host; sidecars only */
+	Q_VS_LIST, /* "": hosts of all virtual services for sidecars */
+	Q_VS_GATEWAY, /* ns/name of a gateway: virtual services bound to it */
+	Q_DR_HOST, /* host, or "*" for all rules with a wildcard host */
+	Q_DR_SUBSETS, /* as Q_DR_HOST: only the names of subsets */
+	Q_DR_BALANCER, /* as Q_DR_HOST: only load balancers */
+	Q_DR_LOCALITY, /* "": rules that make the caller's locality matter */
+	Q_SOURCE_LABELS, /* "": objects that look at labels of the caller */
+	Q_GATEWAY_LIST, /* "": all gateways */
+	Q_GATEWAY, /* ns/name */
+	Q_SIDECAR_NS, /* namespace */
+	Q_SIDECAR, /* ns/name */
+	Q_PEER_AUTHN_NS, /* namespace */
+	Q_MESH, /* "" */
+	Q_NAMESPACE, /* name */
 	QUESTION_COUNT
 };
 
@@ -53,9 +53,9 @@ struct entry {
 	struct arena *arena;
 	uint32_t topic;
 	struct str key;
-	uint64_t hash;            /* of the content, without the origin */
+	uint64_t hash; /* of the content, without the origin */
 	const Fl__Object *object; /* Istio's kinds; NULL for services, endpoints and namespaces */
-	const void *value;        /* the spec, or the value itself */
+	const void *value; /* the spec, or the value itself */
 	struct str ns;
 	int64_t created_ms;
 	struct source_ref source;

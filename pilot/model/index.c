@@ -62,9 +62,7 @@ static void touch(const struct entry *old, const struct entry *new, struct read_
 	size_t i = 0, j = 0, n_old = old ? old->n_emissions : 0, n_new = new ? new->n_emissions : 0;
 
 	while (i < n_old || j < n_new) {
-		int c = i == n_old ? 1 :
-			j == n_new ? -1 :
-				     emission_order(&old->emissions[i], &new->emissions[j]);
+		int c = i == n_old ? 1 : j == n_new ? -1 : emission_order(&old->emissions[i], &new->emissions[j]);
 
 		if (c < 0)
 			read_keys_add(touched, old->emissions[i++].key);
@@ -153,8 +151,8 @@ static void index_put(struct topic_index *x, struct entry *e)
 	x->bytes += sizeof(*e) + arena_bytes(e->arena);
 }
 
-static void merge_entries(struct topic_index *x, const struct topic_index *prev, struct edit *edits, size_t n,
-			  struct read_keys *touched)
+static void merge_entries(
+	struct topic_index *x, const struct topic_index *prev, struct edit *edits, size_t n, struct read_keys *touched)
 {
 	size_t i = 0, j = 0, n_old = prev ? prev->n : 0;
 

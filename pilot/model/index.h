@@ -16,9 +16,9 @@ struct topic_index {
 	struct ref ref;
 	struct entry **entries; /* sorted by key; a reference each */
 	size_t n;
-	struct row *rows;       /* sorted by key, then entry key; borrowed */
+	struct row *rows; /* sorted by key, then entry key; borrowed */
 	size_t n_rows;
-	uint64_t content_hash;  /* sum over the entries: independent of history */
+	uint64_t content_hash; /* sum over the entries: independent of history */
 	size_t bytes;
 };
 
@@ -30,7 +30,8 @@ struct edit {
 };
 
 /* prev may be NULL. Sorts the edits. */
-struct topic_index *index_apply(const struct topic_index *prev, struct edit *edits, size_t n, struct read_keys *touched);
+struct topic_index *index_apply(
+	const struct topic_index *prev, struct edit *edits, size_t n, struct read_keys *touched);
 void index_unref(struct topic_index *x);
 struct entry *index_get(const struct topic_index *x, struct str key); /* borrowed or NULL */
 

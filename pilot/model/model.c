@@ -55,13 +55,13 @@ static struct entry *decode_change(const struct model_topic *t, const struct bus
 	if (!x) {
 		metric_add(&undecodable, 1, t->name);
 		log_error(&model_log, "value left out", KV("topic", t->name), KV("key", c->key),
-			  KV("error", (const char *)e.text));
+			KV("error", (const char *)e.text));
 	}
 	return x;
 }
 
 static struct topic_index *apply_topic(const struct model_topic *t, const struct topic_index *prev,
-				       const struct bus_change *changes, size_t n, struct read_keys *touched)
+	const struct bus_change *changes, size_t n, struct read_keys *touched)
 {
 	struct edit *edits cleanup(free_p) = xmalloc((n + 1) * sizeof(*edits));
 	size_t n_edits = 0;
@@ -125,9 +125,9 @@ size_t model_bytes(const struct model *m)
 void model_debug(const struct model *m, struct strbuf *json)
 {
 	strbuf_addf(json, "{\"version\":%llu,\"hash\":\"%016llx\",\"bytes\":%zu,\"topics\":{",
-		    (unsigned long long)m->version, (unsigned long long)model_hash(m), model_bytes(m));
+		(unsigned long long)m->version, (unsigned long long)model_hash(m), model_bytes(m));
 	for (size_t t = 0; t < MODEL_TOPIC_COUNT; t++)
 		strbuf_addf(json, "%s\"%s\":{\"values\":%zu,\"questions\":%zu}", t ? "," : "", model_topics[t].name,
-			    m->topics[t] ? m->topics[t]->n : 0, m->topics[t] ? m->topics[t]->n_rows : 0);
+			m->topics[t] ? m->topics[t]->n : 0, m->topics[t] ? m->topics[t]->n_rows : 0);
 	strbuf_adds(json, "}}");
 }

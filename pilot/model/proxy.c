@@ -42,8 +42,8 @@ static void parse_labels(struct arena *a, const Core__Node *n, struct proxy *p)
 
 	p->labels = arena_array(a, (s ? s->n_fields : 0) + 1, sizeof(*p->labels));
 	for (size_t i = 0; s && i < s->n_fields; i++)
-		p->labels[p->n_labels++] = (struct proxy_label){arena_str(a, str_of(s->fields[i]->key)),
-								arena_str(a, value_text(s->fields[i]->value))};
+		p->labels[p->n_labels++] = (struct proxy_label){
+			arena_str(a, str_of(s->fields[i]->key)), arena_str(a, value_text(s->fields[i]->value))};
 	if (p->n_labels > 1)
 		qsort(p->labels, p->n_labels, sizeof(*p->labels), label_cmp);
 }
@@ -87,7 +87,7 @@ static void parse_locality(struct arena *a, const Core__Node *n, struct proxy *p
 	if (!l || str_empty(l->region))
 		return;
 	p->locality = str_of(arena_printf(a, "%s%s%s%s%s", l->region, str_empty(l->zone) ? "" : "/", l->zone,
-					  str_empty(l->sub_zone) ? "" : "/", l->sub_zone));
+		str_empty(l->sub_zone) ? "" : "/", l->sub_zone));
 }
 
 static bool parse_type(struct str type, enum proxy_type *out)
@@ -107,12 +107,15 @@ static bool parse_id(struct arena *a, struct str id, struct proxy *p, struct err
 	struct str rest = id, type, ip, name, domain;
 
 	if (!str_split(&rest, '~', &type) || !str_split(&rest, '~', &ip) || !str_split(&rest, '~', &name) ||
-	    !str_split(&rest, '~', &domain))
-		return err_set(e, ERR_PEER, "node id \"" STR_FMT "\" is not type~ip~name.namespace~domain", STR_ARG(id));
+		!str_split(&rest, '~', &domain))
+		return err_set(
+			e, ERR_PEER, "node id \"" STR_FMT "\" is not type~ip~name.namespace~domain", STR_ARG(id));
 	if (!parse_type(type, &p->type))
-		return err_set(e, ERR_PEER, "node type \"" STR_FMT "\" is not sidecar, router or waypoint", STR_ARG(type));
+		return err_set(
+			e, ERR_PEER, "node type \"" STR_FMT "\" is not sidecar, router or waypoint", STR_ARG(type));
 	if (!ip.len || !name.len)
-		return err_set(e, ERR_PEER, "node id \"" STR_FMT "\" has no %s", STR_ARG(id), ip.len ? "name" : "address");
+		return err_set(
+			e, ERR_PEER, "node id \"" STR_FMT "\" has no %s", STR_ARG(id), ip.len ? "name" : "address");
 	p->id = arena_str(a, id);
 	p->ip = arena_str(a, ip);
 	p->domain = arena_str(a, domain);
@@ -133,7 +136,8 @@ static bool parse_namespace(struct arena *a, const Core__Node *n, struct proxy *
 	}
 	p->ns = arena_str(a, ns);
 	if (!p->ns.len)
-		return err_set(e, ERR_PEER, "node id \"" STR_FMT "\": no namespace in it nor in NAMESPACE", STR_ARG(p->id));
+		return err_set(
+			e, ERR_PEER, "node id \"" STR_FMT "\": no namespace in it nor in NAMESPACE", STR_ARG(p->id));
 	return true;
 }
 

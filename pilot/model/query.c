@@ -303,10 +303,10 @@ void view_accounts(struct view *v, const Fl__Service *s, struct str **out, size_
 			continue;
 		/* Most endpoints repeat the one before. */
 		if (i && streq(ep->service_account, set->endpoints[i - 1]->service_account) &&
-		    streq(ep->namespace_, set->endpoints[i - 1]->namespace_))
+			streq(ep->namespace_, set->endpoints[i - 1]->namespace_))
 			continue;
-		items[len++] = str_of(spiffe_format(v->scratch, view_trust_domain(v), str_of(ep->namespace_),
-						    str_of(ep->service_account)));
+		items[len++] = str_of(spiffe_format(
+			v->scratch, view_trust_domain(v), str_of(ep->namespace_), str_of(ep->service_account)));
 	}
 	for (size_t i = 0; i < s->n_subject_alt_names; i++)
 		items[len++] = str_of(s->subject_alt_names[i]);

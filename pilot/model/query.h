@@ -20,10 +20,10 @@
 const Mesh__MeshConfig *view_mesh(struct view *v); /* never NULL */
 /* The same where a text of the user's goes into a resource: the object is named when Envoy refuses it. */
 const Mesh__MeshConfig *view_mesh_named(struct view *v);
-struct str view_trust_domain(struct view *v);      /* "cluster.local" */
-struct str view_root_namespace(struct view *v);    /* "istio-system" */
+struct str view_trust_domain(struct view *v); /* "cluster.local" */
+struct str view_root_namespace(struct view *v); /* "istio-system" */
 struct str view_domain_suffix(const struct view *v); /* "cluster.local", of the scope's proxies */
-bool view_registry_only(struct view *v);           /* of the Sidecar, else of the mesh */
+bool view_registry_only(struct view *v); /* of the Sidecar, else of the mesh */
 bool view_has_extension(const struct view *v, const char *name);
 const struct str *view_label(const struct view *v, const char *key);
 
@@ -62,7 +62,7 @@ struct entries {
 	const struct entry **items;
 	size_t n;
 };
-void view_virtual_services(struct view *v, struct entries *out);               /* for sidecars: only their hosts may be looked at */
+void view_virtual_services(struct view *v, struct entries *out); /* for sidecars: only their hosts may be looked at */
 void view_gateway_services(struct view *v, struct str gateway, struct entries *out); /* bound to it, oldest first */
 bool sidecar_admits(struct view *v, struct str ns, struct str host);
 
@@ -70,7 +70,8 @@ bool sidecar_admits(struct view *v, struct str ns, struct str host);
 void view_gateways(struct view *v, struct entries *out);
 
 /* ---- peer authentication of a workload on one of its ports (0: any other port) */
-Sec__PeerAuthentication__MutualTLS__Mode view_mtls_mode(struct view *v, struct str ns, struct label_set labels, uint32_t port);
+Sec__PeerAuthentication__MutualTLS__Mode view_mtls_mode(
+	struct view *v, struct str ns, struct label_set labels, uint32_t port);
 /* Ports of the scope's own workload that have a mode of their own. */
 void view_mtls_ports(struct view *v, struct label_set labels, uint32_t **out, size_t *n);
 

@@ -50,7 +50,8 @@ static Sec__PeerAuthentication__MutualTLS__Mode port_mode(const struct entry *e,
 	return MODE(UNSET);
 }
 
-Sec__PeerAuthentication__MutualTLS__Mode view_mtls_mode(struct view *v, struct str ns, struct label_set labels, uint32_t port)
+Sec__PeerAuthentication__MutualTLS__Mode view_mtls_mode(
+	struct view *v, struct str ns, struct label_set labels, uint32_t port)
 {
 	struct str root = view_root_namespace(v);
 	struct rows own = ask(v, TOPIC_PEER_AUTHN, Q_PEER_AUTHN_NS, ns);

@@ -68,7 +68,8 @@ bool sidecar_admits(struct view *v, struct str ns, struct str host)
 		return true;
 	for (size_t i = 0; i < sidecar->n_egress; i++)
 		for (size_t j = 0; j < sidecar->egress[i]->n_hosts; j++)
-			if (egress_host_matches(str_of(sidecar->egress[i]->hosts[j]), v->scope->attributes->ns, ns, host))
+			if (egress_host_matches(
+				    str_of(sidecar->egress[i]->hosts[j]), v->scope->attributes->ns, ns, host))
 				return true;
 	return false;
 }
@@ -101,7 +102,8 @@ static bool rule_applies(const struct view *v, const struct entry *e, struct str
 		return false;
 	if (!dr->workload_selector)
 		return true;
-	return str_eq(e->ns, v->scope->attributes->ns) && scope_selected(v, LABELS(dr->workload_selector, match_labels));
+	return str_eq(e->ns, v->scope->attributes->ns) &&
+	       scope_selected(v, LABELS(dr->workload_selector, match_labels));
 }
 
 /* The rules of one namespace whose host is the most specific there, oldest first. */
@@ -205,8 +207,8 @@ static struct str vs_host_for(const struct entry *e, struct str host)
 
 const struct entry *view_virtual_service(struct view *v, struct str host)
 {
-	const struct rows sets[] = {ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, host),
-				    ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, STR("*"))};
+	const struct rows sets[] = {
+		ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, host), ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, STR("*"))};
 	const struct entry *best = NULL;
 	struct str best_host = {0};
 

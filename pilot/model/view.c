@@ -54,7 +54,7 @@ static bool label_is_read(struct rows vs, struct rows rules, struct str key)
 static bool label_is_noise(struct str key)
 {
 	static const char *const noise[] = {"pod-template-hash", "controller-revision-hash", "pod-template-generation",
-					    "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"};
+		"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"};
 
 	for (size_t i = 0; i < ARRAY_LEN(noise); i++)
 		if (str_eqc(key, noise[i]))
@@ -164,8 +164,7 @@ static void add_instances(struct view *v, const struct entry *set, const Fl__End
 				memcpy(grown, out->items, out->n * sizeof(*grown));
 			out->items = grown;
 		}
-		out->items[out->n++] =
-			(struct instance){arena_str(v->scratch, set->key), s->ports[i]->number, target};
+		out->items[out->n++] = (struct instance){arena_str(v->scratch, set->key), s->ports[i]->number, target};
 	}
 }
 
@@ -221,29 +220,34 @@ static void write_key(struct strbuf *b, const struct scope *s)
 	static const char *const types[] = {"sidecar", "router", "waypoint"};
 	const struct proxy *p = s->attributes;
 
-	strbuf_addf(b, "%s|%s|" STR_FMT "|" STR_FMT "|" STR_FMT "|" STR_FMT "|%llx", s->kind == SCOPE_OWN ? "own" : "shared",
-		    types[p->type], STR_ARG(p->ns), STR_ARG(p->domain), STR_ARG(p->cluster_id), STR_ARG(p->network),
-		    (unsigned long long)extensions_hash(p));
+	strbuf_addf(b, "%s|%s|" STR_FMT "|" STR_FMT "|" STR_FMT "|" STR_FMT "|%llx",
+		s->kind == SCOPE_OWN ? "own" : "shared", types[p->type], STR_ARG(p->ns), STR_ARG(p->domain),
+		STR_ARG(p->cluster_id), STR_ARG(p->network), (unsigned long long)extensions_hash(p));
 	strbuf_addf(b, "|locality=" STR_FMT "|sidecar=" STR_FMT "|%s", STR_ARG(p->locality), STR_ARG(s->sidecar),
-		    p->no_capture ? "nocapture" : "");
+		p->no_capture ? "nocapture" : "");
 	for (size_t i = 0; i < p->n_labels; i++)
 		strbuf_addf(b, "|" STR_FMT "=" STR_FMT, STR_ARG(p->labels[i].key), STR_ARG(p->labels[i].value));
 	for (size_t i = 0; i < s->n_instances; i++)
 		strbuf_addf(b, "|" STR_FMT ":%u:%u", STR_ARG(s->instances[i].service), s->instances[i].port,
-			    s->instances[i].target_port);
+			s->instances[i].target_port);
 }
 
-const struct scope *scope_of(struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind,
-			     struct read_keys *reads)
+const struct scope *scope_of(
+	struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind, struct read_keys *reads)
 {
 	struct proxy *attributes = ARENA_NEW(a, struct proxy);
 	struct scope *s = ARENA_NEW(a, struct scope);
 	struct view v = {.model = m, .scope = s, .reads = reads, .scratch = a};
 	struct strbuf key cleanup(strbuf_done) = {0};
 
-	*attributes = (struct proxy){.type = p->type, .ns = p->ns, .domain = p->domain, .cluster_id = p->cluster_id,
-				     .network = p->network, .extensions = p->extensions, .n_extensions = p->n_extensions,
-				     .no_capture = p->no_capture};
+	*attributes = (struct proxy){.type = p->type,
+		.ns = p->ns,
+		.domain = p->domain,
+		.cluster_id = p->cluster_id,
+		.network = p->network,
+		.extensions = p->extensions,
+		.n_extensions = p->n_extensions,
+		.no_capture = p->no_capture};
 	s->kind = kind;
 	s->attributes = attributes;
 	if (kind == SCOPE_OWN) {

@@ -24,7 +24,7 @@ struct scope {
 	enum scope_kind kind;
 	struct str key; /* equal keys: equal resources */
 	const struct proxy *attributes; /* a proxy with only the fields that are part of the key; the rest is empty */
-	struct str sidecar;             /* "ns/name" of the Sidecar object that applies, empty: none; part of the key */
+	struct str sidecar; /* "ns/name" of the Sidecar object that applies, empty: none; part of the key */
 	const struct instance *instances; /* OWN and gateways: part of the key; sorted */
 	size_t n_instances;
 };

@@ -101,8 +101,8 @@ Core__HeaderValueOption *build_header(struct arena *a, const char *key, const ch
 	h->header = PB_NEW(a, Core__HeaderValue, core__header_value);
 	h->header->key = arena_strdup(a, key);
 	h->header->value = arena_strdup(a, value);
-	h->append_action = append ? CORE__HEADER_VALUE_OPTION__HEADER_APPEND_ACTION__APPEND_IF_EXISTS_OR_ADD :
-				    CORE__HEADER_VALUE_OPTION__HEADER_APPEND_ACTION__OVERWRITE_IF_EXISTS_OR_ADD;
+	h->append_action = append ? CORE__HEADER_VALUE_OPTION__HEADER_APPEND_ACTION__APPEND_IF_EXISTS_OR_ADD
+				  : CORE__HEADER_VALUE_OPTION__HEADER_APPEND_ACTION__OVERWRITE_IF_EXISTS_OR_ADD;
 	return h;
 }
 
@@ -185,8 +185,8 @@ static Wkt__Struct *metadata_get(Core__Metadata *md, const char *filter)
 
 void metadata_put(struct arena *a, Core__Metadata **md, const char *filter, Wkt__Struct *s)
 {
-	Core__Metadata__FilterMetadataEntry *e =
-		PB_NEW(a, Core__Metadata__FilterMetadataEntry, core__metadata__filter_metadata_entry);
+	Core__Metadata__FilterMetadataEntry *e = PB_NEW(
+		a, Core__Metadata__FilterMetadataEntry, core__metadata__filter_metadata_entry);
 
 	if (!*md)
 		*md = PB_NEW(a, Core__Metadata, core__metadata);
@@ -209,8 +209,8 @@ const char *config_path(struct arena *a, const struct entry *e)
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (kinds[i].topic == e->topic)
-			return arena_printf(a, "/apis/networking.istio.io/v1/namespaces/%s/%s/%s", e->object->namespace_,
-					    kinds[i].kind, e->object->name);
+			return arena_printf(a, "/apis/networking.istio.io/v1/namespaces/%s/%s/%s",
+				e->object->namespace_, kinds[i].kind, e->object->name);
 	return "";
 }
 

@@ -55,11 +55,11 @@ static void set_client_cert(const struct chain *c, Hcm__HttpConnectionManager *h
 		return;
 	}
 	hcm->forward_client_cert_details =
-		c->direction == DIRECTION_INBOUND ?
-			HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__APPEND_FORWARD :
-			HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__SANITIZE_SET;
+		c->direction == DIRECTION_INBOUND
+			? HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__APPEND_FORWARD
+			: HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__SANITIZE_SET;
 	hcm->set_current_client_cert_details = PB_NEW(c->a, Hcm__HttpConnectionManager__SetCurrentClientCertDetails,
-						      hcm__http_connection_manager__set_current_client_cert_details);
+		hcm__http_connection_manager__set_current_client_cert_details);
 	hcm->set_current_client_cert_details->subject = build_bool(c->a, true);
 	hcm->set_current_client_cert_details->dns = true;
 	hcm->set_current_client_cert_details->uri = true;
@@ -67,8 +67,8 @@ static void set_client_cert(const struct chain *c, Hcm__HttpConnectionManager *h
 
 static void set_http(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 {
-	Hcm__HttpConnectionManager__UpgradeConfig *websocket =
-		PB_NEW(c->a, Hcm__HttpConnectionManager__UpgradeConfig, hcm__http_connection_manager__upgrade_config);
+	Hcm__HttpConnectionManager__UpgradeConfig *websocket = PB_NEW(
+		c->a, Hcm__HttpConnectionManager__UpgradeConfig, hcm__http_connection_manager__upgrade_config);
 
 	websocket->upgrade_type = arena_strdup(c->a, "websocket");
 	pb_add(c->a, hcm, upgrade_configs, websocket);
@@ -87,7 +87,7 @@ static void set_http(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 }
 
 static void set_routes(const struct chain *c, Hcm__HttpConnectionManager *hcm, Rds__RouteConfiguration *inline_routes,
-		       const char *rds_name)
+	const char *rds_name)
 {
 	if (inline_routes) {
 		hcm->route_config = inline_routes;
@@ -100,7 +100,8 @@ static void set_routes(const struct chain *c, Hcm__HttpConnectionManager *hcm, R
 	hcm->route_specifier_case = HCM__HTTP_CONNECTION_MANAGER__ROUTE_SPECIFIER_RDS;
 }
 
-Lds__Filter *build_http(const struct chain *c, const char *stat_prefix, Rds__RouteConfiguration *inline_routes, const char *rds_name)
+Lds__Filter *build_http(
+	const struct chain *c, const char *stat_prefix, Rds__RouteConfiguration *inline_routes, const char *rds_name)
 {
 	Hcm__HttpConnectionManager *hcm = PB_NEW(c->a, Hcm__HttpConnectionManager, hcm__http_connection_manager);
 
@@ -127,8 +128,9 @@ Lds__Filter *build_tcp(const struct chain *c, const char *stat_prefix, const str
 		tcp->cluster_specifier_case = TCP__TCP_PROXY__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS;
 	}
 	for (size_t i = 0; n > 1 && i < n; i++) {
-		Tcp__TcpProxy__WeightedCluster__ClusterWeight *w = PB_NEW(c->a, Tcp__TcpProxy__WeightedCluster__ClusterWeight,
-									  tcp__tcp_proxy__weighted_cluster__cluster_weight);
+		Tcp__TcpProxy__WeightedCluster__ClusterWeight *w = PB_NEW(c->a,
+			Tcp__TcpProxy__WeightedCluster__ClusterWeight,
+			tcp__tcp_proxy__weighted_cluster__cluster_weight);
 
 		w->name = arena_strdup(c->a, to[i].cluster);
 		w->weight = to[i].weight;

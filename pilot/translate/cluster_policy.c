@@ -27,8 +27,8 @@ static bool port_level(struct traffic_policy *out, const Cfg__TrafficPolicy *p, 
 	return false;
 }
 
-struct traffic_policy policy_resolve(const Mesh__MeshConfig *mesh, const Cfg__TrafficPolicy *rule, const Cfg__Subset *subset,
-				     uint32_t port)
+struct traffic_policy policy_resolve(
+	const Mesh__MeshConfig *mesh, const Cfg__TrafficPolicy *rule, const Cfg__Subset *subset, uint32_t port)
 {
 	const Mesh__MeshConfig__DefaultTrafficPolicy *defaults = mesh->default_traffic_policy;
 	struct traffic_policy out = {0};
@@ -46,7 +46,8 @@ struct traffic_policy policy_resolve(const Mesh__MeshConfig *mesh, const Cfg__Tr
 	return out;
 }
 
-bool policy_locality(const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out)
+bool policy_locality(
+	const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out)
 {
 	const Cfg__LocalityLoadBalancerSetting *own = p->balancer ? p->balancer->locality_lb_setting : NULL;
 	const Cfg__LocalityLoadBalancerSetting *s = own ? own : mesh->locality_lb_setting;
@@ -67,7 +68,8 @@ static void apply_limits(struct arena *a, const Cfg__ConnectionPoolSettings *poo
 {
 	const Cfg__ConnectionPoolSettings__TCPSettings *tcp = pool ? pool->tcp : NULL;
 	const Cfg__ConnectionPoolSettings__HTTPSettings *http = pool ? pool->http : NULL;
-	Cds__CircuitBreakers__Thresholds *t = PB_NEW(a, Cds__CircuitBreakers__Thresholds, cds__circuit_breakers__thresholds);
+	Cds__CircuitBreakers__Thresholds *t = PB_NEW(
+		a, Cds__CircuitBreakers__Thresholds, cds__circuit_breakers__thresholds);
 
 	t->max_connections = limit(a, tcp ? tcp->max_connections : 0);
 	t->max_pending_requests = limit(a, http ? http->http1_max_pending_requests : 0);
@@ -83,16 +85,17 @@ void cluster_no_limits(struct arena *a, Cds__Cluster *c)
 	apply_limits(a, NULL, c);
 }
 
-static void apply_tcp(struct arena *a, const Cfg__ConnectionPoolSettings__TCPSettings *tcp, const Mesh__MeshConfig *mesh,
-		      Cds__Cluster *c)
+static void apply_tcp(struct arena *a, const Cfg__ConnectionPoolSettings__TCPSettings *tcp,
+	const Mesh__MeshConfig *mesh, Cds__Cluster *c)
 {
-	const Cfg__ConnectionPoolSettings__TCPSettings__TcpKeepalive *k = tcp && tcp->tcp_keepalive ? tcp->tcp_keepalive :
-												      mesh->tcp_keepalive;
+	const Cfg__ConnectionPoolSettings__TCPSettings__TcpKeepalive *k = tcp && tcp->tcp_keepalive
+										  ? tcp->tcp_keepalive
+										  : mesh->tcp_keepalive;
 	Core__TcpKeepalive *out;
 
-	c->connect_timeout = tcp && tcp->connect_timeout ? build_duration(a, tcp->connect_timeout) :
-			     mesh->connect_timeout	 ? build_duration(a, mesh->connect_timeout) :
-							   build_ms(a, 10000);
+	c->connect_timeout = tcp && tcp->connect_timeout ? build_duration(a, tcp->connect_timeout)
+			     : mesh->connect_timeout     ? build_duration(a, mesh->connect_timeout)
+							 : build_ms(a, 10000);
 	if (!k)
 		return;
 	out = PB_NEW(a, Core__TcpKeepalive, core__tcp_keepalive);
@@ -122,7 +125,8 @@ static void apply_outlier(struct arena *a, const Cfg__OutlierDetection *o, Cds__
 	}
 	if (o->consecutive_gateway_errors) {
 		out->consecutive_gateway_failure = copy_u32(a, o->consecutive_gateway_errors);
-		out->enforcing_consecutive_gateway_failure = build_u32(a, o->consecutive_gateway_errors->value ? 100 : 0);
+		out->enforcing_consecutive_gateway_failure = build_u32(
+			a, o->consecutive_gateway_errors->value ? 100 : 0);
 	}
 	if (o->max_ejection_percent > 0)
 		out->max_ejection_percent = build_u32(a, (uint32_t)o->max_ejection_percent);
@@ -144,7 +148,8 @@ static void apply_hash(struct arena *a, const Cfg__LoadBalancerSettings__Consist
 {
 	bool maglev = h->hash_algorithm_case == CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM_MAGLEV;
 	bool ring = h->hash_algorithm_case == CFG__LOAD_BALANCER_SETTINGS__CONSISTENT_HASH_LB__HASH_ALGORITHM_RING_HASH;
-	uint64_t size = ring && h->ring_hash->minimum_ring_size ? h->ring_hash->minimum_ring_size : h->minimum_ring_size;
+	uint64_t size = ring && h->ring_hash->minimum_ring_size ? h->ring_hash->minimum_ring_size
+								: h->minimum_ring_size;
 
 	if (maglev) {
 		c->lb_policy = CDS__CLUSTER__LB_POLICY__MAGLEV;
@@ -187,39 +192,40 @@ static void apply_simple(struct arena *a, const Cfg__LoadBalancerSettings *b, Cd
 {
 	Cds__Cluster__SlowStartConfig *warm = b ? slow_start(a, b) : NULL;
 	Cfg__LoadBalancerSettings__SimpleLB simple =
-		b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE ?
-			b->simple :
-			CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__UNSPECIFIED;
+		b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE
+			? b->simple
+			: CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__UNSPECIFIED;
 
 	if (simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__RANDOM) {
 		c->lb_policy = CDS__CLUSTER__LB_POLICY__RANDOM;
 	} else if (simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__ROUND_ROBIN) {
 		c->lb_policy = CDS__CLUSTER__LB_POLICY__ROUND_ROBIN;
 		if (warm) {
-			c->round_robin_lb_config =
-				PB_NEW(a, Cds__Cluster__RoundRobinLbConfig, cds__cluster__round_robin_lb_config);
+			c->round_robin_lb_config = PB_NEW(
+				a, Cds__Cluster__RoundRobinLbConfig, cds__cluster__round_robin_lb_config);
 			c->round_robin_lb_config->slow_start_config = warm;
 			c->lb_config_case = CDS__CLUSTER__LB_CONFIG_ROUND_ROBIN_LB_CONFIG;
 		}
 	} else {
 		c->lb_policy = CDS__CLUSTER__LB_POLICY__LEAST_REQUEST;
 		if (warm) {
-			c->least_request_lb_config =
-				PB_NEW(a, Cds__Cluster__LeastRequestLbConfig, cds__cluster__least_request_lb_config);
+			c->least_request_lb_config = PB_NEW(
+				a, Cds__Cluster__LeastRequestLbConfig, cds__cluster__least_request_lb_config);
 			c->least_request_lb_config->slow_start_config = warm;
 			c->lb_config_case = CDS__CLUSTER__LB_CONFIG_LEAST_REQUEST_LB_CONFIG;
 		}
 	}
 }
 
-static void apply_balancer(struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c)
+static void apply_balancer(
+	struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c)
 {
 	const Cfg__LoadBalancerSettings *b = p->balancer;
 	const Cfg__LocalityLoadBalancerSetting *locality;
 
 	c->common_lb_config = PB_NEW(a, Cds__Cluster__CommonLbConfig, cds__cluster__common_lb_config);
 	if (b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE &&
-	    b->simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__PASSTHROUGH) {
+		b->simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__PASSTHROUGH) {
 		c->type = CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST;
 		c->eds_cluster_config = NULL;
 	}
@@ -234,9 +240,9 @@ static void apply_balancer(struct arena *a, const struct traffic_policy *p, cons
 	else
 		apply_simple(a, b, c);
 	if (policy_locality(p, mesh, &locality)) {
-		c->common_lb_config->locality_weighted_lb_config =
-			PB_NEW(a, Cds__Cluster__CommonLbConfig__LocalityWeightedLbConfig,
-			       cds__cluster__common_lb_config__locality_weighted_lb_config);
+		c->common_lb_config->locality_weighted_lb_config = PB_NEW(a,
+			Cds__Cluster__CommonLbConfig__LocalityWeightedLbConfig,
+			cds__cluster__common_lb_config__locality_weighted_lb_config);
 		c->common_lb_config->locality_config_specifier_case =
 			CDS__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
 	}
@@ -298,15 +304,16 @@ void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http h
 	o->common_http_protocol_options = common;
 	if (http == UPSTREAM_AS_DOWNSTREAM) {
 		o->use_downstream_protocol_config = PB_NEW(a, Uhttp__HttpProtocolOptions__UseDownstreamHttpConfig,
-							   uhttp__http_protocol_options__use_downstream_http_config);
-		o->use_downstream_protocol_config->http_protocol_options =
-			PB_NEW(a, Core__Http1ProtocolOptions, core__http1_protocol_options);
+			uhttp__http_protocol_options__use_downstream_http_config);
+		o->use_downstream_protocol_config->http_protocol_options = PB_NEW(
+			a, Core__Http1ProtocolOptions, core__http1_protocol_options);
 		o->use_downstream_protocol_config->http2_protocol_options = http2_options(a, pool);
 		o->upstream_protocol_options_case =
 			UHTTP__HTTP_PROTOCOL_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG;
 	} else {
-		Uhttp__HttpProtocolOptions__ExplicitHttpConfig *x = PB_NEW(a, Uhttp__HttpProtocolOptions__ExplicitHttpConfig,
-									   uhttp__http_protocol_options__explicit_http_config);
+		Uhttp__HttpProtocolOptions__ExplicitHttpConfig *x = PB_NEW(a,
+			Uhttp__HttpProtocolOptions__ExplicitHttpConfig,
+			uhttp__http_protocol_options__explicit_http_config);
 
 		if (http == UPSTREAM_HTTP2) {
 			x->http2_protocol_options = http2_options(a, pool);
@@ -321,7 +328,8 @@ void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http h
 		o->upstream_protocol_options_case =
 			UHTTP__HTTP_PROTOCOL_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG;
 	}
-	e = PB_NEW(a, Cds__Cluster__TypedExtensionProtocolOptionsEntry, cds__cluster__typed_extension_protocol_options_entry);
+	e = PB_NEW(a, Cds__Cluster__TypedExtensionProtocolOptionsEntry,
+		cds__cluster__typed_extension_protocol_options_entry);
 	e->key = arena_strdup(a, "envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
 	e->value = pb_any(a, o);
 	pb_add(a, c, typed_extension_protocol_options, e);

@@ -13,12 +13,13 @@ struct traffic_policy {
 };
 
 /* Port-level settings replace all others; a subset's fields come before the rule's; last the mesh's defaults. */
-struct traffic_policy policy_resolve(const Mesh__MeshConfig *mesh, const Cfg__TrafficPolicy *rule, const Cfg__Subset *subset,
-				     uint32_t port);
+struct traffic_policy policy_resolve(
+	const Mesh__MeshConfig *mesh, const Cfg__TrafficPolicy *rule, const Cfg__Subset *subset, uint32_t port);
 /* Load balancer, connection pool, circuit breakers, outlier detection. Discovery type and name are set already. */
 void policy_apply(struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c);
 /* Failover to other localities needs a way to see that the own one fails. */
-bool policy_locality(const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out);
+bool policy_locality(
+	const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out);
 
 /* typed_extension_protocol_options of a cluster; nothing when Envoy's defaults are right. */
 enum upstream_http { UPSTREAM_DEFAULT, UPSTREAM_HTTP2, UPSTREAM_AS_DOWNSTREAM };

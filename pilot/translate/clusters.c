@@ -28,7 +28,8 @@ static void add_service_names(struct view *v, struct arena *a, const Fl__Service
 			continue;
 		name_list_add(a, l, cluster_name_outbound(a, port, STR(""), str_of(s->hostname)));
 		for (size_t j = 0; j < rule.n_subsets; j++)
-			name_list_add(a, l, cluster_name_outbound(a, port, str_of(rule.subsets[j]->name), str_of(s->hostname)));
+			name_list_add(a, l,
+				cluster_name_outbound(a, port, str_of(rule.subsets[j]->name), str_of(s->hostname)));
 	}
 }
 
@@ -128,8 +129,8 @@ static enum upstream_http http_of(const char *name)
 	return protocol_of(name) == PROTOCOL_SNIFF ? UPSTREAM_AS_DOWNSTREAM : UPSTREAM_DEFAULT;
 }
 
-static void put_istio_metadata(struct arena *a, Cds__Cluster *c, const Fl__Service *s, uint32_t port, const struct rule *r,
-			       struct str subset)
+static void put_istio_metadata(
+	struct arena *a, Cds__Cluster *c, const Fl__Service *s, uint32_t port, const struct rule *r, struct str subset)
 {
 	Wkt__Struct *istio = build_struct(a), *service = build_struct(a);
 	Wkt__Value *list = PB_NEW(a, Wkt__Value, wkt__value);
@@ -184,7 +185,7 @@ static Cds__Cluster *build_inbound_passthrough(struct view *v, struct str name, 
 
 /* ---- outbound */
 static void set_discovery(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, const Fl__Port *port,
-			  const struct rule *r, const Cfg__Subset *subset)
+	const struct rule *r, const Cfg__Subset *subset)
 {
 	const Mesh__MeshConfig *mesh = view_mesh(v);
 
@@ -220,10 +221,11 @@ static enum alpn alpn_of(const char *protocol, enum upstream_http http)
 	return protocol_of(protocol) == PROTOCOL_HTTP ? ALPN_HTTP1 : ALPN_TCP;
 }
 
-static void add_match(struct arena *a, Cds__Cluster *c, const char *name, const char *mode, Core__TransportSocket *socket)
+static void add_match(
+	struct arena *a, Cds__Cluster *c, const char *name, const char *mode, Core__TransportSocket *socket)
 {
-	Cds__Cluster__TransportSocketMatch *m =
-		PB_NEW(a, Cds__Cluster__TransportSocketMatch, cds__cluster__transport_socket_match);
+	Cds__Cluster__TransportSocketMatch *m = PB_NEW(
+		a, Cds__Cluster__TransportSocketMatch, cds__cluster__transport_socket_match);
 
 	m->name = arena_strdup(a, name);
 	m->match = build_struct(a);
@@ -244,7 +246,8 @@ static bool all_mutual(struct view *v, const Fl__Service *s)
 	return set && set->n_endpoints;
 }
 
-static void set_auto_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, enum alpn alpn, const char *sni)
+static void set_auto_tls(
+	struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, enum alpn alpn, const char *sni)
 {
 	const Mesh__MeshConfig *mesh = view_mesh(v);
 	Core__TransportSocket *tls;
@@ -265,8 +268,8 @@ static void set_auto_tls(struct view *v, struct arena *a, Cds__Cluster *c, const
 	add_match(a, c, "tlsMode-disabled", NULL, tls_raw_buffer(a));
 }
 
-static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, const struct traffic_policy *p,
-		    enum alpn alpn, const struct cluster_name *name)
+static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s,
+	const struct traffic_policy *p, enum alpn alpn, const struct cluster_name *name)
 {
 	const char *sni = tls_sni(a, name->port, arena_cstr(a, name->subset), s->hostname);
 	struct str *sans;
@@ -289,7 +292,8 @@ static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__
 		return;
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__SIMPLE:
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL:
-		c->transport_socket = tls_client(a, p->tls, alpn, host_is_wildcard(str_of(s->hostname)) ? "" : s->hostname);
+		c->transport_socket = tls_client(
+			a, p->tls, alpn, host_is_wildcard(str_of(s->hostname)) ? "" : s->hostname);
 		return;
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__DISABLE:
 	default:
@@ -302,11 +306,13 @@ static bool upgrades_to_http2(const struct traffic_policy *p, const Mesh__MeshCo
 	const Cfg__ConnectionPoolSettings__HTTPSettings *http = p->pool ? p->pool->http : NULL;
 
 	if (http && http->h2_upgrade_policy != CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__DEFAULT)
-		return http->h2_upgrade_policy == CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__UPGRADE;
+		return http->h2_upgrade_policy ==
+		       CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__UPGRADE;
 	return mesh->h2_upgrade_policy == MESH__MESH_CONFIG__H2_UPGRADE_POLICY__UPGRADE;
 }
 
-static enum upstream_http upstream_of(const Fl__Port *port, const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
+static enum upstream_http upstream_of(
+	const Fl__Port *port, const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
 {
 	enum upstream_http http = http_of(port->protocol);
 

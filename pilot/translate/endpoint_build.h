@@ -6,4 +6,4 @@
 
 /* subset NULL: all. Never NULL: without endpoints the assignment is empty. */
 Eds__ClusterLoadAssignment *endpoints_for(struct view *v, struct arena *a, const char *name, const Fl__Service *s,
-					  const Fl__Port *port, const struct rule *r, const Cfg__Subset *subset);
+	const Fl__Port *port, const struct rule *r, const Cfg__Subset *subset);

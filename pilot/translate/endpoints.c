@@ -31,7 +31,8 @@ static const char *label_or(const Fl__Endpoint *ep, const char *key, const char 
 	return str_empty(value) ? fallback : value;
 }
 
-static void put_fairlead(struct arena *a, const Fl__Endpoint *ep, const char *canonical, const char *revision, Eds__LbEndpoint *out)
+static void put_fairlead(
+	struct arena *a, const Fl__Endpoint *ep, const char *canonical, const char *revision, Eds__LbEndpoint *out)
 {
 	Wkt__Struct *s = build_struct(a);
 
@@ -45,12 +46,13 @@ static void put_fairlead(struct arena *a, const Fl__Endpoint *ep, const char *ca
 	metadata_put(a, &out->metadata, "fairlead", s);
 }
 
-static void put_istio(struct arena *a, const Fl__Endpoint *ep, const char *canonical, const char *revision, Eds__LbEndpoint *out)
+static void put_istio(
+	struct arena *a, const Fl__Endpoint *ep, const char *canonical, const char *revision, Eds__LbEndpoint *out)
 {
 	Wkt__Struct *s = build_struct(a);
 
 	struct_put(a, s, "workload",
-		   arena_printf(a, "%s;%s;%s;%s;%s", ep->workload, ep->namespace_, canonical, revision, ep->cluster));
+		arena_printf(a, "%s;%s;%s;%s;%s", ep->workload, ep->namespace_, canonical, revision, ep->cluster));
 	metadata_put(a, &out->metadata, "istio", s);
 }
 
@@ -164,7 +166,8 @@ static int member_cmp(const void *x, const void *y)
 	return c ? c : a->order < b->order ? -1 : a->order > b->order;
 }
 
-static size_t select_members(const Fl__EndpointSet *set, const Fl__Port *port, const Cfg__Subset *subset, struct member *out)
+static size_t select_members(
+	const Fl__EndpointSet *set, const Fl__Port *port, const Cfg__Subset *subset, struct member *out)
 {
 	size_t n = 0;
 
@@ -216,7 +219,7 @@ static Eds__LbEndpoint *build_endpoint(struct view *v, struct arena *a, const st
 }
 
 static void add_members(struct view *v, struct arena *a, const struct member *m, size_t n, bool external,
-			Eds__ClusterLoadAssignment *out)
+	Eds__ClusterLoadAssignment *out)
 {
 	Eds__LocalityLbEndpoints *group = NULL;
 
@@ -254,7 +257,8 @@ static void distribute(struct view *v, struct arena *a, const struct traffic_pol
 }
 
 /* A DNS service without endpoints of its own is reached by its host name. */
-static void add_host_itself(struct arena *a, const Fl__Service *s, const Fl__Port *port, Eds__ClusterLoadAssignment *out)
+static void add_host_itself(
+	struct arena *a, const Fl__Service *s, const Fl__Port *port, Eds__ClusterLoadAssignment *out)
 {
 	const char *host = s->resolution == FL__RESOLUTION__ALIAS ? s->alias_of : s->hostname;
 	Eds__LocalityLbEndpoints *group;
@@ -274,7 +278,7 @@ static void add_host_itself(struct arena *a, const Fl__Service *s, const Fl__Por
 }
 
 Eds__ClusterLoadAssignment *endpoints_for(struct view *v, struct arena *a, const char *name, const Fl__Service *s,
-					  const Fl__Port *port, const struct rule *r, const Cfg__Subset *subset)
+	const Fl__Port *port, const struct rule *r, const Cfg__Subset *subset)
 {
 	Eds__ClusterLoadAssignment *out = PB_NEW(a, Eds__ClusterLoadAssignment, eds__cluster_load_assignment);
 	struct traffic_policy p = policy_resolve(view_mesh(v), r->policy, subset, port->number);
@@ -315,7 +319,8 @@ static void eds_names(struct view *v, struct arena *a, struct str **out, size_t 
 			name_list_add(a, &list, cluster_name_outbound(a, port, STR(""), str_of(s->hostname)));
 			for (size_t k = 0; k < rule.n_subsets; k++)
 				name_list_add(a, &list,
-					      cluster_name_outbound(a, port, str_of(rule.subsets[k]->name), str_of(s->hostname)));
+					cluster_name_outbound(
+						a, port, str_of(rule.subsets[k]->name), str_of(s->hostname)));
 		}
 	}
 	name_list_finish(&list, out, n);

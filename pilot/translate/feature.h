@@ -19,20 +19,20 @@ struct chain {
 	struct view *v;
 	struct arena *a;
 	enum direction direction;
-	bool mutual;                /* inbound: the peer is authenticated by mutual TLS */
-	bool sniffed;               /* outbound: HTTP was found by looking at a port of unknown protocol */
+	bool mutual; /* inbound: the peer is authenticated by mutual TLS */
+	bool sniffed; /* outbound: HTTP was found by looking at a port of unknown protocol */
 	const Fl__Service *service; /* inbound: whom the chain serves, NULL: passed through */
 };
 
 struct route_context {
 	struct view *v;
 	struct arena *a;
-	const struct entry *source;         /* the VirtualService; NULL: the route that a service has without one */
-	const Cfg__HTTPRoute *rule;         /* NULL as source */
+	const struct entry *source; /* the VirtualService; NULL: the route that a service has without one */
+	const Cfg__HTTPRoute *rule; /* NULL as source */
 	const Cfg__HTTPMatchRequest *match; /* NULL: everything */
-	uint32_t port;                      /* that the client dialled: destinations without a port mean it */
+	uint32_t port; /* that the client dialled: destinations without a port mean it */
 	Rds__Route *route;
-	Rds__RouteAction *action;           /* NULL: the route answers itself */
+	Rds__RouteAction *action; /* NULL: the route answers itself */
 };
 
 struct feature {
@@ -54,7 +54,8 @@ void access_log_only(struct arena *a, Al__AccessLog *log, AlData__AccessLogType 
 void route_add_filter_config(struct arena *a, Rds__Route *route, const char *filter, const void *config);
 
 /* ---- chains */
-Lds__Filter *build_http(const struct chain *c, const char *stat_prefix, Rds__RouteConfiguration *inline_routes, const char *rds_name);
+Lds__Filter *build_http(
+	const struct chain *c, const char *stat_prefix, Rds__RouteConfiguration *inline_routes, const char *rds_name);
 struct weighted {
 	const char *cluster;
 	uint32_t weight;
@@ -67,7 +68,8 @@ Lds__Filter *build_tcp_to(const struct chain *c, const char *cluster);
 char *destination_cluster(struct view *v, struct arena *a, const Cfg__Destination *d, uint32_t port);
 Rds__Route *route_default(struct view *v, struct arena *a, const char *cluster, const char *operation);
 /* All routes of a VirtualService for clients of a gateway ("mesh" for sidecars) that dialled `port`. */
-void routes_from(struct view *v, struct arena *a, const struct entry *vs, const char *gateway, uint32_t port, Rds__VirtualHost *out);
+void routes_from(struct view *v, struct arena *a, const struct entry *vs, const char *gateway, uint32_t port,
+	Rds__VirtualHost *out);
 /* gateways, port, sourceLabels and sourceNamespace of a match: what is decided here and not by Envoy. */
-bool match_applies(const struct view *v, char *const *gateways, size_t n_gateways, const char *gateway, uint32_t want_port,
-		   uint32_t port, struct label_set source_labels, const char *source_namespace);
+bool match_applies(const struct view *v, char *const *gateways, size_t n_gateways, const char *gateway,
+	uint32_t want_port, uint32_t port, struct label_set source_labels, const char *source_namespace);

@@ -55,8 +55,8 @@ static void find_servers(struct view *v, struct servers *out)
 			uint32_t port = s->port ? real_port(v, s->port->number) : 0;
 
 			if (port)
-				out->items[out->n++] = (struct server){
-					gateways.items[i], s, port, str_empty(s->bind) ? STR("0.0.0.0") : str_of(s->bind)};
+				out->items[out->n++] = (struct server){gateways.items[i], s, port,
+					str_empty(s->bind) ? STR("0.0.0.0") : str_of(s->bind)};
 		}
 	}
 }
@@ -71,8 +71,8 @@ static bool is_terminating(const Cfg__Server *s)
 /* Certificates by name come from the gateway's SDS, which pilot does not serve yet: such a server would hold up the listener. */
 static bool has_certificate(const Cfg__Server *s)
 {
-	return s->tls->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL || !str_empty(s->tls->server_certificate) ||
-	       s->tls->n_tls_certificates;
+	return s->tls->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL ||
+	       !str_empty(s->tls->server_certificate) || s->tls->n_tls_certificates;
 }
 
 static bool is_http(const Cfg__Server *s)
@@ -247,8 +247,8 @@ static void set_names(struct arena *a, Lds__FilterChain *chain, const struct ser
 static void add_https(const struct chain *c, Lds__Listener *l, const struct server *s)
 {
 	const char *routes = https_routes(c->a, s);
-	Lds__FilterChain *chain =
-		filter_chain(c->a, routes, build_http(c, arena_printf(c->a, "outbound_%s", l->name), NULL, routes));
+	Lds__FilterChain *chain = filter_chain(
+		c->a, routes, build_http(c, arena_printf(c->a, "outbound_%s", l->name), NULL, routes));
 
 	chain_match(c->a, chain, 0, "", NULL);
 	set_names(c->a, chain, s);
@@ -268,14 +268,15 @@ static void add_passthrough(const struct chain *c, Lds__Listener *l, const struc
 			Lds__FilterChain *chain;
 
 			if (!m->n_sni_hosts || !match_applies(c->v, m->gateways, m->n_gateways, gateway, m->port, port,
-							      LABELS(m, source_labels), m->source_namespace))
+						       LABELS(m, source_labels), m->source_namespace))
 				continue;
 			chain = filter_chain(c->a, arena_printf(c->a, "tls-%s", m->sni_hosts[0]),
-					     route_to(c, vs->tls[i]->route, vs->tls[i]->n_route, port));
+				route_to(c, vs->tls[i]->route, vs->tls[i]->n_route, port));
 			chain_match(c->a, chain, 0, "tls", NULL);
 			for (size_t k = 0; k < m->n_sni_hosts; k++)
 				if (!streq(m->sni_hosts[k], "*"))
-					pb_add(c->a, chain->filter_chain_match, server_names, arena_strdup(c->a, m->sni_hosts[k]));
+					pb_add(c->a, chain->filter_chain_match, server_names,
+						arena_strdup(c->a, m->sni_hosts[k]));
 			pb_add(c->a, l, filter_chains, chain);
 		}
 }
@@ -292,8 +293,8 @@ static void add_tcp(const struct chain *c, Lds__Listener *l, const struct server
 
 		for (size_t j = 0; j < r->n_match; j++)
 			applies |= match_applies(c->v, r->match[j]->gateways, r->match[j]->n_gateways,
-						 arena_cstr(c->a, s->gateway->key), r->match[j]->port, port,
-						 LABELS(r->match[j], source_labels), r->match[j]->source_namespace);
+				arena_cstr(c->a, s->gateway->key), r->match[j]->port, port,
+				LABELS(r->match[j], source_labels), r->match[j]->source_namespace);
 		if (!applies)
 			continue;
 		chain = filter_chain(c->a, "tcp", route_to(c, r->route, r->n_route, port));
@@ -306,7 +307,8 @@ static void add_tcp(const struct chain *c, Lds__Listener *l, const struct server
 
 static void add_l4(const struct chain *c, Lds__Listener *l, const struct server *s)
 {
-	bool passthrough = protocol_of(s->server->port->protocol) == PROTOCOL_TLS && s->server->tls && !is_terminating(s->server);
+	bool passthrough = protocol_of(s->server->port->protocol) == PROTOCOL_TLS && s->server->tls &&
+			   !is_terminating(s->server);
 	struct entries services;
 
 	view_gateway_services(c->v, s->gateway->key, &services);
@@ -367,8 +369,9 @@ Lds__Listener *gateway_build(struct view *v, struct str name, struct arena *a)
 		if (is_http(s->server)) {
 			if (!http)
 				pb_add(a, l, filter_chains,
-				       filter_chain(a, "http", build_http(&c, arena_printf(a, "outbound_%s", l->name), NULL,
-									  http_routes(a, s))));
+					filter_chain(a, "http",
+						build_http(&c, arena_printf(a, "outbound_%s", l->name), NULL,
+							http_routes(a, s))));
 			http = true;
 		} else if (is_https(s->server)) {
 			add_https(&c, l, s);

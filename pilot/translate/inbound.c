@@ -13,18 +13,19 @@
 
 #define MODE(x) SEC__PEER_AUTHENTICATION__MUTUAL_TLS__MODE__##x
 
-static const char *const alpn_mesh[] = {"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
+static const char *const alpn_mesh[] = {
+	"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
 static const char *const alpn_mesh_http[] = {"istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
 static const char *const alpn_mesh_tcp[] = {"istio-peer-exchange", "istio", NULL};
 
 /* A port of the workload. */
 struct inbound_port {
-	uint32_t number;            /* 0: all that have no chains of their own */
+	uint32_t number; /* 0: all that have no chains of their own */
 	const Fl__Service *service; /* NULL: passed through */
 	uint32_t service_port;
 	enum protocol protocol;
 	const char *cluster;
-	const char *label;          /* prefix of chain names */
+	const char *label; /* prefix of chain names */
 };
 
 struct inbound {
@@ -38,7 +39,8 @@ static Rds__RouteConfiguration *inline_routes(const struct inbound *in, const st
 {
 	Rds__RouteConfiguration *rc = PB_NEW(in->a, Rds__RouteConfiguration, rds__route_configuration);
 	Rds__VirtualHost *vh = PB_NEW(in->a, Rds__VirtualHost, rds__virtual_host);
-	const char *operation = p->service ? arena_printf(in->a, "%s:%u/*", p->service->hostname, p->service_port) : p->cluster;
+	const char *operation = p->service ? arena_printf(in->a, "%s:%u/*", p->service->hostname, p->service_port)
+					   : p->cluster;
 	Rds__Route *r = route_default(in->v, in->a, p->cluster, operation);
 
 	/* The application is one host: a retry is right only when it has seen nothing of the request. */
@@ -54,12 +56,13 @@ static Rds__RouteConfiguration *inline_routes(const struct inbound *in, const st
 	return rc;
 }
 
-static void add_chain(const struct inbound *in, const struct inbound_port *p, const char *suffix, bool http, bool mutual,
-		      const char *transport, const char *const *alpn)
+static void add_chain(const struct inbound *in, const struct inbound_port *p, const char *suffix, bool http,
+	bool mutual, const char *transport, const char *const *alpn)
 {
-	struct chain c = {.v = in->v, .a = in->a, .direction = DIRECTION_INBOUND, .mutual = mutual, .service = p->service};
-	Lds__Filter *f = http ? build_http(&c, arena_printf(in->a, "inbound_%s", p->label), inline_routes(in, p), NULL) :
-				build_tcp_to(&c, p->cluster);
+	struct chain c = {
+		.v = in->v, .a = in->a, .direction = DIRECTION_INBOUND, .mutual = mutual, .service = p->service};
+	Lds__Filter *f = http ? build_http(&c, arena_printf(in->a, "inbound_%s", p->label), inline_routes(in, p), NULL)
+			      : build_tcp_to(&c, p->cluster);
 	Lds__FilterChain *chain = filter_chain(in->a, arena_printf(in->a, "%s-%s", p->label, suffix), f);
 
 	chain_match(in->a, chain, p->number, transport, alpn);
@@ -69,7 +72,8 @@ static void add_chain(const struct inbound *in, const struct inbound_port *p, co
 }
 
 /* ---- chains of a port by its mode */
-static void http_chains(const struct inbound *in, const struct inbound_port *p, Sec__PeerAuthentication__MutualTLS__Mode mode)
+static void http_chains(
+	const struct inbound *in, const struct inbound_port *p, Sec__PeerAuthentication__MutualTLS__Mode mode)
 {
 	if (mode == MODE(STRICT)) {
 		add_chain(in, p, "mtls", true, true, "tls", NULL);
@@ -82,7 +86,8 @@ static void http_chains(const struct inbound *in, const struct inbound_port *p, 
 }
 
 /* TLS that is not the mesh's goes to the application as it is. */
-static void tcp_chains(const struct inbound *in, const struct inbound_port *p, Sec__PeerAuthentication__MutualTLS__Mode mode)
+static void tcp_chains(
+	const struct inbound *in, const struct inbound_port *p, Sec__PeerAuthentication__MutualTLS__Mode mode)
 {
 	if (mode == MODE(STRICT)) {
 		add_chain(in, p, "mtls-tcp", false, true, "tls", NULL);
@@ -95,7 +100,8 @@ static void tcp_chains(const struct inbound *in, const struct inbound_port *p, S
 	}
 }
 
-static void sniffed_chains(const struct inbound *in, const struct inbound_port *p, Sec__PeerAuthentication__MutualTLS__Mode mode)
+static void sniffed_chains(
+	const struct inbound *in, const struct inbound_port *p, Sec__PeerAuthentication__MutualTLS__Mode mode)
 {
 	if (mode != MODE(DISABLE)) {
 		add_chain(in, p, "mtls-http", true, true, "tls", alpn_mesh_http);
@@ -111,8 +117,8 @@ static void sniffed_chains(const struct inbound *in, const struct inbound_port *
 static void port_chains(const struct inbound *in, const struct inbound_port *p)
 {
 	struct label_set labels = proxy_labels(in->v->scratch, in->v->scope->attributes);
-	Sec__PeerAuthentication__MutualTLS__Mode mode =
-		view_mtls_mode(in->v, in->v->scope->attributes->ns, labels, p->number);
+	Sec__PeerAuthentication__MutualTLS__Mode mode = view_mtls_mode(
+		in->v, in->v->scope->attributes->ns, labels, p->number);
 
 	switch (p->protocol) {
 	case PROTOCOL_HTTP:
@@ -160,18 +166,18 @@ static size_t service_ports(struct view *v, struct arena *a, struct inbound_port
 		if (!port || protocol_of(port->protocol) == PROTOCOL_UDP || has_port(out, n, x->target_port))
 			continue;
 		out[n++] = (struct inbound_port){x->target_port, s, port->number, protocol_of(port->protocol),
-						 cluster_name_inbound(a, x->target_port),
-						 listener_name(a, STR("0.0.0.0"), x->target_port)};
+			cluster_name_inbound(a, x->target_port), listener_name(a, STR("0.0.0.0"), x->target_port)};
 	}
 	return n;
 }
 
-static size_t policy_ports(struct view *v, struct arena *a, struct inbound_port *out, size_t n, const uint32_t *ports, size_t n_ports)
+static size_t policy_ports(
+	struct view *v, struct arena *a, struct inbound_port *out, size_t n, const uint32_t *ports, size_t n_ports)
 {
 	for (size_t i = 0; i < n_ports; i++)
 		if (ports[i] && !has_port(out, n, ports[i]))
 			out[n++] = (struct inbound_port){ports[i], NULL, 0, PROTOCOL_SNIFF, "InboundPassthroughCluster",
-							 listener_name(a, STR("0.0.0.0"), ports[i])};
+				listener_name(a, STR("0.0.0.0"), ports[i])};
 	return n;
 }
 
@@ -187,7 +193,8 @@ static void add_original_dst(struct arena *a, Lds__Listener *l)
 
 Lds__Listener *inbound_build(struct view *v, struct str name, struct arena *a)
 {
-	struct inbound in = {v, a, listener_new(a, "virtualInbound", STR("0.0.0.0"), 15006, CORE__TRAFFIC_DIRECTION__INBOUND)};
+	struct inbound in = {
+		v, a, listener_new(a, "virtualInbound", STR("0.0.0.0"), 15006, CORE__TRAFFIC_DIRECTION__INBOUND)};
 	struct chain refuse = {.v = v, .a = a, .direction = DIRECTION_INBOUND};
 	struct inbound_port rest = {0, NULL, 0, PROTOCOL_SNIFF, "InboundPassthroughCluster", "virtualInbound"};
 	struct label_set labels = proxy_labels(v->scratch, v->scope->attributes);

@@ -7,7 +7,8 @@
 
 const char *const alpn_plain_http[] = {"http/1.1", "h2c", NULL};
 
-Lds__Listener *listener_new(struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction)
+Lds__Listener *listener_new(
+	struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction)
 {
 	Lds__Listener *l = PB_NEW(a, Lds__Listener, lds__listener);
 
@@ -34,10 +35,10 @@ void listener_inspect(struct view *v, struct arena *a, Lds__Listener *l, bool tl
 
 	if (tls)
 		add_listener_filter(a, l, "envoy.filters.listener.tls_inspector",
-				    PB_NEW(a, TlsInsp__TlsInspector, tls_insp__tls_inspector));
+			PB_NEW(a, TlsInsp__TlsInspector, tls_insp__tls_inspector));
 	if (http)
 		add_listener_filter(a, l, "envoy.filters.listener.http_inspector",
-				    PB_NEW(a, HttpInsp__HttpInspector, http_insp__http_inspector));
+			PB_NEW(a, HttpInsp__HttpInspector, http_insp__http_inspector));
 	if (tls || http) {
 		l->listener_filters_timeout = timeout ? build_duration(a, timeout) : build_ms(a, 0);
 		l->continue_on_listener_filters_timeout = true;
@@ -73,7 +74,7 @@ Lds__Filter *route_to(const struct chain *c, Cfg__RouteDestination *const *route
 	for (size_t i = 0; i < n; i++)
 		if (routes[i]->destination && (n == 1 || routes[i]->weight > 0))
 			to[len++] = (struct weighted){destination_cluster(c->v, c->a, routes[i]->destination, port),
-						      (uint32_t)routes[i]->weight};
+				(uint32_t)routes[i]->weight};
 	if (!len)
 		return build_tcp_to(c, "BlackHoleCluster");
 	return build_tcp(c, to[0].cluster, to, len);

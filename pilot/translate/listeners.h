@@ -5,7 +5,8 @@
 #include "pilot/translate/names.h"
 #include "pilot/translate/routes.h"
 
-Lds__Listener *listener_new(struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction);
+Lds__Listener *listener_new(
+	struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction);
 void listener_inspect(struct view *v, struct arena *a, Lds__Listener *l, bool tls, bool http);
 Lds__FilterChain *filter_chain(struct arena *a, const char *name, Lds__Filter *filter);
 /* Fills in the chain's match; transport "" and alpn NULL: any. */

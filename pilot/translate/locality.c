@@ -22,7 +22,8 @@ static struct str text_of(struct arena *a, const Core__Locality *l)
 	return str_of(arena_printf(a, "%s/%s/%s", l->region, l->zone, l->sub_zone));
 }
 
-void distribute_weights(struct arena *a, const Cfg__LocalityLoadBalancerSetting__Distribute *d, Eds__ClusterLoadAssignment *out)
+void distribute_weights(
+	struct arena *a, const Cfg__LocalityLoadBalancerSetting__Distribute *d, Eds__ClusterLoadAssignment *out)
 {
 	uint32_t *given = arena_array(a, out->n_endpoints + 1, sizeof(*given));
 	size_t n = 0;
@@ -39,7 +40,8 @@ void distribute_weights(struct arena *a, const Cfg__LocalityLoadBalancerSetting_
 
 			if (given[j] || !locality_covers(pattern, text_of(a, g->locality)))
 				continue;
-			given[j] = (uint32_t)((uint64_t)d->to[i]->value * g->load_balancing_weight->value * 100 / total);
+			given[j] = (uint32_t)((uint64_t)d->to[i]->value * g->load_balancing_weight->value * 100 /
+					      total);
 		}
 	}
 	for (size_t j = 0; j < out->n_endpoints; j++)

@@ -6,4 +6,5 @@
 /* The pattern may end in a star: all below. */
 bool locality_covers(struct str pattern, struct str locality);
 /* Overwrites the weights of out's groups; localities without a weight get no traffic: their groups are dropped. */
-void distribute_weights(struct arena *a, const Cfg__LocalityLoadBalancerSetting__Distribute *d, Eds__ClusterLoadAssignment *out);
+void distribute_weights(
+	struct arena *a, const Cfg__LocalityLoadBalancerSetting__Distribute *d, Eds__ClusterLoadAssignment *out);

@@ -11,10 +11,18 @@ enum protocol protocol_of(const char *name)
 		const char *name;
 		enum protocol protocol;
 	} table[] = {
-		{"HTTP", PROTOCOL_HTTP},	{"HTTP2", PROTOCOL_HTTP}, {"GRPC", PROTOCOL_HTTP},
-		{"GRPC-WEB", PROTOCOL_HTTP},	{"HTTPS", PROTOCOL_TLS},  {"TLS", PROTOCOL_TLS},
-		{"TCP", PROTOCOL_TCP},		{"MONGO", PROTOCOL_TCP},  {"REDIS", PROTOCOL_TCP},
-		{"MYSQL", PROTOCOL_TCP},	{"UDP", PROTOCOL_UDP},	  {"HBONE", PROTOCOL_TCP},
+		{"HTTP", PROTOCOL_HTTP},
+		{"HTTP2", PROTOCOL_HTTP},
+		{"GRPC", PROTOCOL_HTTP},
+		{"GRPC-WEB", PROTOCOL_HTTP},
+		{"HTTPS", PROTOCOL_TLS},
+		{"TLS", PROTOCOL_TLS},
+		{"TCP", PROTOCOL_TCP},
+		{"MONGO", PROTOCOL_TCP},
+		{"REDIS", PROTOCOL_TCP},
+		{"MYSQL", PROTOCOL_TCP},
+		{"UDP", PROTOCOL_UDP},
+		{"HBONE", PROTOCOL_TCP},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
@@ -33,7 +41,8 @@ bool cluster_name_parse(struct str name, struct cluster_name *out)
 	struct str rest = name, port;
 
 	*out = (struct cluster_name){0};
-	if (!str_split(&rest, '|', &out->direction) || !str_split(&rest, '|', &port) || !str_cut(rest, '|', &out->subset, &out->host))
+	if (!str_split(&rest, '|', &out->direction) || !str_split(&rest, '|', &port) ||
+		!str_cut(rest, '|', &out->subset, &out->host))
 		return false;
 	return str_u32(port, 65535, &out->port);
 }
@@ -90,7 +99,8 @@ void service_vips(struct arena *a, const Fl__Service *s, struct str **out, size_
 	size_t len = 0;
 
 	for (size_t i = 0; i < s->n_addresses; i++)
-		if (!str_empty(s->addresses[i]) && !streq(s->addresses[i], "0.0.0.0") && !streq(s->addresses[i], "None"))
+		if (!str_empty(s->addresses[i]) && !streq(s->addresses[i], "0.0.0.0") &&
+			!streq(s->addresses[i], "None"))
 			items[len++] = str_of(s->addresses[i]);
 	if (!len && !str_empty(s->auto_address))
 		items[len++] = str_of(s->auto_address);

@@ -24,7 +24,8 @@ static bool is_block(struct str address)
 }
 
 /* ---- names */
-static void add_addresses(struct view *v, struct arena *a, const Fl__Service *s, const Fl__Port *port, struct name_list *l)
+static void add_addresses(
+	struct view *v, struct arena *a, const Fl__Service *s, const Fl__Port *port, struct name_list *l)
 {
 	struct str *addresses;
 	size_t n;
@@ -69,15 +70,16 @@ static Lds__Listener *build_virtual(struct view *v, struct arena *a)
 	l->use_original_dst = build_bool(a, true);
 	chain_match(a, loop, 15001, "", NULL);
 	pb_add(a, l, filter_chains, loop);
-	pb_add(a, l, filter_chains, filter_chain(a, "virtualOutbound-catchall-tcp", build_tcp_to(&c, unknown_cluster(v))));
+	pb_add(a, l, filter_chains,
+		filter_chain(a, "virtualOutbound-catchall-tcp", build_tcp_to(&c, unknown_cluster(v))));
 	return l;
 }
 
 /* ---- chains of services */
 static Lds__FilterChain *http_chain(const struct chain *c, const char *listener, const char *routes)
 {
-	Lds__FilterChain *chain =
-		filter_chain(c->a, "outbound-http", build_http(c, arena_printf(c->a, "outbound_%s", listener), NULL, routes));
+	Lds__FilterChain *chain = filter_chain(
+		c->a, "outbound-http", build_http(c, arena_printf(c->a, "outbound_%s", listener), NULL, routes));
 
 	chain_match(c->a, chain, 0, "raw_buffer", alpn_plain_http);
 	return chain;
@@ -95,8 +97,9 @@ static Lds__Filter *tcp_by_rule(const struct chain *c, const Fl__Service *s, uin
 
 		for (size_t j = 0; j < r->n_match; j++)
 			applies |= !r->match[j]->n_destination_subnets &&
-				   match_applies(c->v, r->match[j]->gateways, r->match[j]->n_gateways, "mesh", r->match[j]->port,
-						 port, LABELS(r->match[j], source_labels), r->match[j]->source_namespace);
+				   match_applies(c->v, r->match[j]->gateways, r->match[j]->n_gateways, "mesh",
+					   r->match[j]->port, port, LABELS(r->match[j], source_labels),
+					   r->match[j]->source_namespace);
 		if (applies)
 			return route_to(c, r->route, r->n_route, port);
 	}
@@ -132,11 +135,11 @@ static bool add_tls_rules(const struct chain *c, Lds__Listener *l, const Fl__Ser
 		for (size_t j = 0; j < vs->tls[i]->n_match; j++) {
 			const Cfg__TLSMatchAttributes *m = vs->tls[i]->match[j];
 
-			if (!match_applies(c->v, m->gateways, m->n_gateways, "mesh", m->port, port, LABELS(m, source_labels),
-					   m->source_namespace))
+			if (!match_applies(c->v, m->gateways, m->n_gateways, "mesh", m->port, port,
+				    LABELS(m, source_labels), m->source_namespace))
 				continue;
 			add_sni_chain(c, l, m->sni_hosts, m->n_sni_hosts,
-				      route_to(c, vs->tls[i]->route, vs->tls[i]->n_route, port));
+				route_to(c, vs->tls[i]->route, vs->tls[i]->n_route, port));
 			any = true;
 		}
 	return any;
@@ -157,7 +160,8 @@ static bool has_address(struct view *v, const Fl__Service *s, const Fl__Port *po
 	return false;
 }
 
-static Lds__Listener *build_address_listener(struct view *v, struct arena *a, struct str name, struct str address, uint32_t port)
+static Lds__Listener *build_address_listener(
+	struct view *v, struct arena *a, struct str name, struct str address, uint32_t port)
 {
 	struct chain c = {.v = v, .a = a, .direction = DIRECTION_OUTBOUND};
 	struct service_list list;
@@ -171,7 +175,7 @@ static Lds__Listener *build_address_listener(struct view *v, struct arena *a, st
 		const Fl__Port *p = service_port(list.items[i], port);
 
 		if (protocol_of(p->protocol) != PROTOCOL_UDP && !port_is_wildcard_http(v, list.items[i], p) &&
-		    has_address(v, list.items[i], p, address))
+			has_address(v, list.items[i], p, address))
 			s = list.items[i];
 	}
 	if (!s)
@@ -203,10 +207,12 @@ struct wildcard_parts {
 	bool tls;
 };
 
-static void add_block_chain(const struct chain *c, Lds__Listener *l, const Fl__Service *s, struct str block, uint32_t port)
+static void add_block_chain(
+	const struct chain *c, Lds__Listener *l, const Fl__Service *s, struct str block, uint32_t port)
 {
 	Core__CidrRange *range = PB_NEW(c->a, Core__CidrRange, core__cidr_range);
-	Lds__FilterChain *chain = filter_chain(c->a, arena_printf(c->a, "tcp-" STR_FMT, STR_ARG(block)), tcp_of(c, s, port));
+	Lds__FilterChain *chain = filter_chain(
+		c->a, arena_printf(c->a, "tcp-" STR_FMT, STR_ARG(block)), tcp_of(c, s, port));
 	struct str address, bits;
 	uint32_t prefix = 32;
 
@@ -221,7 +227,7 @@ static void add_block_chain(const struct chain *c, Lds__Listener *l, const Fl__S
 }
 
 static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const Fl__Service *s, const Fl__Port *port,
-				 struct wildcard_parts *parts)
+	struct wildcard_parts *parts)
 {
 	enum protocol p = protocol_of(port->protocol);
 	struct str *vips;
@@ -267,7 +273,8 @@ static Lds__Listener *build_wildcard(struct view *v, struct arena *a, struct str
 	else if (parts.tcp)
 		l->default_filter_chain = filter_chain(a, "outbound-tcp", tcp_of(&c, parts.tcp, port));
 	else
-		l->default_filter_chain = filter_chain(a, "PassthroughFilterChain", build_tcp_to(&c, unknown_cluster(v)));
+		l->default_filter_chain = filter_chain(
+			a, "PassthroughFilterChain", build_tcp_to(&c, unknown_cluster(v)));
 	return l;
 }
 

@@ -6,8 +6,8 @@
 #include "pilot/translate/feature.h"
 #include "pilot/translate/names.h"
 
-bool match_applies(const struct view *v, char *const *gateways, size_t n_gateways, const char *gateway, uint32_t want_port,
-		   uint32_t port, struct label_set source_labels, const char *source_namespace)
+bool match_applies(const struct view *v, char *const *gateways, size_t n_gateways, const char *gateway,
+	uint32_t want_port, uint32_t port, struct label_set source_labels, const char *source_namespace)
 {
 	const struct proxy *p = v->scope->attributes;
 	bool named = n_gateways == 0;
@@ -28,8 +28,8 @@ bool match_applies(const struct view *v, char *const *gateways, size_t n_gateway
 
 void route_add_filter_config(struct arena *a, Rds__Route *route, const char *filter, const void *config)
 {
-	Rds__Route__TypedPerFilterConfigEntry *e =
-		PB_NEW(a, Rds__Route__TypedPerFilterConfigEntry, rds__route__typed_per_filter_config_entry);
+	Rds__Route__TypedPerFilterConfigEntry *e = PB_NEW(
+		a, Rds__Route__TypedPerFilterConfigEntry, rds__route__typed_per_filter_config_entry);
 
 	e->key = arena_strdup(a, filter);
 	e->value = pb_any(a, config);
@@ -84,16 +84,17 @@ Rds__Route *route_default(struct view *v, struct arena *a, const char *cluster, 
 static char *route_name(struct arena *a, const Cfg__HTTPRoute *rule, const Cfg__HTTPMatchRequest *match)
 {
 	if (match && !str_empty(match->name))
-		return str_empty(rule->name) ? arena_strdup(a, match->name) :
-					       arena_printf(a, "%s.%s", rule->name, match->name);
+		return str_empty(rule->name) ? arena_strdup(a, match->name)
+					     : arena_printf(a, "%s.%s", rule->name, match->name);
 	return arena_strdup(a, rule->name);
 }
 
 static void add_route(struct view *v, struct arena *a, const struct entry *vs, const Cfg__HTTPRoute *rule,
-		      const Cfg__HTTPMatchRequest *match, uint32_t port, Rds__VirtualHost *out)
+	const Cfg__HTTPMatchRequest *match, uint32_t port, Rds__VirtualHost *out)
 {
 	Rds__Route *route = PB_NEW(a, Rds__Route, rds__route);
-	struct route_context r = {.v = v, .a = a, .source = vs, .rule = rule, .match = match, .port = port, .route = route};
+	struct route_context r = {
+		.v = v, .a = a, .source = vs, .rule = rule, .match = match, .port = port, .route = route};
 
 	if (!rule->redirect && !rule->direct_response)
 		r.action = new_action(a, route);
@@ -116,7 +117,8 @@ static bool complete(const Rds__VirtualHost *vh)
 	return vh->n_routes && matches_everything(vh->routes[vh->n_routes - 1]);
 }
 
-void routes_from(struct view *v, struct arena *a, const struct entry *vs, const char *gateway, uint32_t port, Rds__VirtualHost *out)
+void routes_from(struct view *v, struct arena *a, const struct entry *vs, const char *gateway, uint32_t port,
+	Rds__VirtualHost *out)
 {
 	const Cfg__VirtualService *spec = vs->value;
 
@@ -128,8 +130,8 @@ void routes_from(struct view *v, struct arena *a, const struct entry *vs, const 
 		for (size_t j = 0; j < rule->n_match && !complete(out); j++) {
 			const Cfg__HTTPMatchRequest *m = rule->match[j];
 
-			if (match_applies(v, m->gateways, m->n_gateways, gateway, m->port, port, LABELS(m, source_labels),
-					  m->source_namespace))
+			if (match_applies(v, m->gateways, m->n_gateways, gateway, m->port, port,
+				    LABELS(m, source_labels), m->source_namespace))
 				add_route(v, a, vs, rule, m, port, out);
 		}
 	}

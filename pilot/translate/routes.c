@@ -94,7 +94,9 @@ static void add_domain(struct route_table *t, Rds__VirtualHost *vh, struct str h
 static void add_service_domains(struct route_table *t, Rds__VirtualHost *vh, const Fl__Service *s, uint32_t port)
 {
 	struct str names[4], *vips;
-	size_t n = host_aliases(t->a, str_of(s->hostname), t->v->scope->attributes->ns, view_domain_suffix(t->v), names), n_vips;
+	size_t n = host_aliases(
+		       t->a, str_of(s->hostname), t->v->scope->attributes->ns, view_domain_suffix(t->v), names),
+	       n_vips;
 
 	for (size_t i = 0; i < n; i++)
 		add_domain(t, vh, names[i], port);
@@ -120,8 +122,8 @@ static void add_host(struct route_table *t, const Fl__Service *s, uint32_t port)
 		routes_from(t->v, t->a, vs, "mesh", port, vh);
 	else
 		pb_add(t->a, vh, routes,
-		       route_default(t->v, t->a, cluster_name_outbound(t->a, port, STR(""), str_of(s->hostname)),
-				     arena_printf(t->a, "%s:%u/*", s->hostname, port)));
+			route_default(t->v, t->a, cluster_name_outbound(t->a, port, STR(""), str_of(s->hostname)),
+				arena_printf(t->a, "%s:%u/*", s->hostname, port)));
 	pb_add(t->a, t->rc, virtual_hosts, vh);
 }
 
@@ -139,7 +141,8 @@ static void add_orphans(struct route_table *t, uint32_t port)
 			Rds__VirtualHost *vh;
 
 			if (map_get(t->domains, host) || view_service(t->v, host) || str_eqc(host, "*") ||
-			    view_virtual_service(t->v, host) != all.items[i] || !sidecar_admits(t->v, all.items[i]->ns, host))
+				view_virtual_service(t->v, host) != all.items[i] ||
+				!sidecar_admits(t->v, all.items[i]->ns, host))
 				continue;
 			vh = route_table_host(t, arena_printf(t->a, "%s:%u", vs->hosts[j], port), false);
 			add_domain(t, vh, host, port);
@@ -206,7 +209,7 @@ static Rds__RouteConfiguration *build_sniffed(struct view *v, struct str name, s
 	host = str_sub(name, 0, at);
 	number = str_from(name, at + 1);
 	if (!str_u32(number, 65535, &p) || !(s = view_service(v, host)) || !(port = service_port(s, p)) ||
-	    !port_is_sniffed_vip(v, s, port))
+		!port_is_sniffed_vip(v, s, port))
 		return NULL;
 	route_table_init(&t, v, a, name);
 	add_host(&t, s, p);

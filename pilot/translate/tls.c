@@ -69,7 +69,8 @@ static Tls__TlsParameters *tls_params(struct arena *a)
 	return p;
 }
 
-static void add_san(struct arena *a, Tls__CertificateValidationContext *v, Tls__SubjectAltNameMatcher__SanType type, const char *san)
+static void add_san(struct arena *a, Tls__CertificateValidationContext *v, Tls__SubjectAltNameMatcher__SanType type,
+	const char *san)
 {
 	Tls__SubjectAltNameMatcher *m = PB_NEW(a, Tls__SubjectAltNameMatcher, tls__subject_alt_name_matcher);
 
@@ -83,17 +84,18 @@ static void add_any_san(struct arena *a, Tls__CertificateValidationContext *v, c
 {
 	bool uri = strstr(san, "://") != NULL;
 
-	add_san(a, v, uri ? TLS__SUBJECT_ALT_NAME_MATCHER__SAN_TYPE__URI : TLS__SUBJECT_ALT_NAME_MATCHER__SAN_TYPE__DNS, san);
+	add_san(a, v, uri ? TLS__SUBJECT_ALT_NAME_MATCHER__SAN_TYPE__URI : TLS__SUBJECT_ALT_NAME_MATCHER__SAN_TYPE__DNS,
+		san);
 }
 
 static Tls__CommonTlsContext *mesh_context(struct arena *a, const struct str *sans, size_t n_sans)
 {
 	Tls__CommonTlsContext *c = PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
-	Tls__CommonTlsContext__CombinedCertificateValidationContext *combined =
-		PB_NEW(a, Tls__CommonTlsContext__CombinedCertificateValidationContext,
-		       tls__common_tls_context__combined_certificate_validation_context);
-	Tls__CertificateValidationContext *v =
-		PB_NEW(a, Tls__CertificateValidationContext, tls__certificate_validation_context);
+	Tls__CommonTlsContext__CombinedCertificateValidationContext *combined = PB_NEW(a,
+		Tls__CommonTlsContext__CombinedCertificateValidationContext,
+		tls__common_tls_context__combined_certificate_validation_context);
+	Tls__CertificateValidationContext *v = PB_NEW(
+		a, Tls__CertificateValidationContext, tls__certificate_validation_context);
 
 	for (size_t i = 0; i < n_sans; i++)
 		add_any_san(a, v, arena_cstr(a, sans[i]));
@@ -111,7 +113,8 @@ char *tls_sni(struct arena *a, uint32_t port, const char *subset, const char *ho
 	return arena_printf(a, "outbound_.%u_.%s_.%s", port, subset ? subset : "", host);
 }
 
-Core__TransportSocket *tls_mutual_client(struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans)
+Core__TransportSocket *tls_mutual_client(
+	struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans)
 {
 	Tls__UpstreamTlsContext *t = PB_NEW(a, Tls__UpstreamTlsContext, tls__upstream_tls_context);
 
@@ -143,8 +146,8 @@ static void add_certificate(struct arena *a, Tls__CommonTlsContext *c, const cha
 
 static void set_roots(struct arena *a, Tls__CommonTlsContext *c, const char *ca, char *const *sans, size_t n_sans)
 {
-	Tls__CertificateValidationContext *v =
-		PB_NEW(a, Tls__CertificateValidationContext, tls__certificate_validation_context);
+	Tls__CertificateValidationContext *v = PB_NEW(
+		a, Tls__CertificateValidationContext, tls__certificate_validation_context);
 
 	v->trusted_ca = file_source(a, str_empty(ca) ? system_roots : ca);
 	for (size_t i = 0; i < n_sans; i++)
@@ -181,7 +184,8 @@ Core__TransportSocket *tls_mutual_server(struct arena *a, bool http)
 
 Core__TransportSocket *tls_raw_buffer(struct arena *a)
 {
-	return build_transport_socket(a, "envoy.transport_sockets.raw_buffer", PB_NEW(a, RawBuf__RawBuffer, raw_buf__raw_buffer));
+	return build_transport_socket(
+		a, "envoy.transport_sockets.raw_buffer", PB_NEW(a, RawBuf__RawBuffer, raw_buf__raw_buffer));
 }
 
 /* Istio's TLSProtocol has the same numbers as Envoy's; AUTO means 1.2 at least. */
@@ -212,16 +216,18 @@ Core__TransportSocket *tls_gateway(struct arena *a, const Cfg__ServerTLSSettings
 		c = PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
 		add_certificate(a, c, s->server_certificate, s->private_key);
 		for (size_t i = 0; i < s->n_tls_certificates; i++)
-			add_certificate(a, c, s->tls_certificates[i]->server_certificate, s->tls_certificates[i]->private_key);
+			add_certificate(
+				a, c, s->tls_certificates[i]->server_certificate, s->tls_certificates[i]->private_key);
 		if (!str_empty(s->credential_name))
 			pb_add(a, c, tls_certificate_sds_secret_configs,
-			       sds_secret(a, arena_printf(a, "kubernetes://%s", s->credential_name)));
+				sds_secret(a, arena_printf(a, "kubernetes://%s", s->credential_name)));
 		if (verify)
 			set_roots(a, c, s->ca_certificates, s->subject_alt_names, s->n_subject_alt_names);
 	}
 	c->tls_params = gateway_params(a, s);
 	add_alpn(a, c, server_alpn_http);
 	t->common_tls_context = c;
-	t->require_client_certificate = build_bool(a, verify && s->mode != CFG__SERVER_TLSSETTINGS__TLSMODE__OPTIONAL_MUTUAL);
+	t->require_client_certificate = build_bool(
+		a, verify && s->mode != CFG__SERVER_TLSSETTINGS__TLSMODE__OPTIONAL_MUTUAL);
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
 }

@@ -8,7 +8,8 @@
 enum alpn { ALPN_TCP, ALPN_HTTP1, ALPN_HTTP2, ALPN_HTTP_ANY, ALPN_COUNT };
 
 /* Mutual TLS to a workload of the mesh: its certificate must carry one of the SANs (none given: any of the mesh). */
-Core__TransportSocket *tls_mutual_client(struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans);
+Core__TransportSocket *tls_mutual_client(
+	struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans);
 /* By a destination rule's settings: SIMPLE or MUTUAL with files. `sni` is the default. */
 Core__TransportSocket *tls_client(struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni);
 /* The server side of mutual TLS between workloads. */

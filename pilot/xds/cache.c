@@ -30,7 +30,8 @@ struct xds_scope *xds_scope_new(struct engine *e, struct arena *a, const struct 
 	s->index = read_index_new();
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
 		s->entries[t] = map_new();
-		s->names[t] = (struct xds_names){.reads.kind = DEP_NAMES, .scope = s, .type = (enum xds_type)t, .stale = true};
+		s->names[t] = (struct xds_names){
+			.reads.kind = DEP_NAMES, .scope = s, .type = (enum xds_type)t, .stale = true};
 	}
 	return s;
 }
@@ -146,7 +147,8 @@ static const struct translator *translator_of(const struct xds_scope *s, enum xd
 
 static struct xds_resource *build(struct xds_entry *e, struct read_keys *reads, struct arena *a)
 {
-	struct view v = {.model = engine_model(e->scope->engine), .scope = e->scope->scope, .reads = reads, .scratch = a};
+	struct view v = {
+		.model = engine_model(e->scope->engine), .scope = e->scope->scope, .reads = reads, .scratch = a};
 	const ProtobufCMessage *m = translator_of(e->scope, e->type)->build(&v, e->name, a);
 	metric_add(&cache_builds, 1, xds_type_info(e->type)->name);
 	return m ? xds_encode(e->type, e->name, m) : NULL;
@@ -155,7 +157,7 @@ static struct xds_resource *build(struct xds_entry *e, struct read_keys *reads, 
 /* Keeps the old resource when the content is the same: its buffers may be waiting in streams. */
 static void entry_replace(struct xds_entry *e, struct xds_resource *new)
 {
-	if (new && e->res && new->version == e->res->version) {
+	if (new && e->res &&new->version == e->res->version) {
 		metric_add(&cache_same, 1, xds_type_info(e->type)->name);
 		xds_resource_unref(new);
 		return;
@@ -187,8 +189,11 @@ struct xds_resource *xds_entry_get(struct xds_entry *e)
 void xds_entry_sources(struct xds_entry *e, void (*fn)(void *ctx, const struct source_ref *s), void *ctx)
 {
 	cleanup(arena_free_p) struct arena *a = arena_new();
-	struct view v = {
-		.model = engine_model(e->scope->engine), .scope = e->scope->scope, .scratch = a, .on_source = fn, .ctx = ctx};
+	struct view v = {.model = engine_model(e->scope->engine),
+		.scope = e->scope->scope,
+		.scratch = a,
+		.on_source = fn,
+		.ctx = ctx};
 	(void)translator_of(e->scope, e->type)->build(&v, e->name, a);
 }
 

@@ -19,12 +19,12 @@ struct xds_entry {
 	struct read_dep reads;
 	struct xds_scope *scope;
 	enum xds_type type;
-	bool stale;                /* must be built before it is used */
+	bool stale; /* must be built before it is used */
 	unsigned users;
 	uint64_t name_hash;
-	struct xds_resource *res;  /* NULL: does not exist */
+	struct xds_resource *res; /* NULL: does not exist */
 	struct xds_resource *last; /* what it was before it ceased to exist, for removals that must wait */
-	struct str name;           /* NUL-terminated, in the same allocation */
+	struct str name; /* NUL-terminated, in the same allocation */
 };
 
 struct xds_names {
@@ -63,7 +63,8 @@ size_t xds_scope_bytes(const struct xds_scope *s);
 
 /* One more user; made when absent. */
 struct xds_entry *xds_scope_entry(struct xds_scope *s, enum xds_type t, struct str name);
-struct xds_entry *xds_scope_peek(const struct xds_scope *s, enum xds_type t, struct str name); /* NULL: nobody uses it */
+struct xds_entry *xds_scope_peek(
+	const struct xds_scope *s, enum xds_type t, struct str name); /* NULL: nobody uses it */
 void xds_entry_ref(struct xds_entry *e);
 void xds_entry_unref(struct xds_entry *e);
 /* Built now when it is stale; NULL: there is no such resource. Borrowed until the next model. */

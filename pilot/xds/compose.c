@@ -21,7 +21,7 @@ __attribute__((constructor)) static void set_buckets(void)
 }
 
 struct found {
-	xds_entry_list fresh;  /* the client does not have this version */
+	xds_entry_list fresh; /* the client does not have this version */
 	xds_entry_list absent; /* the client must be told that it is no more */
 };
 
@@ -106,7 +106,8 @@ static void begin_response(struct xds_watch *w, struct xds_response *out)
 /* The causal chain: the nonce begins with the model's version. */
 static void next_nonce(struct xds_session *s, struct xds_watch *w)
 {
-	(void)snprintf(w->nonce, sizeof(w->nonce), "%" PRIu64 "-%" PRIu64, model_version(engine_model(s->engine)), ++s->nonces);
+	(void)snprintf(w->nonce, sizeof(w->nonce), "%" PRIu64 "-%" PRIu64, model_version(engine_model(s->engine)),
+		++s->nonces);
 	xds_version_format(w->sum, w->sent);
 }
 
@@ -128,7 +129,7 @@ static bool finish_sotw(struct xds_session *s, struct xds_watch *w, struct xds_r
 	Core__ControlPlane pilot = CORE__CONTROL_PLANE__INIT;
 
 	next_nonce(s, w);
-	pilot.identifier = (char *)(uintptr_t)"fairlead-pilot/" FAIRLEAD_VERSION;
+	pilot.identifier = (char *)(uintptr_t) "fairlead-pilot/" FAIRLEAD_VERSION;
 	h.control_plane = &pilot;
 	h.version_info = w->sent;
 	h.nonce = w->nonce;
@@ -136,7 +137,8 @@ static bool finish_sotw(struct xds_session *s, struct xds_watch *w, struct xds_r
 	return finish(s, w, &h.base, out);
 }
 
-static bool finish_delta(struct xds_session *s, struct xds_watch *w, const xds_entry_list *removed, struct xds_response *out)
+static bool finish_delta(
+	struct xds_session *s, struct xds_watch *w, const xds_entry_list *removed, struct xds_response *out)
 {
 	Ads__DeltaDiscoveryResponse h = ADS__DELTA_DISCOVERY_RESPONSE__INIT;
 	Core__ControlPlane pilot = CORE__CONTROL_PLANE__INIT;
@@ -145,7 +147,7 @@ static bool finish_delta(struct xds_session *s, struct xds_watch *w, const xds_e
 	next_nonce(s, w);
 	for (size_t i = 0; i < removed->len; i++)
 		names[i] = (char *)(uintptr_t)removed->items[i]->name.ptr;
-	pilot.identifier = (char *)(uintptr_t)"fairlead-pilot/" FAIRLEAD_VERSION;
+	pilot.identifier = (char *)(uintptr_t) "fairlead-pilot/" FAIRLEAD_VERSION;
 	h.control_plane = &pilot;
 	h.system_version_info = w->sent;
 	h.nonce = w->nonce;

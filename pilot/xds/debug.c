@@ -35,7 +35,8 @@ static void debug_watch(const struct xds_watch *w, struct strbuf *json)
 	member(json, "nonce", str_of(w->nonce));
 	member(json, "error", str_of(w->nack));
 	strbuf_addf(json,
-		"\"resources\":%zu,\"named\":%zu,\"wildcard\":%s,\"pushes\":%" PRIu64 ",\"nacks\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
+		"\"resources\":%zu,\"named\":%zu,\"wildcard\":%s,\"pushes\":%" PRIu64 ",\"nacks\":%" PRIu64
+		",\"bytes\":%" PRIu64 "}",
 		w->slots.len, w->named, w->wildcard ? "true" : "false", w->pushes, w->nacks, w->bytes);
 }
 
@@ -73,7 +74,8 @@ static void dump_resource(const struct xds_slot *slot, bool body, struct strbuf 
 	if (body && r) {
 		cleanup(arena_free_p) struct arena *a = arena_new();
 		struct str bytes = xds_resource_message(r);
-		const ProtobufCMessageDescriptor *d = pb_find_descriptor(str_of(xds_type_info(slot->entry->type)->message));
+		const ProtobufCMessageDescriptor *d = pb_find_descriptor(
+			str_of(xds_type_info(slot->entry->type)->message));
 		const ProtobufCMessage *m = d ? pb_unpack(a, d, bytes.ptr, bytes.len, NULL) : NULL;
 		if (m) {
 			const struct pb_encode_options options = {0};

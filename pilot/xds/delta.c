@@ -13,7 +13,8 @@ METRIC(delta_resumed, COUNTER, "pilot_xds_delta_resumed", "resources that a clie
 /* The client holds something that we do not know: unlike NONE it is removed when it does not exist. */
 #define VERSION_FOREIGN ((1ull << XDS_VERSION_BITS) - 1)
 
-static bool subscribe(struct xds_session *s, struct xds_watch *w, const Ads__DeltaDiscoveryRequest *r, bool first, struct err *e)
+static bool subscribe(
+	struct xds_session *s, struct xds_watch *w, const Ads__DeltaDiscoveryRequest *r, bool first, struct err *e)
 {
 	for (size_t i = 0; i < r->n_resource_names_subscribe; i++) {
 		struct str name = str_of(r->resource_names_subscribe[i]);
@@ -56,7 +57,8 @@ static void unsubscribe(struct xds_session *s, struct xds_watch *w, const Ads__D
 	}
 }
 
-static bool initial_versions(struct xds_session *s, struct xds_watch *w, const Ads__DeltaDiscoveryRequest *r, struct err *e)
+static bool initial_versions(
+	struct xds_session *s, struct xds_watch *w, const Ads__DeltaDiscoveryRequest *r, struct err *e)
 {
 	if (r->n_initial_resource_versions > LIMIT_XDS_NAMES)
 		return err_set(e, ERR_LIMIT, "more than %u initial resource versions", LIMIT_XDS_NAMES);

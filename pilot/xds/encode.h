@@ -14,7 +14,7 @@
 
 /* Versions have 60 bits, so that a slot (slots.h) holds one with its flags in a word. */
 #define XDS_VERSION_BITS 60
-#define XDS_VERSION_NONE 0u   /* nothing was sent */
+#define XDS_VERSION_NONE 0u /* nothing was sent */
 #define XDS_VERSION_ABSENT 1u /* the client was told that it does not exist */
 
 #define XDS_VERSION_TEXT 17 /* 16 hexadecimal digits and NUL */

@@ -9,12 +9,12 @@
 
 struct engine_source {
 	const struct translator *translators[XDS_TYPE_COUNT];
-	const struct scope *(*scope_of)(
-		struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind, struct read_keys *reads);
+	const struct scope *(*scope_of)(struct arena *a, const struct model *m, const struct proxy *p,
+		enum scope_kind kind, struct read_keys *reads);
 };
 
 struct engine *engine_new(const struct engine_source *source); /* the source outlives it */
-void engine_free(struct engine *e);                            /* after its sessions */
+void engine_free(struct engine *e); /* after its sessions */
 /* Takes its own reference. touched NULL: everything may differ. at_us: when the oldest change of it came to pilot. */
 void engine_update(struct engine *e, struct model *m, const struct read_keys *touched, uint64_t at_us);
 bool engine_has_content(const struct engine *e); /* before the first model nothing is served */

@@ -30,7 +30,8 @@ static void on_source(void *ctx, const struct source_ref *source)
 	}
 	if (r->n_objects == NACK_OBJECTS_MAX)
 		return;
-	r->objects[r->n_objects++] = (struct source_ref){.object = arena_strdup(r->arena, source->object ? source->object : ""),
+	r->objects[r->n_objects++] = (struct source_ref){
+		.object = arena_strdup(r->arena, source->object ? source->object : ""),
 		.origin = arena_strdup(r->arena, source->origin ? source->origin : "")};
 }
 
@@ -70,8 +71,9 @@ void nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, s
 	}
 	for (size_t i = 0; !r.n_resources && i < min_size(w->in_flight.len, NACK_RESOURCES_MAX); i++)
 		suspect(&r, w->in_flight.items[i]);
-	log_warn(&ads_log, "proxy refused a response", KV("type", xds_type_info(w->type)->name), KV("proxy", s->proxy->id), KV("nonce", nonce),
-		KV("resource", r.n_resources ? r.resources[0] : STR("")), KV("objects", join(a, &r)), KV("error", text));
+	log_warn(&ads_log, "proxy refused a response", KV("type", xds_type_info(w->type)->name),
+		KV("proxy", s->proxy->id), KV("nonce", nonce), KV("resource", r.n_resources ? r.resources[0] : STR("")),
+		KV("objects", join(a, &r)), KV("error", text));
 	struct xds_nack n = {.type = w->type,
 		.proxy = s->proxy,
 		.nonce = nonce,

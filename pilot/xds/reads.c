@@ -139,7 +139,8 @@ static void touch_list(
 	}
 }
 
-void read_index_touch(struct read_index *x, const struct read_keys *touched, void (*stale)(void *ctx, struct read_dep *d), void *ctx)
+void read_index_touch(
+	struct read_index *x, const struct read_keys *touched, void (*stale)(void *ctx, struct read_dep *d), void *ctx)
 {
 	for (size_t i = 0; touched && i < touched->len; i++) {
 		struct key_list *l = find(x, touched->items[i]);

@@ -24,5 +24,6 @@ void read_index_free(struct read_index *x);
 void read_index_add(struct read_index *x, struct read_dep *d, const struct read_keys *keys);
 void read_index_remove(struct read_index *x, struct read_dep *d); /* fine when it is not in the index */
 /* touched NULL: every key. */
-void read_index_touch(struct read_index *x, const struct read_keys *touched, void (*stale)(void *ctx, struct read_dep *d), void *ctx);
+void read_index_touch(
+	struct read_index *x, const struct read_keys *touched, void (*stale)(void *ctx, struct read_dep *d), void *ctx);
 size_t read_index_bytes(const struct read_index *x);

@@ -117,14 +117,14 @@ bool session_recv(struct xds_session *s, const void *data, size_t len, uint64_t 
 	if (!s->connected_us)
 		s->connected_us = now_us;
 	if (s->mode == XDS_SOTW) {
-		const Ads__DiscoveryRequest *r =
-			PB_UNPACK(a, Ads__DiscoveryRequest, ads__discovery_request, data, len, e);
+		const Ads__DiscoveryRequest *r = PB_UNPACK(
+			a, Ads__DiscoveryRequest, ads__discovery_request, data, len, e);
 		if (!r)
 			return err_in(e, "DiscoveryRequest");
 		return session_attach(s, r->node, e) && sotw_recv(s, r, now_us, e);
 	}
-	const Ads__DeltaDiscoveryRequest *r =
-		PB_UNPACK(a, Ads__DeltaDiscoveryRequest, ads__delta_discovery_request, data, len, e);
+	const Ads__DeltaDiscoveryRequest *r = PB_UNPACK(
+		a, Ads__DeltaDiscoveryRequest, ads__delta_discovery_request, data, len, e);
 	if (!r)
 		return err_in(e, "DeltaDiscoveryRequest");
 	return session_attach(s, r->node, e) && delta_recv(s, r, now_us, e);

@@ -17,7 +17,7 @@ struct xds_nack {
 	enum xds_type type;
 	const struct proxy *proxy;
 	struct str nonce;
-	struct str text;           /* the client's words */
+	struct str text; /* the client's words */
 	const struct str *resources; /* named in the text, else what was new in the response */
 	size_t n_resources;
 	const struct source_ref *objects; /* what they were made from */

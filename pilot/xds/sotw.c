@@ -7,8 +7,10 @@
 #include "common/base/metric.h"
 #include "pilot/xds/watch.h"
 
-METRIC(expired_nonce, COUNTER, "pilot_xds_expired_nonce", "requests that answer a response which is not the last", "type");
-METRIC(resumed, COUNTER, "pilot_xds_resumed", "first requests whose content still held, so that nothing was sent", "type");
+METRIC(expired_nonce, COUNTER, "pilot_xds_expired_nonce", "requests that answer a response which is not the last",
+	"type");
+METRIC(resumed, COUNTER, "pilot_xds_resumed", "first requests whose content still held, so that nothing was sent",
+	"type");
 
 static void drop_unnamed(struct xds_watch *w)
 {
@@ -22,7 +24,8 @@ static void drop_unnamed(struct xds_watch *w)
 	entry_list_clear(&drop);
 }
 
-static bool set_names(struct xds_session *s, struct xds_watch *w, const Ads__DiscoveryRequest *r, bool *all, struct err *e)
+static bool set_names(
+	struct xds_session *s, struct xds_watch *w, const Ads__DiscoveryRequest *r, bool *all, struct err *e)
 {
 	*all = false;
 	for (struct xds_slot *i = NULL; (i = slots_next(&w->slots, i));)
@@ -44,7 +47,8 @@ static bool set_names(struct xds_session *s, struct xds_watch *w, const Ads__Dis
 	return true;
 }
 
-static bool subscribe(struct xds_session *s, struct xds_watch *w, const Ads__DiscoveryRequest *r, bool first, struct err *e)
+static bool subscribe(
+	struct xds_session *s, struct xds_watch *w, const Ads__DiscoveryRequest *r, bool first, struct err *e)
 {
 	bool all;
 	if (!set_names(s, w, r, &all, e))

@@ -8,7 +8,11 @@
 
 static const struct xds_type_info types[] = {
 #define XDS(id, short_name, full_name, wildcard_) \
-	{.type = XDS_##id, .name = (short_name), .message = (full_name), .url = URL_PREFIX full_name, .wildcard = (wildcard_)},
+	{.type = XDS_##id, \
+		.name = (short_name), \
+		.message = (full_name), \
+		.url = URL_PREFIX full_name, \
+		.wildcard = (wildcard_)},
 #include "protos/xds.def"
 #undef XDS
 };

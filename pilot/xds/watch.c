@@ -89,12 +89,14 @@ struct xds_slot *watch_slot(struct xds_session *s, struct xds_watch *w, struct s
 bool watch_name(struct xds_session *s, struct xds_watch *w, struct str name, struct xds_slot **slot, struct err *e)
 {
 	if (name.len > NAME_BYTES_MAX)
-		return err_set(e, ERR_LIMIT, "a resource name has %zu bytes, at most %u are accepted", name.len, NAME_BYTES_MAX);
+		return err_set(e, ERR_LIMIT, "a resource name has %zu bytes, at most %u are accepted", name.len,
+			NAME_BYTES_MAX);
 	*slot = watch_slot(s, w, name);
 	if ((*slot)->named)
 		return true;
 	if (w->named >= LIMIT_XDS_NAMES)
-		return err_set(e, ERR_LIMIT, "%s: more than %u resource names", xds_type_info(w->type)->name, LIMIT_XDS_NAMES);
+		return err_set(
+			e, ERR_LIMIT, "%s: more than %u resource names", xds_type_info(w->type)->name, LIMIT_XDS_NAMES);
 	(*slot)->named = 1;
 	w->named++;
 	watch_mark(w, *slot);
@@ -181,7 +183,8 @@ void watch_move(struct xds_session *s, struct xds_watch *w, const struct xds_sco
 	for (struct xds_slot *i = NULL; (i = slots_next(&old, i));) {
 		struct xds_slot copy = *i;
 		if (i->entry->scope == from)
-			copy.entry = xds_scope_entry(scope_of_name(s, w->type, i->entry->name), w->type, i->entry->name);
+			copy.entry = xds_scope_entry(
+				scope_of_name(s, w->type, i->entry->name), w->type, i->entry->name);
 		else
 			xds_entry_ref(copy.entry);
 		copy.dirty = 0;

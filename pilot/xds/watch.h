@@ -16,25 +16,25 @@ typedef VEC(struct xds_entry *) xds_entry_list; /* with a use each */
 
 struct xds_watch {
 	enum xds_type type;
-	bool open;     /* a request of this type came */
+	bool open; /* a request of this type came */
 	bool wildcard;
-	bool legacy;   /* wildcard because the first request named nothing */
-	bool answer;   /* a question waits: it is answered whatever is outstanding */
-	bool must;     /* ... even when there is nothing to say */
+	bool legacy; /* wildcard because the first request named nothing */
+	bool answer; /* a question waits: it is answered whatever is outstanding */
+	bool must; /* ... even when there is nothing to say */
 	bool names_dirty, all_dirty;
 	uint64_t names_generation[SCOPE_KIND_COUNT];
 	struct xds_slots slots;
-	size_t named;  /* slots with the bit */
-	uint64_t sum;  /* of names and versions that the client holds: the version of a state of the world */
+	size_t named; /* slots with the bit */
+	uint64_t sum; /* of names and versions that the client holds: the version of a state of the world */
 	xds_entry_list dirty;
-	xds_entry_list gone;      /* CDS: removals that wait until nothing uses the clusters */
+	xds_entry_list gone; /* CDS: removals that wait until nothing uses the clusters */
 	xds_entry_list in_flight; /* what was new in the responses that are not answered */
 	bool outstanding;
 	char nonce[XDS_NONCE_TEXT]; /* of the last response, "" before */
 	char sent[XDS_VERSION_TEXT], acked[XDS_VERSION_TEXT];
-	char *nack;               /* text, when the last answer was a refusal */
-	uint64_t changed_us;      /* oldest change not sent yet; 0: none */
-	uint64_t flight_us;       /* ... of what is outstanding */
+	char *nack; /* text, when the last answer was a refusal */
+	uint64_t changed_us; /* oldest change not sent yet; 0: none */
+	uint64_t flight_us; /* ... of what is outstanding */
 	uint64_t sent_us;
 	uint64_t pushes, nacks, bytes;
 };
@@ -72,7 +72,8 @@ void watch_drop(struct xds_watch *w, struct xds_slot *slot);
 /* The slot of a name, made when absent. */
 struct xds_slot *watch_slot(struct xds_session *s, struct xds_watch *w, struct str name);
 struct xds_slot *watch_peek(struct xds_session *s, struct xds_watch *w, struct str name);
-bool watch_name(struct xds_session *s, struct xds_watch *w, struct str name, struct xds_slot **slot, struct err *e) MUST_CHECK;
+bool watch_name(
+	struct xds_session *s, struct xds_watch *w, struct str name, struct xds_slot **slot, struct err *e) MUST_CHECK;
 void watch_unname(struct xds_watch *w, struct xds_slot *slot);
 void watch_set_wildcard(struct xds_watch *w, bool on);
 void watch_refresh_names(struct xds_session *s, struct xds_watch *w);

@@ -19,9 +19,7 @@ json_t *named(json_t *list, const char *key, const char *name)
 	json_t *x;
 	size_t i;
 
-	json_array_foreach(list, i, x)
-		if (streq(text(x, key, ""), name))
-			return x;
+	json_array_foreach(list, i, x) if (streq(text(x, key, ""), name)) return x;
 	return NULL;
 }
 
@@ -35,17 +33,17 @@ static void read_request(json_t *q, struct request *r, char ip[64])
 		port = 0;
 	(void)snprintf(ip, 64, "%.*s", colon ? (int)(colon - dst) : (int)strlen(dst), dst);
 	*r = (struct request){.inbound = json_is_true(json_object_get(q, "inbound")),
-			      .tls = json_is_true(json_object_get(q, "tls")),
-			      .http = !http || json_is_true(http),
-			      .ip = ip,
-			      .port = port,
-			      .sni = text(q, "sni", ""),
-			      .method = text(q, "method", "GET"),
-			      .authority = text(q, "authority", dst),
-			      .path = text(q, "path", "/"),
-			      .scheme = text(q, "scheme", "http"),
-			      .alpn = json_object_get(q, "alpn"),
-			      .headers = json_object_get(q, "headers")};
+		.tls = json_is_true(json_object_get(q, "tls")),
+		.http = !http || json_is_true(http),
+		.ip = ip,
+		.port = port,
+		.sni = text(q, "sni", ""),
+		.method = text(q, "method", "GET"),
+		.authority = text(q, "authority", dst),
+		.path = text(q, "path", "/"),
+		.scheme = text(q, "scheme", "http"),
+		.alpn = json_object_get(q, "alpn"),
+		.headers = json_object_get(q, "headers")};
 }
 
 /* The listener of the original destination, else the one of its port, else the catch-all. */
@@ -82,20 +80,23 @@ static void tell_endpoints(json_t *resources, json_t *out, json_t *cluster)
 	if (!cla)
 		cla = json_object_get(cluster, "loadAssignment");
 	json_array_foreach(json_object_get(cla, "endpoints"), i, group)
-		json_array_foreach(json_object_get(group, "lbEndpoints"), j, e) {
-			json_t *md = json_object_get(json_object_get(json_object_get(e, "metadata"), "filterMetadata"),
-						     "envoy.transport_socket_match");
-			json_t *a = json_object_get(
-				json_object_get(json_object_get(json_object_get(e, "endpoint"), "address"), "socketAddress"), "address");
-			json_t *p = json_object_get(
-				json_object_get(json_object_get(json_object_get(e, "endpoint"), "address"), "socketAddress"), "portValue");
-			const char *mode = matches ? (md ? "istio" : "plain") :
-					   json_object_get(cluster, "transportSocket") ? "tls" :
-											 "plain";
+		json_array_foreach(json_object_get(group, "lbEndpoints"), j, e)
+	{
+		json_t *md = json_object_get(json_object_get(json_object_get(e, "metadata"), "filterMetadata"),
+			"envoy.transport_socket_match");
+		json_t *a = json_object_get(
+			json_object_get(json_object_get(json_object_get(e, "endpoint"), "address"), "socketAddress"),
+			"address");
+		json_t *p = json_object_get(
+			json_object_get(json_object_get(json_object_get(e, "endpoint"), "address"), "socketAddress"),
+			"portValue");
+		const char *mode = matches                                       ? (md ? "istio" : "plain")
+				   : json_object_get(cluster, "transportSocket") ? "tls"
+										 : "plain";
 
-			(void)snprintf(line, sizeof(line), "%s:%d/%s", json_string_value(a), (int)json_integer_value(p), mode);
-			json_array_append_new(list, json_string(line));
-		}
+		(void)snprintf(line, sizeof(line), "%s:%d/%s", json_string_value(a), (int)json_integer_value(p), mode);
+		json_array_append_new(list, json_string(line));
+	}
 }
 
 static void tell_cluster(json_t *resources, json_t *out, const char *name, json_int_t weight)
@@ -126,7 +127,8 @@ static void tell_clusters(json_t *resources, json_t *out, json_t *action)
 static void walk_http(json_t *resources, json_t *out, json_t *hcm, const struct request *r)
 {
 	const char *rds = text(json_object_get(hcm, "rds"), "routeConfigName", NULL);
-	json_t *routes = rds ? named(json_object_get(resources, "rds"), "name", rds) : json_object_get(hcm, "routeConfig");
+	json_t *routes = rds ? named(json_object_get(resources, "rds"), "name", rds)
+			     : json_object_get(hcm, "routeConfig");
 	json_t *host = sim_virtual_host(routes, r), *route = sim_route(host, r), *x;
 
 	tell(out, "result", "http");

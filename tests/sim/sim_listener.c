@@ -50,7 +50,8 @@ static int by_address(json_t *m, const struct request *r)
 
 	if (!json_array_size(ranges))
 		return 0;
-	json_array_foreach(ranges, i, range) {
+	json_array_foreach(ranges, i, range)
+	{
 		int s = prefix_covers(range, r->ip);
 
 		best = s > best ? s : best;
@@ -77,7 +78,8 @@ static int by_name(json_t *m, const struct request *r)
 
 	if (!json_array_size(names))
 		return 0;
-	json_array_foreach(names, i, name) {
+	json_array_foreach(names, i, name)
+	{
 		int s = r->tls ? name_covers(json_string_value(name), r->sni) : -1;
 
 		best = s > best ? s : best;
@@ -101,12 +103,12 @@ static int by_alpn(json_t *m, const struct request *r)
 
 	if (!json_array_size(want))
 		return 0;
-	json_array_foreach(want, i, name) {
+	json_array_foreach(want, i, name)
+	{
 		if (!r->tls && r->http && streq(json_string_value(name), "http/1.1"))
 			return 1;
-		json_array_foreach(r->alpn, j, offered)
-			if (r->tls && streq(json_string_value(name), json_string_value(offered)))
-				return 1;
+		json_array_foreach(r->alpn, j,
+			offered) if (r->tls && streq(json_string_value(name), json_string_value(offered))) return 1;
 	}
 	return -1;
 }
@@ -134,9 +136,8 @@ json_t *sim_chain(json_t *listener, const struct request *r)
 	json_t *chain;
 	size_t i;
 
-	json_array_foreach(json_object_get(listener, "filterChains"), i, chain)
-		if (c.n < MAX_CHAINS)
-			c.items[c.n++] = chain;
+	json_array_foreach(json_object_get(listener, "filterChains"), i, chain) if (c.n < MAX_CHAINS)
+		c.items[c.n++] = chain;
 	for (i = 0; i < ARRAY_LEN(steps); i++)
 		keep_best(&c, steps[i], r);
 	return c.n ? c.items[0] : json_object_get(listener, "defaultFilterChain");

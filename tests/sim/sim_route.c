@@ -61,14 +61,15 @@ json_t *sim_virtual_host(json_t *routes, const struct request *r)
 	if (json_is_true(json_object_get(routes, "ignorePortInHostMatching")) && str_rfind(host, ':', &colon))
 		host = str_sub(host, 0, colon);
 	json_array_foreach(json_object_get(routes, "virtualHosts"), i, vh)
-		json_array_foreach(json_object_get(vh, "domains"), j, domain) {
-			int s = domain_score(json_string_value(domain), host);
+		json_array_foreach(json_object_get(vh, "domains"), j, domain)
+	{
+		int s = domain_score(json_string_value(domain), host);
 
-			if (s > best_score) {
-				best_score = s;
-				best = vh;
-			}
+		if (s > best_score) {
+			best_score = s;
+			best = vh;
 		}
+	}
 	return best;
 }
 
@@ -142,12 +143,8 @@ static bool route_matches(json_t *route, const struct request *r)
 
 	if (!path_matches(m, r->path))
 		return false;
-	json_array_foreach(json_object_get(m, "headers"), i, x)
-		if (!header_matches(x, r))
-			return false;
-	json_array_foreach(json_object_get(m, "queryParameters"), i, x)
-		if (!query_matches(x, r->path))
-			return false;
+	json_array_foreach(json_object_get(m, "headers"), i, x) if (!header_matches(x, r)) return false;
+	json_array_foreach(json_object_get(m, "queryParameters"), i, x) if (!query_matches(x, r->path)) return false;
 	return true;
 }
 
@@ -156,8 +153,6 @@ json_t *sim_route(json_t *host, const struct request *r)
 	json_t *route;
 	size_t i;
 
-	json_array_foreach(json_object_get(host, "routes"), i, route)
-		if (route_matches(route, r))
-			return route;
+	json_array_foreach(json_object_get(host, "routes"), i, route) if (route_matches(route, r)) return route;
 	return NULL;
 }

@@ -17,9 +17,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const ProtobufCMessageDescriptor *const types[] = {
-	&ads__discovery_request__descriptor, &rds__route_configuration__descriptor,
-	&hcm__http_connection_manager__descriptor, &cds__cluster__descriptor,
-	&kube__service__descriptor, &wkt__struct__descriptor, &wkt__any__descriptor,
+	&ads__discovery_request__descriptor,
+	&rds__route_configuration__descriptor,
+	&hcm__http_connection_manager__descriptor,
+	&cds__cluster__descriptor,
+	&kube__service__descriptor,
+	&wkt__struct__descriptor,
+	&wkt__any__descriptor,
 };
 
 static void fail(const char *why)

@@ -17,8 +17,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const ProtobufCMessageDescriptor *const types[] = {
-	&cfg__virtual_service__descriptor, &rds__route_configuration__descriptor, &hcm__http_connection_manager__descriptor,
-	&kube__service__descriptor,        &wkt__struct__descriptor,              &wkt__any__descriptor,
+	&cfg__virtual_service__descriptor,
+	&rds__route_configuration__descriptor,
+	&hcm__http_connection_manager__descriptor,
+	&kube__service__descriptor,
+	&wkt__struct__descriptor,
+	&wkt__any__descriptor,
 };
 
 static void fail(const char *why, const char *text)

@@ -36,8 +36,8 @@ static uint64_t random_u64(struct random *r)
 
 static char *random_string(struct random *r, struct arena *a)
 {
-	static const char *const pieces[] = {"a", "Z", "true", "010", ".", "-", "/", "\n", "\"", "\\", "<<", "ü", "€", "😀",
-					     "\t", "\x7f", " ", ": ", "# ", "{", "null", "\xc2\x85", "\xe2\x80\xa8", "@", "x_y"};
+	static const char *const pieces[] = {"a", "Z", "true", "010", ".", "-", "/", "\n", "\"", "\\", "<<", "ü", "€",
+		"😀", "\t", "\x7f", " ", ": ", "# ", "{", "null", "\xc2\x85", "\xe2\x80\xa8", "@", "x_y"};
 	struct strbuf s = {0};
 	for (unsigned n = random_next(r) % 5; n > 0; n--)
 		strbuf_adds(&s, pieces[random_next(r) % ARRAY_LEN(pieces)]);
@@ -81,8 +81,8 @@ static void random_scalar(struct random *r, struct arena *a, const ProtobufCFiel
 	}
 }
 
-static void random_value(struct random *r, struct arena *a, const ProtobufCFieldDescriptor *f, void *value,
-			 unsigned depth)
+static void random_value(
+	struct random *r, struct arena *a, const ProtobufCFieldDescriptor *f, void *value, unsigned depth)
 {
 	if (f->type == PROTOBUF_C_TYPE_MESSAGE)
 		*(ProtobufCMessage **)value = random_message(r, a, f->descriptor, depth - 1);
@@ -90,8 +90,8 @@ static void random_value(struct random *r, struct arena *a, const ProtobufCField
 		random_scalar(r, a, f, value);
 }
 
-static void random_list(struct random *r, struct arena *a, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
-			unsigned depth)
+static void random_list(
+	struct random *r, struct arena *a, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, unsigned depth)
 {
 	size_t n = random_next(r) % 4;
 	char *items = n ? arena_alloc(a, pb_room(n, field_value_size(f))) : NULL;
@@ -160,8 +160,12 @@ static ProtobufCMessage *random_int_or_string(struct random *r, struct arena *a,
 static ProtobufCMessage *random_any(struct random *r, struct arena *a, unsigned depth)
 {
 	static const ProtobufCMessageDescriptor *const types[] = {
-		&core__locality__descriptor, &wkt__duration__descriptor, &wkt__struct__descriptor, &wkt__any__descriptor,
-		&wkt__string_value__descriptor, &kube__object_meta__descriptor,
+		&core__locality__descriptor,
+		&wkt__duration__descriptor,
+		&wkt__struct__descriptor,
+		&wkt__any__descriptor,
+		&wkt__string_value__descriptor,
+		&kube__object_meta__descriptor,
 	};
 	ProtobufCMessage *m = random_message(r, a, types[random_next(r) % ARRAY_LEN(types)], depth ? depth - 1 : 0);
 	pb_sort_maps(m);
@@ -175,9 +179,12 @@ static const struct {
 	const ProtobufCMessageDescriptor *type;
 	ProtobufCMessage *(*make)(struct random *r, struct arena *a, unsigned depth);
 } makers[] = {
-	{&wkt__duration__descriptor, random_duration},       {&wkt__timestamp__descriptor, random_timestamp},
-	{&wkt__field_mask__descriptor, random_mask},         {&wkt__value__descriptor, random_json_value},
-	{&kube__int_or_string__descriptor, random_int_or_string}, {&wkt__any__descriptor, random_any},
+	{&wkt__duration__descriptor, random_duration},
+	{&wkt__timestamp__descriptor, random_timestamp},
+	{&wkt__field_mask__descriptor, random_mask},
+	{&wkt__value__descriptor, random_json_value},
+	{&kube__int_or_string__descriptor, random_int_or_string},
+	{&wkt__any__descriptor, random_any},
 };
 
 ProtobufCMessage *random_message(struct random *r, struct arena *a, const ProtobufCMessageDescriptor *d, unsigned depth)

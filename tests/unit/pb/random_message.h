@@ -12,4 +12,5 @@ struct random {
 
 uint32_t random_next(struct random *r);
 /* Below `depth` 1 messages stay empty. */
-ProtobufCMessage *random_message(struct random *r, struct arena *a, const ProtobufCMessageDescriptor *d, unsigned depth);
+ProtobufCMessage *random_message(
+	struct random *r, struct arena *a, const ProtobufCMessageDescriptor *d, unsigned depth);

@@ -21,7 +21,7 @@
 #include "xds/route.pb-c.h"
 
 static void *decode(struct arena *a, const ProtobufCMessageDescriptor *type, const char *yaml,
-		    const struct pb_decode_options *o, struct diags *d)
+	const struct pb_decode_options *o, struct diags *d)
 {
 	struct documents docs;
 	diags_init(d, a);
@@ -71,11 +71,13 @@ static void becomes(const ProtobufCMessageDescriptor *type, const char *yaml, co
 
 static void all_problems_with_path_and_line(void **state)
 {
-	complains(VS, "hosts: a\nhttp:\n- route:\n  - destination: {host: x}\n    wieght: 3\n  timeout: 5\n- retries: {attempts: 1.5}\n",
-		  "1 wrong-type spec.hosts\n"
-		  "5 unknown-field spec.http[0].route[0].wieght\n"
-		  "6 wrong-type spec.http[0].timeout\n"
-		  "7 wrong-type spec.http[1].retries.attempts\n");
+	complains(VS,
+		"hosts: a\nhttp:\n- route:\n  - destination: {host: x}\n    wieght: 3\n  timeout: 5\n- retries: "
+		"{attempts: 1.5}\n",
+		"1 wrong-type spec.hosts\n"
+		"5 unknown-field spec.http[0].route[0].wieght\n"
+		"6 wrong-type spec.http[0].timeout\n"
+		"7 wrong-type spec.http[1].retries.attempts\n");
 }
 
 static void unknown_fields_get_a_suggestion(void **state)
@@ -89,7 +91,8 @@ static void strings_are_quoted_or_words(void **state)
 {
 	says(&kube__service_port__descriptor, "name: on", "a string is expected, got the boolean on; quote it");
 	says(&kube__service_port__descriptor, "name: 80", "a string is expected, got the number 80; quote it");
-	says(&kube__object_meta__descriptor, "labels: {app: true}", "a string is expected, got the boolean true; quote it");
+	says(&kube__object_meta__descriptor, "labels: {app: true}",
+		"a string is expected, got the boolean true; quote it");
 	says(&kube__service_port__descriptor, "name: [x]", "a string is expected, got a list");
 	becomes(&kube__service_port__descriptor, "name: \"on\"\nport: 0x50", "{\"name\":\"on\",\"port\":80}");
 }
@@ -135,7 +138,8 @@ static void only_one_of_a_oneof(void **state)
 
 static void both_names_of_a_field_are_one_field(void **state)
 {
-	complains(&kube__service_spec__descriptor, "externalName: a\nexternal_name: b", "2 duplicate-key spec.externalName\n");
+	complains(&kube__service_spec__descriptor, "externalName: a\nexternal_name: b",
+		"2 duplicate-key spec.externalName\n");
 	becomes(&kube__service_spec__descriptor, "external_name: b", "{\"externalName\":\"b\"}");
 }
 
@@ -178,7 +182,8 @@ static void bytes_are_base64(void **state)
 
 static void plain_json_stays_plain(void **state)
 {
-	becomes(&wkt__struct__descriptor, "{b: [1, null, {c: x}], a: true}", "{\"a\":true,\"b\":[1,null,{\"c\":\"x\"}]}");
+	becomes(&wkt__struct__descriptor, "{b: [1, null, {c: x}], a: true}",
+		"{\"a\":true,\"b\":[1,null,{\"c\":\"x\"}]}");
 	becomes(&wkt__value__descriptor, "[]", "[]");
 	becomes(&wkt__value__descriptor, "-0.", "-0.0");
 	complains(&wkt__struct__descriptor, "[]", "1 wrong-type spec\n");
@@ -197,7 +202,8 @@ static void an_any_shows_its_content(void **state)
 	becomes(d, "{'@type': type.googleapis.com/envoy.config.core.v3.Locality, '@value': '/w=='}",
 		"{\"@type\":\"type.googleapis.com/envoy.config.core.v3.Locality\",\"@value\":\"/w==\"}");
 	complains(d, "{'@type': type.googleapis.com/not.Known, x: 1}", "1 unknown-type spec\n");
-	complains(d, "{'@type': type.googleapis.com/envoy.config.core.v3.Locality, zon: z}", "1 unknown-field spec.zon\n");
+	complains(d, "{'@type': type.googleapis.com/envoy.config.core.v3.Locality, zon: z}",
+		"1 unknown-field spec.zon\n");
 	complains(d, "{a: 1}", "1 wrong-type spec\n");
 }
 
@@ -214,7 +220,7 @@ static void lenient_for_objects_of_others(void **state)
 	const struct pb_decode_options o = {.ignore_unknown = true};
 	struct diags d;
 	Kube__ObjectMeta *m = decode(a, &kube__object_meta__descriptor,
-				     "name: x\nmanagedFields: [{a: 1}]\nlabels: {a: null, b: c}\ngeneration: null\n", &o, &d);
+		"name: x\nmanagedFields: [{a: 1}]\nlabels: {a: null, b: c}\ngeneration: null\n", &o, &d);
 	assert_non_null(m);
 	assert_int_equal(d.len, 0);
 	assert_int_equal(m->n_labels, 1);
@@ -257,8 +263,9 @@ static void defaults_and_proto_names(void **state)
 	struct strbuf got = {0};
 	Kube__ServicePort *p = PB_NEW(a, Kube__ServicePort, kube__service_port);
 	pb_to_json(p, &o, &got);
-	assert_string_equal(got.ptr, "{\n  \"name\": \"\",\n  \"protocol\": \"\",\n  \"app_protocol\": \"\",\n  \"port\": 0,\n"
-				     "  \"node_port\": 0\n}");
+	assert_string_equal(got.ptr,
+		"{\n  \"name\": \"\",\n  \"protocol\": \"\",\n  \"app_protocol\": \"\",\n  \"port\": 0,\n"
+		"  \"node_port\": 0\n}");
 	strbuf_done(&got);
 }
 
@@ -287,8 +294,9 @@ static void note_place(void *ctx, const struct pb_place *p)
 
 static void places_of(const char *rule, const char *want)
 {
-	static const char yaml[] = "hosts:\n- a\n- ''\nhttp:\n- route:\n  - weight: 1\n  - destination: {host: x}\n"
-				   "- timeout: 1s\n  headers:\n    request:\n      set:\n        a.b: c\n        'd\"]': e\n";
+	static const char yaml[] =
+		"hosts:\n- a\n- ''\nhttp:\n- route:\n  - weight: 1\n  - destination: {host: x}\n"
+		"- timeout: 1s\n  headers:\n    request:\n      set:\n        a.b: c\n        'd\"]': e\n";
 	cleanup(arena_free_p) struct arena *a = arena_new();
 	struct diags d;
 	struct documents docs;
@@ -312,7 +320,7 @@ static void rule_paths_find_every_place(void **state)
 	places_of("http[].route[].destination.host", "http[0].route[1].destination.host:7\n");
 	places_of("http[].timeout", "http[0].timeout absent:5\nhttp[1].timeout:8\n");
 	places_of("http[].headers.request.set{}",
-		  "http[1].headers.request.set[\"a.b\"]:12\nhttp[1].headers.request.set[\"d\\\"]\"]:13\n");
+		"http[1].headers.request.set[\"a.b\"]:12\nhttp[1].headers.request.set[\"d\\\"]\"]:13\n");
 }
 
 static void nodes_are_found_by_either_name(void **state)

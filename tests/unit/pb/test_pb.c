@@ -30,10 +30,19 @@ static void refused(const ProtobufCMessageDescriptor *d, struct str bytes, enum 
 static void unpack_refuses_what_is_not_such_a_message(void **state)
 {
 	const ProtobufCMessageDescriptor *text = &wkt__string_value__descriptor;
-	refused(text, STR("\x0a\x05" "ab"), ERR_PEER, "cut off");
+	refused(text,
+		STR("\x0a\x05"
+		    "ab"),
+		ERR_PEER, "cut off");
 	refused(text, STR("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"), ERR_PEER, "cut off");
-	refused(text, STR("\x0a\x02" "a\xff"), ERR_PEER, "not UTF-8");
-	refused(text, STR("\x0a\x03" "a\0b"), ERR_PEER, "zero byte");
+	refused(text,
+		STR("\x0a\x02"
+		    "a\xff"),
+		ERR_PEER, "not UTF-8");
+	refused(text,
+		STR("\x0a\x03"
+		    "a\0b"),
+		ERR_PEER, "zero byte");
 	refused(text, STR("\x08\x01"), ERR_PEER, "wire type 0");
 	refused(text, STR("\x0b\x0c"), ERR_PEER, "wire type 3");
 	refused(text, STR("\x00\x01"), ERR_PEER, "tag");
@@ -116,8 +125,8 @@ static void lists_grow_however_they_were_made(void **state)
 		add_names(a, built, n);
 		struct str packed = pb_pack(a, built);
 		Kube__ServiceSpec *copy = pb_copy(a, built);
-		Kube__ServiceSpec *read =
-			PB_UNPACK(a, Kube__ServiceSpec, kube__service_spec, packed.ptr, packed.len, NULL);
+		Kube__ServiceSpec *read = PB_UNPACK(
+			a, Kube__ServiceSpec, kube__service_spec, packed.ptr, packed.len, NULL);
 		add_names(a, copy, 20);
 		add_names(a, read, 20);
 		check_names(built, n, 0);
@@ -130,8 +139,8 @@ static Kube__ObjectMeta *labelled(struct arena *a, const char *const *keys, size
 {
 	Kube__ObjectMeta *m = PB_NEW(a, Kube__ObjectMeta, kube__object_meta);
 	for (size_t i = 0; i < n; i++) {
-		Kube__ObjectMeta__LabelsEntry *e =
-			PB_NEW(a, Kube__ObjectMeta__LabelsEntry, kube__object_meta__labels_entry);
+		Kube__ObjectMeta__LabelsEntry *e = PB_NEW(
+			a, Kube__ObjectMeta__LabelsEntry, kube__object_meta__labels_entry);
 		e->key = arena_strdup(a, keys[i]);
 		e->value = arena_printf(a, "v-%s", keys[i]);
 		pb_add(a, m, labels, e);

@@ -21,9 +21,14 @@
 #include "xds/route.pb-c.h"
 
 static const ProtobufCMessageDescriptor *const types[] = {
-	&rds__route_configuration__descriptor, &cfg__virtual_service__descriptor, &hcm__http_connection_manager__descriptor,
-	&lds__listener__descriptor,            &cds__cluster__descriptor,         &wkt__struct__descriptor,
-	&kube__service__descriptor,            &wkt__any__descriptor,
+	&rds__route_configuration__descriptor,
+	&cfg__virtual_service__descriptor,
+	&hcm__http_connection_manager__descriptor,
+	&lds__listener__descriptor,
+	&cds__cluster__descriptor,
+	&wkt__struct__descriptor,
+	&kube__service__descriptor,
+	&wkt__any__descriptor,
 };
 
 static void each(void (*check)(struct arena *a, ProtobufCMessage *m))
@@ -113,8 +118,8 @@ static void check_yaml(struct arena *a, ProtobufCMessage *m)
 	bool ok = yaml_parse(a, strbuf_str(&yaml), "x.yaml", &docs, &d) && docs.len == 1;
 	void *back = ok ? pb_from_node(a, m->descriptor, docs.items[0], NULL, &d) : NULL;
 	if (!back || !pb_equal(m, back))
-		fail_msg("%s:%u %s\n%s", m->descriptor->name, d.len ? d.items[0].line : 0, d.len ? d.items[0].text : "differs",
-			 yaml.ptr);
+		fail_msg("%s:%u %s\n%s", m->descriptor->name, d.len ? d.items[0].line : 0,
+			d.len ? d.items[0].text : "differs", yaml.ptr);
 	strbuf_done(&json);
 	strbuf_done(&yaml);
 }

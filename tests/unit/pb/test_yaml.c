@@ -55,7 +55,7 @@ static void numbers(void **state)
 	reads("[08, 1.5, .5, 1e3, 1., -0.25e-3]", "[8,1.5,0.5,1000,1,-0.00025]\n");
 	reads("[18446744073709551615, -9223372036854775808]", "[18446744073709551615,-9223372036854775808]\n");
 	reads("[1.2.3, 1:30, 2020-01-02, 0x, 1e, -, ., +, 1e999]",
-	      "[\"1.2.3\",\"1:30\",\"2020-01-02\",\"0x\",\"1e\",\"-\",\".\",\"+\",\"1e999\"]\n");
+		"[\"1.2.3\",\"1:30\",\"2020-01-02\",\"0x\",\"1e\",\"-\",\".\",\"+\",\"1e999\"]\n");
 	reads("[.inf, -.Inf]", "[\".inf\",\"-.Inf\"]\n");
 }
 
@@ -109,13 +109,15 @@ static void documents_and_their_markers(void **state)
 	reads("---\n---\na: 1\n...\n%YAML 1.1\n---\nb: 2\n", "{\"a\":1}\n{\"b\":2}\n");
 	reads("# c\n%YAML 1.1\n---\na: 1\n", "{\"a\":1}\n");
 	reads("a: |\n  x\n  --- y\n---\nb: 1\n", "{\"a\":\"x\\n--- y\\n\"}\n{\"b\":1}\n");
-	reads("\xef\xbb\xbf" "a: 1\r\nb: 2\r\n", "{\"a\":1,\"b\":2}\n");
+	reads("\xef\xbb\xbf"
+	      "a: 1\r\nb: 2\r\n",
+		"{\"a\":1,\"b\":2}\n");
 }
 
 static void lists_of_objects_are_flattened(void **state)
 {
 	reads("kind: List\nitems:\n- kind: A\n- kind: List\n  items: [{kind: B}, null]\n---\nkind: C\n",
-	      "{\"kind\":\"A\"}\n{\"kind\":\"B\"}\n{\"kind\":\"C\"}\n");
+		"{\"kind\":\"A\"}\n{\"kind\":\"B\"}\n{\"kind\":\"C\"}\n");
 	reads("{\"kind\": \"List\", \"items\": [{\"a\": \"\\ud83d\\ude00\"}]}", "{\"a\":\"\xf0\x9f\x98\x80\"}\n");
 }
 
@@ -248,7 +250,8 @@ static void written_yaml_reads_well(void **state)
 	const char *json = "{\"a\":{\"b\":[1,{\"c\":\"on\",\"d\":[[]]},\"x y\"]},\"e\":{},\"1\":null,\"f\":true}";
 	assert_true(json_parse(a, str_of(json), &n, &d));
 	node_write_yaml(n, &out);
-	assert_string_equal(out.ptr, "a:\n  b:\n  - 1\n  - c: \"on\"\n    d:\n    - []\n  - \"x y\"\ne: {}\n\"1\": null\nf: true\n");
+	assert_string_equal(out.ptr,
+		"a:\n  b:\n  - 1\n  - c: \"on\"\n    d:\n    - []\n  - \"x y\"\ne: {}\n\"1\": null\nf: true\n");
 	reads(out.ptr, arena_printf(a, "%s\n", json));
 	strbuf_done(&out);
 }

@@ -13,15 +13,20 @@
 
 #define META(name, ns) "metadata: {name: " name ", namespace: " ns "}\n"
 
-#define SERVICE(name, ip, port, portname)                                                                                          \
-	"apiVersion: v1\nkind: Service\n" META(name, "default") "spec: {clusterIP: " ip ", selector: {app: " name                  \
+#define SERVICE(name, ip, port, portname) \
+	"apiVersion: v1\nkind: Service\n" META(name, "default") "spec: {clusterIP: " ip ", selector: {app: " name \
 								"}, ports: [{name: " portname ", port: " port "}]}\n"
-#define POD(name, app, version, ip, account)                                                                                       \
-	"apiVersion: v1\nkind: Pod\nmetadata: {name: " name ", namespace: default, labels: {app: " app ", version: " version       \
-	", security.istio.io/tlsMode: istio}}\nspec: {serviceAccountName: " account ", containers: [{name: c}]}\n"                 \
+#define POD(name, app, version, ip, account) \
+	"apiVersion: v1\nkind: Pod\nmetadata: {name: " name ", namespace: default, labels: {app: " app \
+	", version: " version ", security.istio.io/tlsMode: istio}}\nspec: {serviceAccountName: " account \
+	", containers: [{name: c}]}\n" \
 	"status: {phase: Running, podIP: " ip ", conditions: [{type: Ready, status: \"True\"}]}\n"
-#define VS(name, host, body) "apiVersion: networking.istio.io/v1\nkind: VirtualService\n" META(name, "default") "spec:\n  hosts: [" host "]\n" body
-#define DR(name, host, body) "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n" META(name, "default") "spec:\n  host: " host "\n" body
+#define VS(name, host, body) \
+	"apiVersion: networking.istio.io/v1\nkind: VirtualService\n" META(name, "default") "spec:\n  hosts: [" host \
+											   "]\n" body
+#define DR(name, host, body) \
+	"apiVersion: networking.istio.io/v1\nkind: DestinationRule\n" META(name, "default") "spec:\n  host: " host \
+											    "\n" body
 #define PA(name, ns, body) "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n" META(name, ns) "spec:\n" body
 
 /* A file and the contents that it may have; an empty one is no file. */
@@ -32,33 +37,54 @@ struct slot {
 
 static const struct slot slots[] = {
 	{"a.yaml", {SERVICE("a", "10.96.0.1", "9080", "http"), SERVICE("a", "10.96.0.1", "9081", "http"),
-		    SERVICE("a", "10.96.0.1", "9080", "tcp-x"), NULL}},
+			   SERVICE("a", "10.96.0.1", "9080", "tcp-x"), NULL}},
 	{"b.yaml", {SERVICE("b", "10.96.0.2", "9080", "http"), SERVICE("b", "10.96.0.2", "80", "http"), NULL}},
 	{"c.yaml", {SERVICE("c", "10.96.0.3", "7000", "\"\""), SERVICE("c", "None", "7000", "tcp"), NULL}},
 	{"pod-a1.yaml", {POD("a-1", "a", "v1", "10.1.0.1", "sa-a"), POD("a-1", "a", "v2", "10.1.0.1", "sa-a"),
-			 POD("a-1", "b", "v1", "10.1.0.1", "sa-b"), NULL}},
-	{"pod-a2.yaml", {POD("a-2", "a", "v2", "10.1.0.2", "sa-a"), POD("a-2", "a", "v2", "10.1.0.2", "sa-other"), NULL}},
+				POD("a-1", "b", "v1", "10.1.0.1", "sa-b"), NULL}},
+	{"pod-a2.yaml",
+		{POD("a-2", "a", "v2", "10.1.0.2", "sa-a"), POD("a-2", "a", "v2", "10.1.0.2", "sa-other"), NULL}},
 	{"pod-c.yaml", {POD("c-1", "c", "v1", "10.1.0.3", "sa-c"), NULL}},
 	{"vs-a.yaml", {VS("a", "a", "  http: [{route: [{destination: {host: a, subset: v1}}]}]\n"),
-		       VS("a", "a", "  http: [{match: [{sourceLabels: {app: a}}], route: [{destination: {host: b}}]}, {route: "
-				    "[{destination: {host: a}}]}]\n"),
-		       VS("a", "\"*.default.svc.cluster.local\"", "  http: [{timeout: 3s, route: [{destination: {host: a}}]}]\n"), NULL}},
-	{"vs-b.yaml", {VS("b", "b, orphan.example.com", "  http: [{route: [{destination: {host: b}}]}]\n"),
-		       VS("b", "b", "  gateways: [default/web, mesh]\n  http: [{route: [{destination: {host: a}}]}]\n"), NULL}},
-	{"dr-a.yaml", {DR("a", "a", "  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]\n"),
-		       DR("a", "a", "  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}\n"),
-		       DR("a", "a", "  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}\n"),
-		       DR("a", "\"*.default.svc.cluster.local\"", "  subsets: [{name: v1, labels: {version: v1}}]\n"), NULL}},
-	{"pa.yaml", {PA("default", "istio-system", "  mtls: {mode: STRICT}\n"), PA("default", "default", "  mtls: {mode: DISABLE}\n"),
-		     PA("a", "default", "  selector: {matchLabels: {app: a}}\n  mtls: {mode: STRICT}\n  portLevelMtls: {9080: {mode: "
-					"DISABLE}}\n"), NULL}},
-	{"mesh.yaml", {"apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {accessLogFile: /dev/stdout}\n",
-		       "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {outboundTrafficPolicy: {mode: "
-		       "REGISTRY_ONLY}}\n", NULL}},
-	{"sidecar.yaml", {"apiVersion: networking.istio.io/v1\nkind: Sidecar\n" META("default", "default") "spec: {egress: [{hosts: "
-			  "[\"./a.default.svc.cluster.local\"]}]}\n", NULL}},
-	{"gateway.yaml", {"apiVersion: networking.istio.io/v1\nkind: Gateway\n" META("web", "default")
-			  "spec: {selector: {istio: gw}, servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n", NULL}},
+			      VS("a", "a",
+				      "  http: [{match: [{sourceLabels: {app: a}}], route: [{destination: {host: "
+				      "b}}]}, {route: "
+				      "[{destination: {host: a}}]}]\n"),
+			      VS("a", "\"*.default.svc.cluster.local\"",
+				      "  http: [{timeout: 3s, route: [{destination: {host: a}}]}]\n"),
+			      NULL}},
+	{"vs-b.yaml",
+		{VS("b", "b, orphan.example.com", "  http: [{route: [{destination: {host: b}}]}]\n"),
+			VS("b", "b",
+				"  gateways: [default/web, mesh]\n  http: [{route: [{destination: {host: a}}]}]\n"),
+			NULL}},
+	{"dr-a.yaml",
+		{DR("a", "a", "  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]\n"),
+			DR("a", "a", "  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}\n"),
+			DR("a", "a", "  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}\n"),
+			DR("a", "\"*.default.svc.cluster.local\"", "  subsets: [{name: v1, labels: {version: v1}}]\n"),
+			NULL}},
+	{"pa.yaml", {PA("default", "istio-system", "  mtls: {mode: STRICT}\n"),
+			    PA("default", "default", "  mtls: {mode: DISABLE}\n"),
+			    PA("a", "default",
+				    "  selector: {matchLabels: {app: a}}\n  mtls: {mode: STRICT}\n  portLevelMtls: "
+				    "{9080: {mode: "
+				    "DISABLE}}\n"),
+			    NULL}},
+	{"mesh.yaml", {"apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: "
+		       "{accessLogFile: /dev/stdout}\n",
+			      "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: "
+			      "{outboundTrafficPolicy: {mode: "
+			      "REGISTRY_ONLY}}\n",
+			      NULL}},
+	{"sidecar.yaml", {"apiVersion: networking.istio.io/v1\nkind: Sidecar\n" META(
+				  "default", "default") "spec: {egress: [{hosts: "
+							"[\"./a.default.svc.cluster.local\"]}]}\n",
+				 NULL}},
+	{"gateway.yaml", {"apiVersion: networking.istio.io/v1\nkind: Gateway\n" META(
+				  "web", "default") "spec: {selector: {istio: gw}, servers: [{port: {number: 8080, "
+						    "name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n",
+				 NULL}},
 };
 #define N_SLOTS ARRAY_LEN(slots)
 
@@ -101,7 +127,8 @@ static void put_slot(struct world *w, size_t slot, size_t variant)
 		world_put(w, slots[slot].file, slots[slot].variants[variant]);
 }
 
-static void compare_with_fresh(const struct world *grown, const size_t *state, struct cache *caches, const struct proxies *p)
+static void compare_with_fresh(
+	const struct world *grown, const size_t *state, struct cache *caches, const struct proxies *p)
 {
 	struct world fresh;
 

@@ -24,11 +24,11 @@ static void P106_node_metadata_of_istio_agents(void **state)
 
 	(void)state;
 	assert_true(parse(a,
-			  "{\"id\":\"sidecar~10.0.0.1~web-1.default~default.svc.cluster.local\",\"locality\":{\"region\":\"r\","
-			  "\"zone\":\"z\"},\"extensions\":[{\"name\":\"b\"},{\"name\":\"a\"},{\"name\":\"c\",\"disabled\":true}],"
-			  "\"metadata\":{\"LABELS\":{\"b\":\"2\",\"a\":\"1\"},\"INSTANCE_IPS\":\"10.0.0.1,fd00::1\","
-			  "\"SERVICE_ACCOUNT\":\"web\",\"CLUSTER_ID\":\"c1\",\"INTERCEPTION_MODE\":\"NONE\"}}",
-			  &p, &e));
+		"{\"id\":\"sidecar~10.0.0.1~web-1.default~default.svc.cluster.local\",\"locality\":{\"region\":\"r\","
+		"\"zone\":\"z\"},\"extensions\":[{\"name\":\"b\"},{\"name\":\"a\"},{\"name\":\"c\",\"disabled\":true}],"
+		"\"metadata\":{\"LABELS\":{\"b\":\"2\",\"a\":\"1\"},\"INSTANCE_IPS\":\"10.0.0.1,fd00::1\","
+		"\"SERVICE_ACCOUNT\":\"web\",\"CLUSTER_ID\":\"c1\",\"INTERCEPTION_MODE\":\"NONE\"}}",
+		&p, &e));
 	assert_int_equal(p->type, PROXY_SIDECAR);
 	assert_true(str_eqc(p->name, "web-1") && str_eqc(p->ns, "default") && str_eqc(p->ip, "10.0.0.1"));
 	assert_true(str_eqc(p->domain, "default.svc.cluster.local") && str_eqc(p->locality, "r/z"));
@@ -44,7 +44,8 @@ static void P106_node_metadata_of_istio_agents(void **state)
 
 static void P106_wrong_node_ids_are_refused_by_name(void **state)
 {
-	static const char *const ids[] = {"", "sidecar", "sidecar~1.2.3.4~x~d", "pony~1.2.3.4~x.y~d", "sidecar~~x.y~d", "sidecar~1.2.3.4~~d"};
+	static const char *const ids[] = {
+		"", "sidecar", "sidecar~1.2.3.4~x~d", "pony~1.2.3.4~x.y~d", "sidecar~~x.y~d", "sidecar~1.2.3.4~~d"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {

@@ -8,7 +8,8 @@
 
 void world_init(struct world *w)
 {
-	*w = (struct world){.galley = galley_new(&(struct galley_options){.assume_sidecars = true}), .model = model_empty()};
+	*w = (struct world){
+		.galley = galley_new(&(struct galley_options){.assume_sidecars = true}), .model = model_empty()};
 }
 
 void world_done(struct world *w)
@@ -40,12 +41,13 @@ void world_commit(struct world *w)
 	w->model = next;
 }
 
-struct proxy *world_proxy(struct arena *a, const char *type, const char *ip, const char *name, const char *ns, const char *labels_json)
+struct proxy *world_proxy(
+	struct arena *a, const char *type, const char *ip, const char *name, const char *ns, const char *labels_json)
 {
 	char *json = arena_printf(a,
-				  "{\"id\":\"%s~%s~%s.%s~%s.svc.cluster.local\",\"metadata\":{\"NAMESPACE\":\"%s\","
-				  "\"WORKLOAD_NAME\":\"%s\",\"LABELS\":%s}}",
-				  type, ip, name, ns, ns, ns, name, labels_json);
+		"{\"id\":\"%s~%s~%s.%s~%s.svc.cluster.local\",\"metadata\":{\"NAMESPACE\":\"%s\","
+		"\"WORKLOAD_NAME\":\"%s\",\"LABELS\":%s}}",
+		type, ip, name, ns, ns, ns, name, labels_json);
 	struct err e = {0};
 	Core__Node *node = pb_from_json_text(a, &core__node__descriptor, str_of(json), &e);
 	struct proxy *p = NULL;
@@ -72,7 +74,8 @@ static void built_done(struct built *b)
 	read_keys_done(&b->reads);
 }
 
-static void build_one(struct cache *c, const struct model *m, const struct scope *scope, enum xds_type type, struct built *b)
+static void build_one(
+	struct cache *c, const struct model *m, const struct scope *scope, enum xds_type type, struct built *b)
 {
 	struct arena *a = arena_new();
 	struct view v;
@@ -118,7 +121,7 @@ static void merge_names(struct cache *c, size_t k, size_t t, const struct str *n
 }
 
 static void update_type(struct cache *c, const struct model *m, const struct scope *scope, size_t k, size_t t,
-			const struct read_keys *touched, bool all)
+	const struct read_keys *touched, bool all)
 {
 	struct arena *a = arena_new();
 
@@ -194,17 +197,17 @@ bool cache_equal(const struct cache *a, const struct cache *b)
 		for (size_t t = 0; t < XDS_TYPE_COUNT; t++) {
 			if (a->n[k][t] != b->n[k][t]) {
 				(void)fprintf(stderr, "%s: %zu names, not %zu\n", xds_type_info((enum xds_type)t)->name,
-					      a->n[k][t], b->n[k][t]);
+					a->n[k][t], b->n[k][t]);
 				return false;
 			}
 			for (size_t i = 0; i < a->n[k][t]; i++) {
 				const struct built *x = &a->built[k][t][i], *y = &b->built[k][t][i];
 
 				if (streq(x->name, y->name) && !x->bytes == !y->bytes &&
-				    (!x->bytes || (x->len == y->len && memcmp(x->bytes, y->bytes, x->len) == 0)))
+					(!x->bytes || (x->len == y->len && memcmp(x->bytes, y->bytes, x->len) == 0)))
 					continue;
-				(void)fprintf(stderr, "%s %s differs from %s\n", xds_type_info((enum xds_type)t)->name, x->name,
-					      y->name);
+				(void)fprintf(stderr, "%s %s differs from %s\n", xds_type_info((enum xds_type)t)->name,
+					x->name, y->name);
 				return false;
 			}
 		}

@@ -16,7 +16,8 @@ void world_put(struct world *w, const char *file, const char *yaml);
 void world_remove(struct world *w, const char *file);
 void world_commit(struct world *w);
 
-struct proxy *world_proxy(struct arena *a, const char *type, const char *ip, const char *name, const char *ns, const char *labels_json);
+struct proxy *world_proxy(
+	struct arena *a, const char *type, const char *ip, const char *name, const char *ns, const char *labels_json);
 
 /* One resource with the questions that were asked for it. */
 struct built {

@@ -206,7 +206,8 @@ static void take_response(struct client *c)
 		strbuf_add(&b, str_n(c->out.pieces[i]->data, c->out.pieces[i]->len));
 	assert_int_equal(b.len, c->out.bytes);
 	if (c->mode == XDS_SOTW) {
-		const Ads__DiscoveryResponse *r = PB_UNPACK(a, Ads__DiscoveryResponse, ads__discovery_response, b.ptr, b.len, &e);
+		const Ads__DiscoveryResponse *r = PB_UNPACK(
+			a, Ads__DiscoveryResponse, ads__discovery_response, b.ptr, b.len, &e);
 		assert_non_null(r);
 		if (xds_type_info(t)->wildcard)
 			memset(c->held[t], 0, sizeof(c->held[t]));
@@ -215,8 +216,8 @@ static void take_response(struct client *c)
 		(void)snprintf(c->nonce[t], sizeof(c->nonce[t]), "%s", r->nonce);
 		(void)snprintf(c->version[t], sizeof(c->version[t]), "%s", r->version_info);
 	} else {
-		const Ads__DeltaDiscoveryResponse *r =
-			PB_UNPACK(a, Ads__DeltaDiscoveryResponse, ads__delta_discovery_response, b.ptr, b.len, &e);
+		const Ads__DeltaDiscoveryResponse *r = PB_UNPACK(
+			a, Ads__DeltaDiscoveryResponse, ads__delta_discovery_response, b.ptr, b.len, &e);
 		assert_non_null(r);
 		for (size_t i = 0; i < r->n_resources; i++) {
 			unsigned at = index_of(r->resources[i]->resource);
