@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -360,4 +361,25 @@ struct str admin_request_header(const struct admin_request *r, const char *name)
 struct str admin_request_body(const struct admin_request *r)
 {
 	return strbuf_str(&r->body);
+}
+
+bool admin_request_is_local(const struct admin_request *r)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const struct sockaddr *sa = info ? info->client_addr : NULL;
+
+	if (!sa)
+		return false;
+	if (sa->sa_family == AF_UNIX)
+		return true;
+	if (sa->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+	if (sa->sa_family == AF_INET6) {
+		const struct in6_addr *ip = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+		static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1};
+
+		return IN6_IS_ADDR_LOOPBACK(ip) || memcmp(ip, mapped, sizeof(mapped)) == 0;
+	}
+	return false;
 }

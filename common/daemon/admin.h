@@ -21,5 +21,7 @@ struct str admin_request_query(const struct admin_request *r, const char *key); 
 struct str admin_request_query_string(const struct admin_request *r);
 struct str admin_request_header(const struct admin_request *r, const char *name);
 struct str admin_request_body(const struct admin_request *r);
+/* The caller is on 127.0.0.1, ::1 or a Unix socket; 127.0.0.6, from where a sidecar passes on what came from outside, is not local. */
+bool admin_request_is_local(const struct admin_request *r);
 /* Exactly once per request, now or later. The body is copied. */
 void admin_respond(struct admin_request *r, unsigned status, const char *content_type, struct str body);
