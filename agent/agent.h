@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "common/base/err.h"
 #include "common/base/str.h"
 #include "common/identity/identity.h"
 #include "common/io/loop.h"
@@ -40,6 +39,7 @@ struct agent_config {
 	const char *status_address; /* 0.0.0.0:15020 */
 	uint32_t envoy_admin_port;
 	uint64_t drain_duration_ms;
+	bool exit_on_zero_connections; /* Istio's EXIT_ON_ZERO_ACTIVE_CONNECTIONS: the drain duration is then a minimum */
 	bool no_envoy; /* only serve SDS and ADS on the sockets: somebody else runs Envoy */
 };
 
@@ -91,11 +91,14 @@ struct status;
 struct status *status_new(struct loop *l, const struct agent_config *c, struct err *e);
 void status_free(struct status *s);
 struct admin;
-void status_mount(struct status *s, struct admin *a); /* the same pages on another server */
+void status_mount(struct status *s, struct admin *a); /* the same pages on another server, which lives longer */
+void status_draining(struct status *s); /* not ready from now on: callers should go elsewhere */
 /* Envoy's Prometheus text with our names: `envoy_istio_requests_total` -> `istio_requests_total`. */
 void status_rename_metrics(struct str in, struct strbuf *out);
 /* True when Envoy's /stats text says that it serves: live, workers started, first clusters and listeners received. *why gets what is missing. */
 bool status_is_ready(struct str stats, char why[128]);
+/* The connections that Envoy's /stats text counts, without those to its own admin, health and Prometheus ports. */
+uint64_t status_connections(struct str stats);
 
 /* ---- capture.c: `agent capture` */
 int capture_main(int argc, char **argv);
@@ -108,6 +111,7 @@ struct capture_config {
 	const char *exclude_outbound_ranges;
 	const char *include_outbound_ports;
 	const char *exclude_outbound_ports;
+	const char *exclude_interfaces;
 	const char *annotations; /* JSON: traffic.sidecar.istio.io/... override the options */
 	bool dry_run;
 	bool remove;

@@ -37,5 +37,8 @@
 #define LIMIT_XDS_NAMES 100000u /* resource names one stream subscribes to */
 #define LIMIT_NODE_METADATA_BYTES (256u << 10)
 #define LIMIT_METRIC_SERIES 20000u
+#define LIMIT_SCRAPE_BYTES (32u << 20) /* metrics of Envoy or of an application that pass through the agent */
+#define LIMIT_SCRAPES 4u /* scrapes of one agent at a time: the next is refused */
+#define LIMIT_CAPTURE_ITEMS 1024u /* ports or address ranges in one capture option */
 #define LIMIT_HTTP_BODY_BYTES (4u << 20) /* admin and webhook requests */
 #define LIMIT_REGEX_BYTES 1024u /* Istio: regex length in StringMatch */
