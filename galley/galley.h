@@ -47,5 +47,5 @@ void galley_debug_quarantine(const struct galley *g, struct strbuf *out);
 void galley_debug_foreign(const struct galley *g, struct strbuf *out);
 void galley_debug_services(const struct galley *g, struct strbuf *out);
 
-/* `fairlead validate`: everything in a directory or one file. False: it could not be read. */
-bool galley_check(const char *path, struct diags *out, struct galley_counts *counts, struct err *e) MUST_CHECK;
+/* `fairlead validate`: puts every file below a directory, or one file. False: something could not be read. */
+bool galley_load(struct galley *g, const char *path, struct err *e) MUST_CHECK;

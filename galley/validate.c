@@ -2,7 +2,7 @@
 
 #include "galley/source/directory.h"
 
-/* DOC: `fairlead validate` and tests: everything below a path, once, without a daemon. */
+/* DOC: `fairlead validate` and tests: everything below a path, read once, without a daemon. */
 
 static void put(void *ctx, struct str file, struct str text)
 {
@@ -14,13 +14,11 @@ static void drop(void *ctx, struct str file)
 	galley_remove(ctx, file);
 }
 
-bool galley_check(const char *path, struct diags *out, struct galley_counts *counts, struct err *e)
+bool galley_load(struct galley *g, const char *path, struct err *e)
 {
 	static const struct directory_ops ops = {.put = put, .remove = drop};
-	struct galley *g = galley_new(NULL);
 	struct directory *d = directory_new(path);
 	uint64_t retry;
-	size_t n;
 	struct err why = {0};
 	/* At the end of time nothing is fresh, and nobody waits. */
 	bool ok = directory_scan(d, INT64_MAX / 2, &ops, g, &retry, &why);
@@ -31,13 +29,6 @@ bool galley_check(const char *path, struct diags *out, struct galley_counts *cou
 	}
 	if (ok && retry)
 		ok = directory_scan(d, INT64_MAX, &ops, g, &retry, e);
-	if (ok) {
-		(void)galley_commit(g, &n);
-		galley_diags(g, out);
-		if (counts)
-			*counts = galley_counts(g);
-	}
 	directory_free(d);
-	galley_free(g);
 	return ok;
 }

@@ -164,13 +164,14 @@ void hosts_free(struct hosts *h)
 
 bool hosts_add_namespace(struct hosts *h, const char *ns, struct err *e)
 {
-	if (map_get(h->namespaces, str_of(ns)))
+	struct str name = str_of(ns);
+	if (map_get(h->namespaces, name))
 		return true;
-	char *path = xasprintf("%s/hosts/%s", h->state, ns);
-	if (!write_file(h, str_of(ns), path, e)) {
+	char *path = xasprintf("%s/hosts/" STR_FMT, h->state, STR_ARG(name));
+	if (!write_file(h, name, path, e)) {
 		free(path);
 		return false;
 	}
-	(void)map_put(h->namespaces, str_of(ns), path);
+	(void)map_put(h->namespaces, name, path);
 	return true;
 }

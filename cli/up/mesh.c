@@ -18,17 +18,20 @@
 #define RESTART_MIN_MS 300
 #define RESTART_MAX_MS 5000
 #define STABLE_MS 10000
+#define STOP_GRACE_MS 40000 /* a pod's own is 30 s */
 #define TOKEN_TTL_S 86400
 #define TOKEN_RENEW_MS (TOKEN_TTL_S / 2 * 1000ull)
 
 static struct log_scope up_log = LOG_SCOPE("up", "the machine-local mesh");
+
+static void stop_next(struct mesh *m);
 
 static void on_exit_unit(void *ctx, int status, int signo)
 {
 	struct unit *u = ctx;
 	proc_free(take(u->proc));
 	if (u->mesh->stopping) {
-		mesh_stop(u->mesh);
+		stop_next(u->mesh);
 		return;
 	}
 	if (!u->wanted)
@@ -53,6 +56,7 @@ void unit_start(struct unit *u)
 	struct err e = {0};
 	o.argv = u->argv;
 	o.stdout_fd = o.stderr_fd = fd;
+	o.own_group = true; /* Ctrl-C is for the runner, which stops the rest in order */
 	u->started_ms = clock_mono_ms();
 	u->starts++;
 	u->proc = proc_start(u->mesh->loop, &o, on_exit_unit, u, &e);
@@ -108,6 +112,17 @@ struct unit *mesh_unit(struct mesh *m, const char *name)
 	for (struct unit *u = m->units; u; u = u->next)
 		if (streq(u->name, name))
 			return u;
+	return NULL;
+}
+
+const struct pod *mesh_pod(const struct mesh *m, const struct unit *u)
+{
+	struct str ns, name;
+	if (!str_cut(str_of(u->name), '/', &ns, &name))
+		return NULL;
+	for (size_t i = 0; i < m->pods.len; i++)
+		if (str_eqc(ns, m->pods.items[i].ns) && str_eqc(name, m->pods.items[i].name))
+			return &m->pods.items[i];
 	return NULL;
 }
 
@@ -181,7 +196,7 @@ void mesh_start_daemons(struct mesh *m, const char *const *only)
 	m->token_timer = timer_new(m->loop, mint_tokens, m);
 	timer_start(m->token_timer, TOKEN_RENEW_MS, TOKEN_RENEW_MS);
 	for (struct unit *u = m->units; u; u = u->next) {
-		bool start = !only;
+		bool start = !only || !only[0];
 		for (size_t i = 0; only && only[i]; i++)
 			start |= streq(only[i], u->name);
 		if (start)
@@ -224,63 +239,109 @@ static void start_pod(struct mesh *m, const struct pod *p)
 	unit_start(u);
 }
 
+static void stop_gone(struct mesh *m, const struct pods *pods)
+{
+	for (struct unit *u = m->units; u; u = u->next) {
+		if (u->kind != UNIT_POD || !u->wanted)
+			continue;
+		const char *slash = strchr(u->name, '/');
+		char *ns cleanup(free_p) = xstrndup(u->name, (size_t)(slash - u->name));
+		if (pods_find(pods, ns, slash + 1))
+			continue;
+		log_info(&up_log, "pod is gone from the directory", KV("pod", u->name));
+		unit_stop(u);
+	}
+}
+
+static void start_new(struct mesh *m, const struct pods *pods)
+{
+	for (size_t i = 0; i < pods->len; i++) {
+		const struct pod *p = &pods->items[i];
+		char *name cleanup(free_p) = xasprintf("%s/%s", p->ns, p->name);
+		const struct unit *u = mesh_unit(m, name);
+		if (!u || u->pod_hash != p->hash || (!u->wanted && !pods_find(&m->pods, p->ns, p->name)))
+			start_pod(m, p);
+	}
+}
+
 bool mesh_apply_pods(struct mesh *m, struct err *e)
 {
 	struct arena *a = arena_new();
 	struct diags warnings;
 	struct pods pods = {0};
 	diags_init(&warnings, a);
-	if (!pods_read(a, m->paths.dir, &pods, &warnings, e)) {
+	if (!pods_read(a, m->paths.dir, &m->pods, &pods, &warnings, e)) {
 		arena_free(a);
 		return false;
 	}
 	for (size_t i = 0; i < warnings.len; i++) {
 		char *text cleanup(free_p) = diag_format(&warnings.items[i]);
-		log_warn(&up_log, "a pod is left out", KV("why", text));
+		log_warn(&up_log, "pods", KV("problem", text));
 	}
-	for (struct unit *u = m->units; u; u = u->next) {
-		const char *slash = strchr(u->name, '/');
-		if (u->kind != UNIT_POD)
-			continue;
-		char *ns cleanup(free_p) = xstrndup(u->name, (size_t)(slash - u->name));
-		if (!pods_find(&pods, ns, slash + 1) && u->wanted) {
-			log_info(&up_log, "pod is gone from the directory", KV("pod", u->name));
-			unit_stop(u);
-		}
-	}
-	for (size_t i = 0; i < pods.len; i++) {
-		char *name cleanup(free_p) = xasprintf("%s/%s", pods.items[i].ns, pods.items[i].name);
-		const struct unit *u = mesh_unit(m, name);
-		if (!u || u->pod_hash != pods.items[i].hash ||
-			(!u->wanted && !pods_find(&m->pods, pods.items[i].ns, pods.items[i].name)))
-			start_pod(m, &pods.items[i]);
-	}
+	stop_gone(m, &pods);
+	start_new(m, &pods);
 	arena_free(m->pods_arena);
 	m->pods_arena = a;
 	m->pods = pods;
 	return true;
 }
 
+static size_t running(const struct mesh *m, enum unit_kind kind)
+{
+	size_t n = 0;
+	for (const struct unit *u = m->units; u; u = u->next)
+		n += u->kind == kind && u->proc;
+	return n;
+}
+
+static void terminate(const struct mesh *m, enum unit_kind kind)
+{
+	for (struct unit *u = m->units; u; u = u->next)
+		if (u->kind == kind && u->proc)
+			proc_kill(u->proc, SIGTERM);
+}
+
+/* Daemons when the last pod has ended, so that agents can still drain and report. */
+static void stop_next(struct mesh *m)
+{
+	if (running(m, UNIT_POD))
+		return;
+	if (!m->daemons_told) {
+		m->daemons_told = true;
+		terminate(m, UNIT_DAEMON);
+	}
+	if (!running(m, UNIT_DAEMON))
+		loop_stop(m->loop);
+}
+
+static void on_grace_over(void *ctx)
+{
+	struct mesh *m = ctx;
+	for (const struct unit *u = m->units; u; u = u->next)
+		if (u->proc)
+			log_warn(&up_log, "did not stop in time and is killed", KV("unit", u->name));
+	loop_stop(m->loop);
+}
+
 void mesh_stop(struct mesh *m)
 {
-	size_t pods = 0, daemons = 0;
-	bool first = !m->stopping;
-	m->stopping = true;
-	for (const struct unit *u = m->units; u; u = u->next) {
-		pods += u->kind == UNIT_POD && u->proc;
-		daemons += u->kind == UNIT_DAEMON && u->proc;
-	}
-	/* Pods first, so that agents can still report; daemons when the last pod has ended. */
-	for (struct unit *u = m->units; u; u = u->next)
-		if (u->proc && ((first && u->kind == UNIT_POD) || (!pods && u->kind == UNIT_DAEMON)))
-			proc_kill(u->proc, SIGTERM);
-	if (pods + daemons == 0)
+	if (m->stopping) {
 		loop_stop(m->loop);
+		return;
+	}
+	m->stopping = true;
+	m->grace = timer_new(m->loop, on_grace_over, m);
+	timer_start(m->grace, STOP_GRACE_MS, 0);
+	for (struct unit *u = m->units; u; u = u->next)
+		timer_stop(u->restart);
+	terminate(m, UNIT_POD);
+	stop_next(m);
 }
 
 void mesh_free(struct mesh *m)
 {
 	timer_free(m->token_timer);
+	timer_free(m->grace);
 	hosts_free(m->hosts);
 	while (m->units) {
 		struct unit *u = m->units;
@@ -305,14 +366,10 @@ void mesh_write_json(const struct mesh *m, struct strbuf *out)
 		strbuf_addf(out, ",\"pid\":%d,\"wanted\":%s,\"starts\":%u,\"log\":", u->proc ? proc_pid(u->proc) : 0,
 			u->wanted ? "true" : "false", u->starts);
 		strbuf_add_json(out, str_of(u->log_path));
-		const char *slash = strchr(u->name, '/');
-		if (slash) {
-			char *ns cleanup(free_p) = xstrndup(u->name, (size_t)(slash - u->name));
-			const struct pod *p = pods_find(&m->pods, ns, slash + 1);
-			if (p)
-				strbuf_addf(out, ",\"ip\":\"%s\",\"proxy\":%s,\"gateway\":%s,\"port\":%u", p->ip,
-					p->proxy ? "true" : "false", p->gateway ? "true" : "false", p->port);
-		}
+		const struct pod *p = mesh_pod(m, u);
+		if (p)
+			strbuf_addf(out, ",\"ip\":\"%s\",\"proxy\":%s,\"gateway\":%s,\"port\":%u", p->ip,
+				p->proxy ? "true" : "false", p->gateway ? "true" : "false", p->port);
 		strbuf_adds(out, "}");
 		comma = ",";
 	}

@@ -34,19 +34,24 @@ struct mesh {
 	struct pods pods;
 	struct unit *units;
 	bool stopping;
+	bool daemons_told; /* to stop, after the last pod ended */
+	struct timer *grace;
 	struct timer *token_timer;
 	struct hosts *hosts;
 };
 
-/* Starts the control plane. */
+/* Makes the units of the control plane and starts those in `only` (NULL or empty: all). */
 void mesh_start_daemons(struct mesh *m, const char *const *only);
 /* Brings the pods that run in line with the directory: new ones start, changed ones restart, gone ones stop. */
 bool mesh_apply_pods(struct mesh *m, struct err *e) MUST_CHECK;
+/* What the directory says of a pod's unit; NULL: nothing any more. */
+const struct pod *mesh_pod(const struct mesh *m, const struct unit *u);
 struct unit *mesh_unit(struct mesh *m, const char *name);
 void unit_start(struct unit *u);
 void unit_stop(struct unit *u); /* SIGTERM, not started again */
 void unit_kill(struct unit *u); /* SIGKILL; a wanted unit comes back */
-/* SIGTERM to pods, then to daemons; stops the loop when all have ended or after a grace period. */
+/* SIGTERM to pods, then to daemons; stops the loop when all have ended, after a grace period, or at the second call. What still runs
+ * then is killed by mesh_free(). */
 void mesh_stop(struct mesh *m);
 void mesh_free(struct mesh *m);
 void mesh_write_json(const struct mesh *m, struct strbuf *out);

@@ -38,34 +38,50 @@ static bool become_root_of_user_namespace(struct err *e)
 	return write_text("/proc/self/gid_map", map, e);
 }
 
-/* Runs iproute2 with the lines as a batch. */
-static bool ip_batch(const char *const *prefix, const char *lines, struct err *e)
+/* Becomes iproute2 with the batch on standard input; never returns. */
+static void exec_ip(int in, int netns_fd, bool quiet)
 {
-	const char *argv[8] = {0};
-	size_t n = 0;
-	for (size_t i = 0; prefix && prefix[i]; i++)
-		argv[n++] = prefix[i];
-	argv[n++] = "ip";
-	argv[n++] = "-batch";
-	argv[n++] = "-";
+	int null = quiet ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
+	if (netns_fd >= 0 && setns(netns_fd, CLONE_NEWNET))
+		_exit(126);
+	(void)dup2(in, 0);
+	if (null >= 0)
+		(void)dup2(null, 2);
+	(void)execlp("ip", "ip", "-batch", "-", (char *)NULL);
+	_exit(127);
+}
+
+/* Runs iproute2 with the lines as a batch, in another network namespace when one is given; returns its exit status, -1: errno. */
+static int run_ip(int netns_fd, const char *lines, bool quiet)
+{
 	int in[2];
 	if (pipe2(in, O_CLOEXEC))
-		return err_errno(e, "pipe");
+		return -1;
 	pid_t pid = fork();
-	if (pid == 0) {
-		(void)dup2(in[0], 0);
-		(void)execvp(argv[0], (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
+	if (pid == 0)
+		exec_ip(in[0], netns_fd, quiet);
 	(void)close(in[0]);
+	/* Shorter than a pipe's buffer, so this neither blocks nor is cut. A child that has gone already is seen by its status. */
 	bool written = write(in[1], lines, strlen(lines)) == (ssize_t)strlen(lines);
 	(void)close(in[1]);
 	int status = 0;
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -1;
+	if (WIFEXITED(status) && (WEXITSTATUS(status) || written))
+		return WEXITSTATUS(status);
+	return 125;
+}
+
+static bool ip_batch(int netns_fd, const char *lines, struct err *e)
+{
+	int status = run_ip(netns_fd, lines, false);
+	if (status < 0)
 		return err_errno(e, "run ip");
-	if (!written || !WIFEXITED(status) || WEXITSTATUS(status))
-		return err_set(e, ERR_SYSTEM, "`ip -batch` failed (is iproute2 installed?) for:\n%s", lines);
-	return true;
+	if (status == 127)
+		return err_set(e, ERR_SYSTEM, "the program `ip` was not found: install iproute2");
+	return status == 0 ||
+	       err_set(e, ERR_SYSTEM, "`ip -batch` ended with %d (are bridge and veth in the kernel?) for:\n%s", status,
+		       lines);
 }
 
 static bool private_mounts(struct err *e)
@@ -79,7 +95,7 @@ bool netns_enter_node(struct err *e)
 		return false;
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS))
 		return err_errno(e, "make network and mount namespaces");
-	return private_mounts(e) && ip_batch(NULL,
+	return private_mounts(e) && ip_batch(-1,
 					    "link set lo up\n"
 					    "link add " NODE_BRIDGE " type bridge\n"
 					    "link set " NODE_BRIDGE " up\n"
@@ -87,30 +103,44 @@ bool netns_enter_node(struct err *e)
 					    e);
 }
 
-bool netns_enter_pod(int node_pid, const char *ip, const char *hosts_file, struct err *e)
+static bool pod_address(const char *ip, uint8_t raw[16], struct err *e)
 {
-	uint8_t raw[16];
 	unsigned bits = 0;
 	if (!ip_parse(str_of(ip), raw, &bits) || bits != 32 || raw[0] != 10 || raw[1] != 88 ||
 		(raw[2] == 0 && raw[3] <= 1))
 		return err_set(e, ERR_PEER,
 			"pod address %s: machine-local pods have addresses of 10.88.0.0/16, not the node's %s", ip,
 			NODE_ADDRESS);
-	char net[64], lines[512], veth[16];
-	(void)snprintf(net, sizeof(net), "--net=/proc/%d/ns/net", node_pid);
-	(void)snprintf(veth, sizeof(veth), "ve%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3]);
+	return true;
+}
+
+bool netns_enter_pod(const char *ip, const char *hosts_file, struct err *e)
+{
+	uint8_t raw[16];
+	char lines[256], veth[16];
+	if (!pod_address(ip, raw, e))
+		return false;
+	int node cleanup(close_p) = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (node < 0)
+		return err_errno(e, "open the node's network namespace");
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS))
 		return err_errno(e, "make network and mount namespaces");
 	if (!private_mounts(e))
 		return false;
 	if (hosts_file && mount(hosts_file, "/etc/hosts", NULL, MS_BIND, NULL))
 		return err_errno(e, "bind %s over /etc/hosts", hosts_file);
+	(void)snprintf(veth, sizeof(veth), "ve%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3]);
+	/* A predecessor's namespace goes away some time after its last process, and with it this end of the pair. */
+	(void)snprintf(lines, sizeof(lines), "link del %s\n", veth);
+	(void)run_ip(node, lines, true);
 	(void)snprintf(lines, sizeof(lines),
-		"link set lo up\nlink add eth0 type veth peer name %s netns %d\naddr add %s/%s dev eth0\n"
-		"link set eth0 up\nroute add default via %s\n",
-		veth, node_pid, ip, NODE_PREFIX, NODE_ADDRESS);
-	if (!ip_batch(NULL, lines, e))
+		"link add %s type veth peer name eth0 netns %d\nlink set %s master " NODE_BRIDGE " up\n", veth,
+		(int)getpid(), veth);
+	if (!ip_batch(node, lines, e))
 		return false;
-	(void)snprintf(lines, sizeof(lines), "link set %s master %s up\n", veth, NODE_BRIDGE);
-	return ip_batch((const char *[]){"nsenter", net, NULL}, lines, e);
+	(void)snprintf(lines, sizeof(lines),
+		"link set lo up\naddr add %s/" NODE_PREFIX
+		" dev eth0\nlink set eth0 up\nroute add default via " NODE_ADDRESS "\n",
+		ip);
+	return ip_batch(-1, lines, e);
 }

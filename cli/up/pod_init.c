@@ -48,7 +48,6 @@ struct pod_init {
 	struct child app;
 	struct timer *deadline;
 	bool stopping;
-	int node_pid;
 };
 
 static void child_start(struct child *c);
@@ -233,7 +232,7 @@ static bool prepare(struct pod_init *p, struct err *e)
 {
 	const struct spec *s = &p->spec;
 	char *agent_dir cleanup(free_p) = xasprintf("%s/agent", s->pod_dir);
-	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(p->node_pid, s->pod.ip, s->mesh.hosts, e) &&
+	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(s->pod.ip, s->mesh.hosts, e) &&
 	       (!s->pod.proxy || s->pod.gateway || capture(p, e));
 }
 
@@ -270,7 +269,7 @@ static void run(struct pod_init *p)
 int pod_init_main(int argc, char **argv)
 {
 	struct err e = {0};
-	struct pod_init p = {.arena = arena_new(), .node_pid = getppid()};
+	struct pod_init p = {.arena = arena_new()};
 	log_set_process("pod");
 	bool ok = argc == 2 || err_set(&e, ERR_PEER, "usage: fairlead pod-init SPEC");
 	ok = ok && spec_read(p.arena, argv[1], &p.spec, &e) && prepare(&p, &e);

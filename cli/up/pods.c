@@ -101,61 +101,156 @@ static struct pod from_object(struct arena *a, const Kube__Pod *in)
 		p.env = environment(a, c);
 		p.port = c->n_ports ? (uint32_t)c->ports[0]->container_port : 0;
 	}
-	p.hash = 0;
 	return p;
 }
 
-static void read_documents(
-	struct arena *a, const struct documents *docs, struct pods *out, size_t *cap, struct diags *warnings)
+static const char *const *list_copy(struct arena *a, const char *const *list)
 {
+	size_t n = 0;
+	while (list && list[n])
+		n++;
+	return strings(a, (char *const *)(uintptr_t)list, n, NULL, 0);
+}
+
+static struct pod pod_copy(struct arena *a, const struct pod *in)
+{
+	struct pod p = *in;
+	p.file = arena_strdup(a, in->file);
+	p.name = arena_strdup(a, in->name);
+	p.ns = arena_strdup(a, in->ns);
+	p.ip = arena_strdup(a, in->ip);
+	p.service_account = arena_strdup(a, in->service_account);
+	p.workload = arena_strdup(a, in->workload);
+	p.labels_json = arena_strdup(a, in->labels_json);
+	p.annotations_json = arena_strdup(a, in->annotations_json);
+	p.command = list_copy(a, in->command);
+	p.env = list_copy(a, in->env);
+	return p;
+}
+
+struct reading {
+	struct arena *arena;
+	const char *file;
+	struct diags *warnings;
+	VEC(struct pod) found;
+};
+
+static struct diag *left_out(
+	struct reading *r, const char *rule, const struct node *n, const char *name, const char *why)
+{
+	struct diag *d = diag_add(r->warnings, DIAG_WARNING, rule, "", "the pod is not started: %s", why);
+	d->object = arena_printf(r->arena, "Pod %s", name);
+	d->file = r->file;
+	d->line = n ? n->line : 0;
+	return d;
+}
+
+static void add_pod(struct reading *r, const struct pod *p, const struct node *n)
+{
+	for (size_t i = 0; i < r->found.len; i++) {
+		const struct pod *other = &r->found.items[i];
+		if (streq(other->ns, p->ns) && streq(other->name, p->name)) {
+			(void)left_out(r, "duplicate-object", n, p->name, "it is defined twice, and the first counts");
+			return;
+		}
+		if (streq(other->ip, p->ip)) {
+			(void)left_out(r, "duplicate-address", n, p->name,
+				arena_printf(
+					r->arena, "%s/%s has the address %s already", other->ns, other->name, p->ip));
+			return;
+		}
+	}
+	vec_push(&r->found, *p);
+}
+
+/* False: a Pod of the file could not be decoded. */
+static bool read_documents(struct reading *r, const struct documents *docs)
+{
+	const struct pb_decode_options lenient = {.ignore_unknown = true};
+	bool whole = true;
 	for (size_t i = 0; i < docs->len; i++) {
 		const struct node *n = docs->items[i];
 		if (!str_eqc(node_text(n, "kind"), "Pod") || !str_eqc(node_text(n, "apiVersion"), "v1"))
 			continue;
-		const struct pb_decode_options lenient = {.ignore_unknown = true};
-		const Kube__Pod *object = pb_from_node(a, &kube__pod__descriptor, n, &lenient, warnings);
-		if (!object || !object->metadata || str_empty(object->metadata->name))
-			continue;
-		if (!object->status || str_empty(object->status->podip)) {
-			diag_add(warnings, DIAG_WARNING, "pod-without-address", "status.podIP",
-				"Pod %s is not started: it has no address", object->metadata->name);
+		const Kube__Pod *object = pb_from_node(r->arena, &kube__pod__descriptor, n, &lenient, r->warnings);
+		if (!object || !object->metadata || str_empty(object->metadata->name)) {
+			whole = false;
 			continue;
 		}
-		if (out->len == *cap)
-			out->items = vec_grow(out->items, cap, sizeof(*out->items));
-		out->items[out->len] = from_object(a, object);
-		out->items[out->len++].hash = pb_hash(object);
+		if (!object->status || str_empty(object->status->podip)) {
+			(void)left_out(r, "pod-without-address", n, object->metadata->name, "it has no status.podIP");
+			continue;
+		}
+		struct pod p = from_object(r->arena, object);
+		p.file = r->file;
+		p.hash = pb_hash(object);
+		add_pod(r, &p, n);
+	}
+	return whole;
+}
+
+/* What a file that is broken now defined when it was whole. */
+static void keep_pods(struct reading *r, const struct pods *before)
+{
+	for (size_t i = 0; i < before->len; i++) {
+		const struct pod *old = &before->items[i];
+		struct pods now = {r->found.items, r->found.len};
+		if (!streq(old->file, r->file) || pods_find(&now, old->ns, old->name))
+			continue;
+		struct pod p = pod_copy(r->arena, old);
+		add_pod(r, &p, NULL);
 	}
 }
 
-bool pods_read(struct arena *a, const char *dir, struct pods *out, struct diags *warnings, struct err *e)
+static void read_file(struct reading *r, const struct pods *before)
 {
-	struct file_list files = {0};
-	walking = &files;
+	char *text = NULL;
+	size_t len = 0;
+	struct documents docs = {0};
+	struct err e = {0};
+	bool whole = false;
+	if (file_read(r->file, LIMIT_FILE_BYTES, &text, &len, &e)) {
+		whole = yaml_parse(r->arena, str_n(text, len), r->file, &docs, r->warnings);
+		whole = read_documents(r, &docs) && whole;
+	} else {
+		diag_add(r->warnings, DIAG_WARNING, "unreadable", "", "%s", e.text)->file = r->file;
+	}
+	free(text);
+	if (!whole)
+		keep_pods(r, before);
+}
+
+static bool list_files(const char *dir, struct file_list *files, struct err *e)
+{
+	walking = files;
 	int rc = nftw(dir, visit, 16, FTW_PHYS);
 	walking = NULL;
 	if (rc)
 		return err_errno(e, "read the directory %s", dir);
-	if (files.paths.len)
-		qsort(files.paths.items, files.paths.len, sizeof(char *), by_text);
-	struct pods found = {0};
-	size_t cap = 0;
+	if (files->paths.len)
+		qsort(files->paths.items, files->paths.len, sizeof(char *), by_text);
+	return true;
+}
+
+bool pods_read(struct arena *a, const char *dir, const struct pods *before, struct pods *out, struct diags *warnings,
+	struct err *e)
+{
+	struct file_list files = {0};
+	struct reading r = {.arena = a, .warnings = warnings};
+	bool ok = list_files(dir, &files, e);
 	for (size_t i = 0; i < files.paths.len; i++) {
-		char *text = NULL;
-		size_t len = 0;
-		struct documents docs = {0};
-		if (file_read(files.paths.items[i], LIMIT_FILE_BYTES, &text, &len, NULL)) {
-			(void)yaml_parse(a, str_n(text, len), files.paths.items[i], &docs, warnings);
-			read_documents(a, &docs, &found, &cap, warnings);
-		}
-		free(text);
+		r.file = arena_strdup(a, files.paths.items[i]);
+		if (ok)
+			read_file(&r, before);
 		free(files.paths.items[i]);
 	}
 	vec_done(&files.paths);
-	out->items = arena_dup(a, found.items, found.len * sizeof(*found.items));
-	out->len = found.len;
-	free(found.items);
-	return true;
+	if (ok) {
+		out->items = arena_dup(a, r.found.items, r.found.len * sizeof(*r.found.items));
+		out->len = r.found.len;
+	}
+	vec_done(&r.found);
+	return ok;
 }
 
 const struct pod *pods_find(const struct pods *p, const char *ns, const char *name)

@@ -1,7 +1,8 @@
 /*
  * The Pods of a directory, as `fairlead up` needs them: what to run, where, with which address and identity. Read from the same
- * files that galley reads; Pods without status.podIP, and documents that do not parse, are left out and named in the warnings
- * (galley says the same in more detail). Everything lives in the arena.
+ * files that galley reads. As there, a bad file never harms what runs: Pods that a file defined before it broke stay as they are. Pods
+ * without status.podIP, with another's address or name, and broken files are named in the warnings (galley says the same in more
+ * detail). Everything lives in the arena.
  */
 #pragma once
 
@@ -11,6 +12,7 @@
 #include "kube/kube.pb-c.h"
 
 struct pod {
+	const char *file; /* that defines it */
 	const char *name;
 	const char *ns;
 	const char *ip;
@@ -31,6 +33,7 @@ struct pods {
 	size_t len;
 };
 
-/* False only when the directory cannot be read at all. */
-bool pods_read(struct arena *a, const char *dir, struct pods *out, struct diags *warnings, struct err *e) MUST_CHECK;
+/* `before`: what was read last time (empty at first). False only when the directory cannot be read at all. */
+bool pods_read(struct arena *a, const char *dir, const struct pods *before, struct pods *out, struct diags *warnings,
+	struct err *e) MUST_CHECK;
 const struct pod *pods_find(const struct pods *p, const char *ns, const char *name);

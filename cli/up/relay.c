@@ -35,7 +35,7 @@ struct link {
 struct relay {
 	struct loop *loop;
 	int fd;
-	struct addr to;
+	struct addr to; /* len 0: none */
 	struct watch *watch;
 	struct link *links;
 };
@@ -148,7 +148,7 @@ static void on_accept(void *ctx, int events)
 	int fd = accept4(r->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
-	int inside = socket(r->to.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int inside = r->to.len ? socket(r->to.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
 	if (inside < 0 || (connect(inside, (struct sockaddr *)&r->to.sa, r->to.len) && errno != EINPROGRESS)) {
 		(void)close(fd);
 		if (inside >= 0)
@@ -168,17 +168,22 @@ static void on_accept(void *ctx, int events)
 	k->watch[1] = watch_new(r->loop, inside, WATCH_WRITE, on_ready, k);
 }
 
-struct relay *relay_new(struct loop *l, int listen_fd, const char *to, struct err *e)
+struct relay *relay_new(struct loop *l, int listen_fd)
 {
 	struct relay *r = xzalloc(sizeof(*r));
 	r->loop = l;
 	r->fd = listen_fd;
-	if (!addr_parse(str_of(to), &r->to, e)) {
-		relay_free(r);
-		return NULL;
-	}
 	r->watch = watch_new(l, listen_fd, WATCH_READ, on_accept, r);
 	return r;
+}
+
+bool relay_target(struct relay *r, const char *to, struct err *e)
+{
+	struct addr parsed = {0};
+	if (to && !addr_parse(str_of(to), &parsed, e))
+		return false;
+	r->to = parsed;
+	return true;
 }
 
 void relay_free(struct relay *r)

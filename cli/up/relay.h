@@ -11,6 +11,8 @@ struct relay;
 
 /* Binds in the machine's namespace; call before netns_enter_node(). Port 0 picks one. Returns the descriptor or -1. */
 int relay_bind(const char *address, char bound[128], struct err *e);
-/* Owns the descriptor. `to` is "ip:port" and may be changed. */
-struct relay *relay_new(struct loop *l, int listen_fd, const char *to, struct err *e);
+/* Owns the descriptor. Connections are closed at once until there is a target. */
+struct relay *relay_new(struct loop *l, int listen_fd);
+/* "ip:port" for connections from now on; NULL: none. */
+bool relay_target(struct relay *r, const char *to, struct err *e) MUST_CHECK;
 void relay_free(struct relay *r);

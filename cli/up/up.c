@@ -1,33 +1,37 @@
 /*
- * DOC: `fairlead up`: options, the way into the node's namespaces, the control socket (<state>/up.sock, plain HTTP, used by `fairlead status`
+ * DOC: `fairlead up DIR`: a whole mesh on one machine, every part real. The runner plays the kubelet: it starts what the directory says, starts
+ * again what dies, mints join tokens, and lets the machine in through a relay to the ingress gateway. Here are the options, the way into the node's namespaces, the control socket (<state>/up.sock, plain HTTP, used by `fairlead status`
  * and by tests), the summary that people read, and the end. Supervision is in mesh.c, namespaces in netns.c, the inside of a pod in pod_init.c.
  */
-#include "cli/up/up.h"
-
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/commands.h"
+#include "cli/target.h"
 #include "cli/up/hosts.h"
 #include "cli/up/mesh.h"
 #include "cli/up/netns.h"
 #include "cli/up/relay.h"
 #include "common/base/clock.h"
-#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/daemon/admin.h"
 #include "common/daemon/option.h"
 #include "common/io/file.h"
 #include "common/io/http.h"
 
+#define STATE_LEN_MAX 60
 #define POLL_READY_MS 200
+#define PATIENCE_MS 15000 /* then it is said what is not ready */
 
 static struct log_scope up_log = LOG_SCOPE("up.main", "fairlead up");
 
 struct up_config {
+	bool no_pods;
 	const char *state;
 	const char *listen;
 	const char *bin;
@@ -38,24 +42,10 @@ struct up_config {
 	const char *log_level;
 };
 
-static const struct option_row options[] = {
-	{"state", OPT_STR(struct up_config, state, NULL,
-			  "directory for state, logs and sockets (default: made from DIR's path)")},
-	{"listen", OPT_STR(struct up_config, listen, "127.0.0.1:8080",
-			   "where this machine reaches the ingress gateway; port 0 picks one")},
-	{"bin", OPT_STR(struct up_config, bin, NULL, "build folder with the daemons (default: beside this program)")},
-	{"envoy", OPT_STR(struct up_config, envoy, "envoy", "Envoy's binary")},
-	{"trust-domain", OPT_STR(struct up_config, trust_domain, "cluster.local", "trust domain of the mesh")},
-	{"cert-ttl", OPT_STR(struct up_config, cert_ttl, "24h", "lifetime of workload certificates")},
-	{"only-daemons",
-		OPT_LIST(struct up_config, only, "start only these daemons now; the control socket starts the others")},
-	{"log-level", OPT_STR(struct up_config, log_level, "default:info", "levels by scope")},
-};
-
 struct up {
 	struct mesh mesh;
 	struct arena *arena;
-	struct up_config config;
+	const struct up_config *config;
 	int listen_fd;
 	char listen_address[128];
 	int lock_fd;
@@ -65,20 +55,12 @@ struct up {
 	struct http_client *http;
 	struct timer *ready_timer;
 	size_t waiting; /* answers outstanding in this round */
-	size_t unready;
 	bool announced;
+	struct strbuf missing; /* names of what is not ready, in this round */
+	uint64_t complain_ms;
+	char *link; /* by which other commands find a state directory of the user's choice; NULL: not needed */
 	uint64_t started_ms;
 };
-
-char *up_default_state(const char *dir)
-{
-	char *real cleanup(free_p) = realpath(dir, NULL);
-	const char *base = getenv("XDG_RUNTIME_DIR");
-	char *own cleanup(free_p) = xasprintf("/tmp/fairlead-%u", geteuid());
-	/* Short, because Unix socket paths end at 107 bytes. */
-	return xasprintf("%s/%08x", base && *base && strlen(base) < 40 ? base : own,
-		(unsigned)hash64(str_of(real ? real : dir)));
-}
 
 /* ---- control socket */
 
@@ -157,26 +139,48 @@ static void print_summary(struct up *u)
 	(void)fflush(stdout);
 }
 
-static void on_ready_answer(void *ctx, int status, struct str body, struct str content_type)
+struct question {
+	struct up *up;
+	char *unit;
+};
+
+static void round_over(struct up *u)
 {
-	struct up *u = ctx;
-	(void)body;
-	(void)content_type;
-	u->waiting--;
-	u->unready += status != 200;
-	if (u->waiting == 0 && u->unready == 0 && !u->announced) {
+	if (u->announced)
+		return;
+	if (u->missing.len == 0) {
 		u->announced = true;
 		timer_stop(u->ready_timer);
 		print_summary(u);
+	} else if (clock_mono_ms() >= u->complain_ms) {
+		u->complain_ms = clock_mono_ms() + PATIENCE_MS;
+		log_warn(&up_log, "still waiting", KV("for", u->missing.ptr));
 	}
 }
 
-static void ask_ready(struct up *u, const char *socket, const char *path)
+static void on_ready_answer(void *ctx, int status, struct str body, struct str content_type)
+{
+	struct question *q = ctx;
+	struct up *u = q->up;
+	(void)body;
+	(void)content_type;
+	if (status != 200)
+		strbuf_addf(&u->missing, "%s%s", u->missing.len ? " " : "", q->unit);
+	free(q->unit);
+	free(q);
+	u->waiting--;
+	if (u->waiting == 0)
+		round_over(u);
+}
+
+static void ask_ready(struct up *u, const char *unit, const char *socket, const char *path)
 {
 	char *url cleanup(free_p) = xasprintf("http://localhost%s", path);
 	const struct http_request r = {.url = url, .unix_socket = socket, .timeout_ms = 2000};
+	struct question *q = xzalloc(sizeof(*q));
+	*q = (struct question){u, xstrdup(unit)};
 	u->waiting++;
-	http_send(u->http, &r, on_ready_answer, u);
+	http_send(u->http, &r, on_ready_answer, q);
 }
 
 static void poll_ready(void *ctx)
@@ -184,29 +188,51 @@ static void poll_ready(void *ctx)
 	struct up *u = ctx;
 	if (u->waiting)
 		return;
-	u->unready = 0;
+	strbuf_clear(&u->missing);
 	u->waiting = 1; /* holds the round open until all questions are asked */
 	for (const struct unit *x = u->mesh.units; x; x = x->next) {
-		const char *slash = strchr(x->name, '/');
-		char *ns = slash ? xstrndup(x->name, (size_t)(slash - x->name)) : NULL;
-		const struct pod *p = slash ? pods_find(&u->mesh.pods, ns, slash + 1) : NULL;
-		char *socket = slash ? xasprintf("%s/pods/%s.%s/agent.admin", u->mesh.paths.state, ns, slash + 1)
-				     : xasprintf("%s/%s.admin", u->mesh.paths.state, x->name);
-		if (x->wanted && (!slash || (p && p->proxy)))
-			ask_ready(u, socket, slash ? "/healthz/ready" : "/readyz");
-		free(socket);
-		free(ns);
+		const struct pod *p = x->kind == UNIT_POD ? mesh_pod(&u->mesh, x) : NULL;
+		if (!x->wanted || (x->kind == UNIT_POD && (!p || !p->proxy)))
+			continue;
+		char *dir cleanup(free_p) = p ? pod_state_dir(&u->mesh.paths, p) : NULL;
+		char *socket cleanup(free_p) = p ? xasprintf("%s/agent.admin", dir)
+						 : xasprintf("%s/%s.admin", u->mesh.paths.state, x->name);
+		ask_ready(u, x->name, socket, p ? "/healthz/ready" : "/readyz");
 	}
-	on_ready_answer(u, 200, (struct str){0}, (struct str){0});
+	if (--u->waiting == 0)
+		round_over(u);
 }
 
 /* ---- life */
+
+/* The first gateway is where the machine's connections go. */
+static bool aim_relay(struct up *u, struct err *e)
+{
+	const struct pods *pods = &u->mesh.pods;
+	for (size_t i = 0; i < pods->len; i++) {
+		const struct pod *p = &pods->items[i];
+		if (!p->gateway)
+			continue;
+		char *to cleanup(free_p) = xasprintf("%s:%u", p->ip, p->port ? p->port : 8080);
+		return relay_target(u->relay, to, e);
+	}
+	if (!u->config->no_pods)
+		log_warn(&up_log,
+			"no pod has the annotation inject.istio.io/templates: gateway; nothing answers this machine",
+			KV("listen", u->listen_address));
+	return relay_target(u->relay, NULL, e);
+}
+
+static bool apply_pods(struct up *u, struct err *e)
+{
+	return (u->config->no_pods || mesh_apply_pods(&u->mesh, e)) && aim_relay(u, e);
+}
 
 static void on_directory_change(void *ctx)
 {
 	struct up *u = ctx;
 	struct err e = {0};
-	if (!mesh_apply_pods(&u->mesh, &e))
+	if (!apply_pods(u, &e))
 		log_error(&up_log, "pods not read", KV("error", e.text));
 }
 
@@ -214,39 +240,14 @@ static void on_signal(void *ctx, int signo)
 {
 	struct up *u = ctx;
 	(void)signo;
-	if (!u->mesh.stopping)
-		(void)fprintf(stderr, "\nstopping\n");
+	(void)fprintf(stderr, u->mesh.stopping ? "\nstopping at once\n" : "\nstopping; once more stops at once\n");
+	timer_stop(u->ready_timer);
 	mesh_stop(&u->mesh);
-}
-
-static const struct pod *gateway_pod(const struct up *u)
-{
-	for (size_t i = 0; i < u->mesh.pods.len; i++)
-		if (u->mesh.pods.items[i].gateway)
-			return &u->mesh.pods.items[i];
-	return NULL;
-}
-
-static bool open_relay(struct up *u, struct err *e)
-{
-	const struct pod *gateway = gateway_pod(u);
-	if (!gateway) {
-		log_warn(&up_log, "no pod with the annotation inject.istio.io/templates: gateway; nothing listens for "
-				  "this machine");
-		return true;
-	}
-	char *to cleanup(free_p) = xasprintf("%s:%u", gateway->ip, gateway->port ? gateway->port : 8080);
-	u->relay = relay_new(u->mesh.loop, u->listen_fd, to, e);
-	u->listen_fd = -1;
-	return u->relay != NULL;
 }
 
 static bool lock_state(struct up *u, struct err *e)
 {
 	char *path cleanup(free_p) = xasprintf("%s/lock", u->mesh.paths.state);
-	char *pids cleanup(free_p) = xasprintf("%s/pods", u->mesh.paths.state);
-	if (!file_mkdirs(pids, 0700, e))
-		return false;
 	u->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (u->lock_fd < 0)
 		return err_errno(e, "open %s", path);
@@ -255,32 +256,110 @@ static bool lock_state(struct up *u, struct err *e)
 	return true;
 }
 
+/* build/x/cli/fairlead -> build/x */
+static const char *default_bin(struct arena *a)
+{
+	char *self cleanup(free_p) = realpath("/proc/self/exe", NULL);
+	struct str bin = str_of(self ? self : ".");
+	size_t slash = 0;
+	for (int up = 0; up < 2 && str_rfind(bin, '/', &slash); up++)
+		bin = str_sub(bin, 0, slash);
+	return arena_cstr(a, bin);
+}
+
+/* A program by path or on $PATH, as an absolute path; NULL: there is none. */
+static const char *find_program(struct arena *a, const char *name)
+{
+	struct str path = str_of(getenv("PATH")), dir;
+	char *real cleanup(free_p) = strchr(name, '/') ? realpath(name, NULL) : NULL;
+	while (!strchr(name, '/') && !real && str_split(&path, ':', &dir)) {
+		char *below cleanup(free_p) = xasprintf(STR_FMT "/%s", STR_ARG(dir), name);
+		if (access(below, X_OK) == 0)
+			real = realpath(below, NULL);
+	}
+	return real && access(real, X_OK) == 0 ? arena_strdup(a, real) : NULL;
+}
+
+static bool find_envoy(struct up *u, struct err *e)
+{
+	const char *name = u->config->envoy ? u->config->envoy : getenv("FAIRLEAD_ENVOY");
+	name = str_empty(name) ? "envoy" : name;
+	u->mesh.paths.envoy = find_program(u->arena, name);
+	if (!u->mesh.paths.envoy && u->config->no_pods)
+		u->mesh.paths.envoy = name;
+	return u->mesh.paths.envoy ||
+	       err_set(e, ERR_SYSTEM,
+		       "no Envoy: \"%s\" is not there or not executable; name one with --envoy or $FAIRLEAD_ENVOY "
+		       "(in the source tree: --envoy \"$(tools/envoy-path)\")",
+		       name);
+}
+
+static const char *const daemons[] = {"galley", "pilot", "citadel", "agent"};
+
+static bool check_only(const char **only, struct err *e)
+{
+	for (size_t i = 0; only && only[i]; i++) {
+		bool known = streq(only[i], "none");
+		for (size_t k = 0; k < ARRAY_LEN(daemons) - 1; k++)
+			known |= streq(only[i], daemons[k]);
+		if (!known)
+			return err_set(e, ERR_PEER, "--only-daemons: \"%.40s\" is none of galley, pilot, citadel, none",
+				only[i]);
+	}
+	return true;
+}
+
+static bool find_programs(struct up *u, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_LEN(daemons) - u->config->no_pods; i++) {
+		char *path cleanup(free_p) = xasprintf("%s/%s/%s", u->mesh.paths.bin, daemons[i], daemons[i]);
+		if (access(path, X_OK))
+			return err_errno(e, "%s (--bin names the build folder)", path);
+	}
+	if (!find_program(u->arena, "ip"))
+		return err_set(e, ERR_SYSTEM, "the program `ip` is not on $PATH: install iproute2");
+	return find_envoy(u, e);
+}
+
 static bool paths_from(struct up *u, const char *dir, struct err *e)
 {
 	struct mesh_paths *p = &u->mesh.paths;
 	char *real cleanup(free_p) = realpath(dir, NULL);
-	if (!real)
+	struct stat st;
+	if (!real || stat(real, &st))
 		return err_errno(e, "%s", dir);
-	char *self cleanup(free_p) = realpath("/proc/self/exe", NULL);
-	char *state cleanup(free_p) = up_default_state(real);
-	size_t slash = 0;
-	struct str bin = str_of(self ? self : ".");
-	for (int up = 0; up < 2 && str_rfind(bin, '/', &slash); up++) /* build/x/cli/fairlead -> build/x */
-		bin = str_sub(bin, 0, slash);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ERR_PEER, "%s is not a directory", dir);
+	char *state cleanup(free_p) = target_default_state(real);
 	p->dir = arena_strdup(u->arena, real);
-	p->bin = u->config.bin ? u->config.bin : arena_cstr(u->arena, bin);
-	p->state = u->config.state ? u->config.state : arena_strdup(u->arena, state);
-	p->envoy = u->config.envoy;
+	p->bin = u->config->bin ? u->config->bin : default_bin(u->arena);
+	p->state = arena_strdup(u->arena, u->config->state ? u->config->state : state);
 	p->discovery = NODE_ADDRESS ":15012";
 	p->ca = NODE_ADDRESS ":15012";
-	p->trust_domain = u->config.trust_domain;
-	p->cert_ttl = u->config.cert_ttl;
-	if (strlen(p->state) > 60)
+	p->trust_domain = u->config->trust_domain;
+	p->cert_ttl = u->config->cert_ttl;
+	return true;
+}
+
+static const char *real_path(struct arena *a, const char *path)
+{
+	char *real cleanup(free_p) = realpath(path, NULL);
+	return arena_strdup(a, real ? real : path);
+}
+
+static bool make_directories(struct up *u, struct err *e)
+{
+	static const char *const below[] = {"galley", "pilot", "citadel", "bus", "pods"};
+	const struct mesh_paths *p = &u->mesh.paths;
+	if (!file_mkdirs(p->state, 0700, e))
+		return false;
+	u->mesh.paths.state = real_path(u->arena, p->state); /* daemons and pods have other folders */
+	if (strlen(p->state) > STATE_LEN_MAX)
 		return err_set(e, ERR_LIMIT,
-			"--state %s: Unix sockets below it would have paths over 107 bytes; choose one of at most 60",
-			p->state);
-	for (size_t i = 0; i < 4; i++) {
-		static const char *const below[] = {"galley", "pilot", "citadel", "bus"};
+			"--state %s: Unix sockets below it would have paths over 107 bytes; choose one of at "
+			"most %d",
+			p->state, STATE_LEN_MAX);
+	for (size_t i = 0; i < ARRAY_LEN(below); i++) {
 		char *path cleanup(free_p) = xasprintf("%s/%s", p->state, below[i]);
 		if (!file_mkdirs(path, 0700, e))
 			return false;
@@ -293,14 +372,17 @@ static bool start(struct up *u, struct err *e)
 	char *bus cleanup(free_p) = xasprintf("ipc://%s/bus/{role}", u->mesh.paths.state);
 	u->mesh.loop = loop_new();
 	u->http = http_client_new(u->mesh.loop);
+	u->relay = relay_new(u->mesh.loop, u->listen_fd);
+	u->listen_fd = -1;
 	u->mesh.hosts = hosts_new(u->mesh.loop, u->mesh.paths.state, bus, e);
 	if (!u->mesh.hosts || !control_open(u, e))
 		return false;
-	mesh_start_daemons(&u->mesh, u->config.only);
-	if (!mesh_apply_pods(&u->mesh, e) || !open_relay(u, e))
+	mesh_start_daemons(&u->mesh, u->config->only);
+	if (!apply_pods(u, e))
 		return false;
 	u->watch = dir_watch_new(u->mesh.loop, u->mesh.paths.dir, 100, on_directory_change, u, e);
 	u->ready_timer = timer_new(u->mesh.loop, poll_ready, u);
+	u->complain_ms = clock_mono_ms() + PATIENCE_MS;
 	timer_start(u->ready_timer, POLL_READY_MS, POLL_READY_MS);
 	return u->watch != NULL;
 }
@@ -310,48 +392,90 @@ static void finish(struct up *u)
 	dir_watch_free(u->watch);
 	relay_free(u->relay);
 	admin_free(u->control);
+	u->announced = true;
 	http_client_free(u->http);
 	timer_free(u->ready_timer);
+	strbuf_done(&u->missing);
 	struct loop *l = u->mesh.loop;
 	mesh_free(&u->mesh);
 	if (l)
 		loop_free(l);
 	if (u->listen_fd >= 0)
 		(void)close(u->listen_fd);
+	target_forget(u->link);
+	free(u->link);
 	if (u->lock_fd >= 0)
 		(void)close(u->lock_fd);
 }
 
-static bool prepare(struct up *u, int argc, char **argv, struct err *e)
+static bool prepare(struct up *u, const char *dir, struct err *e)
 {
-	const char *const *rest = NULL;
-	if (!options_parse(u->arena, "up", options, ARRAY_LEN(options), argc, argv, &u->config, &rest, e))
+	if (!log_set_levels(str_of(u->config->log_level), e) || !paths_from(u, dir, e) ||
+		!check_only(u->config->only, e) || !find_programs(u, e) || !make_directories(u, e) || !lock_state(u, e))
 		return false;
-	if (!rest[0] || rest[1])
-		return err_set(e, ERR_PEER, "usage: fairlead up DIR [options]; one directory is wanted");
-	if (!log_set_levels(str_of(u->config.log_level), e) || !paths_from(u, rest[0], e) || !lock_state(u, e))
-		return false;
-	u->listen_fd = relay_bind(u->config.listen, u->listen_address, e);
-	return u->listen_fd >= 0 && netns_enter_node(e);
+	u->listen_fd = relay_bind(u->config->listen, u->listen_address, e);
+	if (u->listen_fd < 0)
+		return err_in(e, "--listen");
+	return target_remember(u->mesh.paths.dir, u->mesh.paths.state, &u->link, e) && netns_enter_node(e);
 }
 
-int up_main(int argc, char **argv)
+static int run(const struct invocation *i)
 {
-	struct up u = {.arena = arena_new(), .listen_fd = -1, .lock_fd = -1, .started_ms = clock_mono_ms()};
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+	struct signal_watch *watches[ARRAY_LEN(signals)];
+	struct up u = {
+		.arena = i->arena, .config = i->config, .listen_fd = -1, .lock_fd = -1, .started_ms = clock_mono_ms()};
 	struct err e = {0};
 	u.mesh.arena = arena_new();
 	log_set_process("up");
-	bool ok = prepare(&u, argc, argv, &e) && start(&u, &e);
+	bool ok = prepare(&u, i->args[0], &e) && start(&u, &e);
 	if (ok) {
-		struct signal_watch *term = signal_new(u.mesh.loop, SIGTERM, on_signal, &u);
-		struct signal_watch *intr = signal_new(u.mesh.loop, SIGINT, on_signal, &u);
+		for (size_t k = 0; k < ARRAY_LEN(signals); k++)
+			watches[k] = signal_new(u.mesh.loop, signals[k], on_signal, &u);
 		loop_run(u.mesh.loop);
-		signal_free(term);
-		signal_free(intr);
-	} else {
-		(void)fprintf(stderr, "fairlead up: %s\n", e.text);
+		for (size_t k = 0; k < ARRAY_LEN(signals); k++)
+			signal_free(watches[k]);
 	}
 	finish(&u);
-	arena_free(u.arena);
-	return ok ? 0 : 1;
+	return ok ? 0 : command_fail("up", 1, &e);
 }
+
+static const struct option_row options[] = {
+	{.name = "state",
+		OPT_STR(struct up_config, state, NULL,
+			"directory for state, logs and sockets (default: made from DIR's path)")},
+	{.name = "listen",
+		OPT_STR(struct up_config, listen, "127.0.0.1:8080",
+			"where this machine reaches the ingress gateway; port 0 picks one")},
+	{.name = "bin",
+		OPT_STR(struct up_config, bin, NULL, "build folder with the daemons (default: beside this program)")},
+	{.name = "envoy",
+		OPT_STR(struct up_config, envoy, NULL,
+			"Envoy's binary (default: $FAIRLEAD_ENVOY, then envoy on $PATH)")},
+	{.name = "trust-domain", OPT_STR(struct up_config, trust_domain, "cluster.local", "trust domain of the mesh")},
+	{.name = "cert-ttl", OPT_STR(struct up_config, cert_ttl, "24h", "lifetime of workload certificates")},
+	{.name = "no-pods", OPT_BOOL(struct up_config, no_pods, "start the three daemons and no pod")},
+	{.name = "only-daemons",
+		OPT_LIST(struct up_config, only,
+			"start only these daemons now (or none); the control socket starts the others")},
+	{.name = "log-level", OPT_STR(struct up_config, log_level, "default:info", "levels by scope")},
+};
+
+const struct command up_command = {
+	.name = "up",
+	.arguments = "DIR",
+	.summary = "run a whole mesh on this machine from a directory of YAML",
+	.text = "Starts galley, pilot and citadel, and each Pod of DIR in a network namespace of its own with its "
+		"application,\n"
+		"its agent and its Envoy; lets this machine in through the first gateway. Pods need status.podIP in "
+		"10.88.0.0/16.\n"
+		"What dies is started again. Editing a file takes effect at once. Ctrl-C ends everything; state and "
+		"logs stay.\n"
+		"Works as root and, with user namespaces, as an ordinary user.\n",
+	.options = options,
+	.n_options = ARRAY_LEN(options),
+	.config_size = sizeof(struct up_config),
+	.min_args = 1,
+	.max_args = 1,
+	.run = run,
+};

@@ -38,3 +38,7 @@ bool options_parse(struct arena *a, const char *program, const struct option_row
 	void *config, const char *const **rest, struct err *e) MUST_CHECK;
 void options_help(
 	const char *program, const char *summary, const struct option_row *rows, size_t n, struct strbuf *out);
+/* The lines of the options alone. */
+void options_help_rows(const struct option_row *rows, size_t n, struct strbuf *out);
+/* For "did you mean": rows of a struct that begins with `const char *name`. The name most alike to word; NULL when none is near. */
+const char *name_nearest(struct str word, const void *rows, size_t n, size_t row_size);

@@ -163,21 +163,27 @@ static size_t distance(struct str x, struct str y)
 	return row[y.len];
 }
 
-const char *options_nearest(const struct option_set *set, struct str name)
+const char *name_nearest(struct str word, const void *rows, size_t n, size_t row_size)
 {
 	const char *best = NULL;
 	/* Further than a third of the name is no slip of the finger any more; two swapped letters count as two. */
-	size_t best_distance = max_size(name.len / 3, name.len > 3 ? 2 : 1) + 1;
+	size_t best_distance = max_size(word.len / 3, word.len > 3 ? 2 : 1) + 1;
 
-	for (size_t i = 0; i < set->n; i++) {
-		size_t d = distance(name, str_of(set->rows[i].name));
+	for (size_t i = 0; i < n; i++) {
+		const char *const *name = (const void *)((const char *)rows + i * row_size);
+		size_t d = distance(word, str_of(*name));
 
 		if (d < best_distance) {
 			best_distance = d;
-			best = set->rows[i].name;
+			best = *name;
 		}
 	}
 	return best;
+}
+
+const char *options_nearest(const struct option_set *set, struct str name)
+{
+	return name_nearest(name, set->rows, set->n, sizeof(*set->rows));
 }
 
 static const char *value_word(enum option_type type)
@@ -211,6 +217,11 @@ void options_help(const char *program, const char *summary, const struct option_
 	if (summary)
 		strbuf_addf(out, "%s - %s\n\n", program, summary);
 	strbuf_addf(out, "Usage: %s [options]\n\nOptions:\n", program);
+	options_help_rows(rows, n, out);
+}
+
+void options_help_rows(const struct option_row *rows, size_t n, struct strbuf *out)
+{
 	for (size_t i = 0; i < n; i++)
 		help_row(&rows[i], out);
 }

@@ -91,6 +91,8 @@ static void change_user(const struct proc_options *o, int report)
 static void child(const struct proc_options *o, int report, int parent)
 {
 	reset_signals();
+	if (o->own_group)
+		(void)setpgid(0, 0);
 	/* Copies first: stdout_fd may itself be 2, or stderr_fd 1. */
 	int out = o->stdout_fd >= 0 ? fcntl(o->stdout_fd, F_DUPFD, 3) : -1;
 	int err = o->stderr_fd >= 0 ? fcntl(o->stderr_fd, F_DUPFD, 3) : -1;
