@@ -282,7 +282,8 @@ static void on_material(void *ctx)
 
 	if (!tls_context_set_identity(w->tls, str_of(m->chain), str_of(m->key), &e) ||
 		!tls_context_set_roots(w->tls, str_of(m->roots), &e) ||
-		(w->ca_tls && !tls_context_set_identity(w->ca_tls, str_of(m->chain), str_of(m->key), &e)))
+		(w->ca_tls && (!tls_context_set_identity(w->ca_tls, str_of(m->chain), str_of(m->key), &e) ||
+				      !tls_context_set_roots(w->ca_tls, str_of(m->roots), &e))))
 		log_error(&worker_log, "identity refused", KV("reason", e.text));
 	secret_free(m->key);
 	free(m->chain);
@@ -337,8 +338,10 @@ static bool connect_ca(struct worker *w, struct err *e)
 		if (str_empty(o->ca_roots))
 			return err_set(e, ERR_PEER, "--ca-roots is needed to reach the CA over TLS");
 		w->ca_tls = tls_context_new(&tls);
-		if (!file_read(o->ca_roots, LIMIT_PEM_BYTES, &roots, &len, e) ||
-			!tls_context_set_roots(w->ca_tls, str_n(roots, len), e) ||
+		/* Citadel makes the file at its first start, and pilot waits for nobody: then the roots come with pilot's own certificate. */
+		bool there = file_exists(o->ca_roots);
+		if ((there && (!file_read(o->ca_roots, LIMIT_PEM_BYTES, &roots, &len, e) ||
+				      !tls_context_set_roots(w->ca_tls, str_n(roots, len), e))) ||
 			!tls_context_set_server_names(w->ca_tls, o->ca_names, e))
 			return err_in(e, "--ca-roots");
 	}

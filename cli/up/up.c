@@ -25,6 +25,7 @@
 #include "common/io/http.h"
 
 #define STATE_LEN_MAX 60
+#define TWICE_MS 500
 #define POLL_READY_MS 200
 #define PATIENCE_MS 15000 /* then it is said what is not ready */
 
@@ -57,7 +58,7 @@ struct up {
 	size_t waiting; /* answers outstanding in this round */
 	bool announced;
 	struct strbuf missing; /* names of what is not ready, in this round */
-	uint64_t complain_ms;
+	uint64_t complain_ms, stopping_ms;
 	char *link; /* by which other commands find a state directory of the user's choice; NULL: not needed */
 	uint64_t started_ms;
 };
@@ -240,7 +241,11 @@ static void on_signal(void *ctx, int signo)
 {
 	struct up *u = ctx;
 	(void)signo;
+	/* Wrappers pass a signal on that the terminal has sent already: the second of such a pair is no wish of its own. */
+	if (u->mesh.stopping && clock_mono_ms() - u->stopping_ms < TWICE_MS)
+		return;
 	(void)fprintf(stderr, u->mesh.stopping ? "\nstopping at once\n" : "\nstopping; once more stops at once\n");
+	u->stopping_ms = clock_mono_ms();
 	timer_stop(u->ready_timer);
 	mesh_stop(&u->mesh);
 }
