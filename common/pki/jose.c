@@ -10,10 +10,10 @@
 #include <string.h>
 
 #include <jansson.h>
-#include <mbedtls/ecdsa.h>
+#include <mbedtls/ecp.h>
 #include <mbedtls/sha256.h>
 
-#define RAW_SIGNATURE 64 /* ES256: r and s of 32 bytes each (RFC 7518, 3.4) */
+#include "common/p256/p256.h"
 
 struct parts {
 	struct str signed_text; /* header.payload */
@@ -112,19 +112,13 @@ static bool read_payload(struct arena *a, struct str text, struct jwt *out, stru
 
 static bool es256_holds(const mbedtls_pk_context *pk, const unsigned char hash[32], struct str signature)
 {
-	if (signature.len != RAW_SIGNATURE)
-		return false;
-	mbedtls_mpi r, s;
-	mbedtls_mpi_init(&r);
-	mbedtls_mpi_init(&s);
-	mbedtls_ecp_keypair *ec = mbedtls_pk_ec(*pk);
-	const unsigned char *raw = (const unsigned char *)signature.ptr;
-	int rc = mbedtls_mpi_read_binary(&r, raw, 32);
-	rc = rc ? rc : mbedtls_mpi_read_binary(&s, raw + 32, 32);
-	rc = rc ? rc : mbedtls_ecdsa_verify(&ec->grp, hash, 32, &ec->Q, &r, &s);
-	mbedtls_mpi_free(&r);
-	mbedtls_mpi_free(&s);
-	return rc == 0;
+	const mbedtls_ecp_keypair *ec = mbedtls_pk_ec(*pk);
+	uint8_t point[P256_POINT_BYTES];
+	size_t len = 0;
+	int rc = mbedtls_ecp_point_write_binary(
+		&ec->grp, &ec->Q, MBEDTLS_ECP_PF_UNCOMPRESSED, &len, point, sizeof(point));
+	return rc == 0 && len == sizeof(point) && signature.len == P256_SIGNATURE_BYTES &&
+	       p256_verify(point, hash, 32, (const uint8_t *)signature.ptr);
 }
 
 static bool signature_holds(const struct jwk *key, const unsigned char hash[32], struct str signature)
@@ -169,23 +163,20 @@ bool jwt_verify(struct arena *a, struct str token, const struct jwks *keys, stru
 	return true;
 }
 
-static int sign_es256(mbedtls_ecp_keypair *ec, const unsigned char hash[32], unsigned char out[RAW_SIGNATURE])
+static int sign_es256(const mbedtls_ecp_keypair *ec, const unsigned char hash[32], unsigned char *out)
 {
-	mbedtls_mpi r, s;
-	mbedtls_mpi_init(&r);
-	mbedtls_mpi_init(&s);
-	int rc = mbedtls_ecdsa_sign(&ec->grp, &r, &s, &ec->d, hash, 32, pki_random, NULL);
-	rc = rc ? rc : mbedtls_mpi_write_binary(&r, out, 32);
-	rc = rc ? rc : mbedtls_mpi_write_binary(&s, out + 32, 32);
-	mbedtls_mpi_free(&r);
-	mbedtls_mpi_free(&s);
+	uint8_t key[P256_KEY_BYTES];
+	int rc = mbedtls_mpi_write_binary(&ec->d, key, sizeof(key));
+	if (!rc && !p256_sign(key, hash, 32, out))
+		rc = MBEDTLS_ERR_ECP_INVALID_KEY;
+	p256_wipe(key, sizeof(key));
 	return rc;
 }
 
 static bool add_signature(const struct pki_key *k, struct strbuf *token, struct err *e)
 {
 	unsigned char hash[32], signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
-	size_t len = RAW_SIGNATURE;
+	size_t len = P256_SIGNATURE_BYTES;
 	mbedtls_pk_context *pk = (mbedtls_pk_context *)&k->pk;
 	int rc = mbedtls_sha256_ret((const unsigned char *)token->ptr, token->len, hash, 0);
 	if (!rc && mbedtls_pk_can_do(pk, MBEDTLS_PK_ECKEY))
