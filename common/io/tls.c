@@ -35,6 +35,17 @@ static const int suites[] = {
 	MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 	0,
 };
+/*
+ * P-256 first, whose arithmetic is common/p256's: mbedTLS by itself would take the longest, P-521. A peer's key may be on any of these, and a key
+ * agreement too.
+ */
+static const mbedtls_ecp_group_id curves[] = {
+	MBEDTLS_ECP_DP_SECP256R1,
+	MBEDTLS_ECP_DP_CURVE25519,
+	MBEDTLS_ECP_DP_SECP384R1,
+	MBEDTLS_ECP_DP_SECP521R1,
+	MBEDTLS_ECP_DP_NONE,
+};
 static const char *alpn[] = {"h2", NULL};
 
 bool tls_error(struct err *e, const char *what, int code)
@@ -124,6 +135,7 @@ static bool setup_configure(struct tls_setup *s, struct err *e)
 	mbedtls_ssl_conf_rng(&s->conf, rng, NULL);
 	mbedtls_ssl_conf_min_version(&s->conf, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
 	mbedtls_ssl_conf_ciphersuites(&s->conf, suites);
+	mbedtls_ssl_conf_curves(&s->conf, curves);
 	mbedtls_ssl_conf_session_tickets(&s->conf, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
 	bad = mbedtls_ssl_conf_alpn_protocols(&s->conf, alpn);
 	if (!bad && s->identity)

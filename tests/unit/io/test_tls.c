@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 #include "common/base/clock.h"
+#include "common/base/metric.h"
 #include "common/io/grpc.h"
+#include "common/p256/p256.h"
 #include "common/pki/pki.h"
 
 #define ID "spiffe://cluster.local/ns/default/sa/web"
@@ -194,6 +196,27 @@ static void mutual_tls_shows_the_peer(void **state)
 	free_leaf(&l);
 }
 
+static int operations(const char *which)
+{
+	struct metric *m = metric_find("fairlead_p256_operations_total");
+	return m ? (int)metric_get(m, which) : 0; /* without the wrapped calls nothing links the counter */
+}
+
+/* Both ends of a mutual handshake are in this process: two of each; and each verifies a certificate and a signature. */
+static void handshakes_use_the_chosen_p256(void **state)
+{
+	(void)state;
+	struct leaf l = make_leaf(&ca, web, host, -DAY, DAY);
+	const struct setting t = {TLS_PEER_REQUIRED, &l, &l, NULL, "pilot.mesh", "cluster.local"};
+	int signs = operations("sign"), verifies = operations("verify"), agreements = operations("multiply");
+	int wrapped = strncmp(p256_library(), "OpenSSL", 7) == 0;
+	assert_int_equal(try_call(&t), GRPC_OK);
+	assert_int_equal(operations("sign") - signs, 2 * wrapped);
+	assert_int_equal(operations("verify") - verifies, 4 * wrapped);
+	assert_int_equal(operations("multiply") - agreements, 2 * wrapped);
+	free_leaf(&l);
+}
+
 static void names_that_match(void **state)
 {
 	(void)state;
@@ -339,6 +362,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mutual_tls_shows_the_peer),
+		cmocka_unit_test(handshakes_use_the_chosen_p256),
 		cmocka_unit_test(names_that_match),
 		cmocka_unit_test(other_issuers_and_times_are_refused),
 		cmocka_unit_test(trust_domain_is_checked),
