@@ -73,6 +73,7 @@ SUITES = {
     "tsan": [Meson("tsan", "pilot")],
     "daemons": [Pytest("tests/daemons"), Pytest("tests/daemons", "asan")],
     "samples": [Pytest("tests/samples")],
+    "mesh": [Pytest("tests/mesh"), Pytest("tests/mesh", "asan")],
 }
 
 built = set()
