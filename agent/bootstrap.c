@@ -1,15 +1,31 @@
 /*
  * DOC: Envoy's bootstrap. JSON, because Envoy's YAML reads `id: n` as false. The node's id and metadata are what Istio's agents send, so that
  * pilot needs no other agent's dialect; everything else that Envoy needs comes over ADS and SDS through the agent's Unix sockets.
+ *
+ * Memory: of Envoy's statistics only those are kept that readiness, the standard metrics and authorisation need, and what the pod's
+ * annotations add; clusters and their statistics are made when the first request needs them. Both configurations that Envoy
+ * starts with are waited for without end: an Envoy that gives up waiting would listen with nothing to serve.
  */
 #include "agent/agent.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
-#define SOL_SOCKET_NUMBER 1
+#include "common/io/addr.h"
+#include "common/re/re.h"
+
+#define SOL_SOCKET_NUMBER 1 /* Linux, as is everything here: the numbers are part of the configuration */
 #define SO_MARK_NUMBER 36
+#define TYPE "type.googleapis.com/envoy.extensions."
+#define STATUS_PORT 15020u
+#define HEALTH_PORT 15021u
+#define PROMETHEUS_PORT 15090u
+#define ISTIO_VERSION "1.31.0" /* whose node metadata and features we speak */
+/* A connection costs Envoy some 20 kB at rest; past this many it would rather be killed for its memory than serve. */
+#define MAX_DOWNSTREAM_CONNECTIONS 100000
+#define MAX_REGEX_PROGRAM 32768 /* Istio's; Envoy's own 100 refuses ordinary expressions */
 
 static json_t *parse_object(const char *text, const char *what, struct err *e)
 {
@@ -17,9 +33,17 @@ static json_t *parse_object(const char *text, const char *what, struct err *e)
 	json_t *j = str_empty(text) ? json_object() : json_loads(text, 0, &error);
 	if (json_is_object(j))
 		return j;
+	if (j)
+		(void)err_set(e, ERR_PEER, "--%s: a JSON object is expected", what);
+	else
+		(void)err_set(e, ERR_PEER, "--%s: line %d: %s", what, error.line, error.text);
 	json_decref(j);
-	(void)err_set(e, ERR_PEER, "--%s: a JSON object is expected", what);
 	return NULL;
+}
+
+static const char *text_or(const char *s, const char *fallback)
+{
+	return str_empty(s) ? fallback : s;
 }
 
 static const char *label_of(json_t *labels, const char *first, const char *second, const char *fallback)
@@ -35,18 +59,18 @@ char **bootstrap_env(const struct agent_config *c)
 	const char *app = label_of(labels, "app", "app.kubernetes.io/name", "unknown");
 	const char *version = label_of(labels, "version", "app.kubernetes.io/version", "unknown");
 	char **env = xzalloc(9 * sizeof(*env));
-	env[0] = xasprintf("ISTIO_META_WORKLOAD_NAME=%s", c->workload);
-	env[1] = xasprintf("POD_NAMESPACE=%s", c->pod_namespace);
-	env[2] = xasprintf("ISTIO_META_CLUSTER_ID=%s", c->cluster_id);
+	env[0] = xasprintf("ISTIO_META_WORKLOAD_NAME=%s", text_or(c->workload, "unknown"));
+	env[1] = xasprintf("POD_NAMESPACE=%s", text_or(c->pod_namespace, "default"));
+	env[2] = xasprintf("ISTIO_META_CLUSTER_ID=%s", text_or(c->cluster_id, "Kubernetes"));
 	env[3] = xasprintf("FAIRLEAD_APP=%s", app);
 	env[4] = xasprintf("FAIRLEAD_VERSION=%s", version);
 	env[5] = xasprintf("FAIRLEAD_CANONICAL_SERVICE=%s",
 		label_of(labels, "service.istio.io/canonical-name", "app.kubernetes.io/name",
-			streq(app, "unknown") ? c->workload : app));
+			streq(app, "unknown") ? text_or(c->workload, "unknown") : app));
 	env[6] = xasprintf("FAIRLEAD_CANONICAL_REVISION=%s",
 		label_of(labels, "service.istio.io/canonical-revision", "app.kubernetes.io/version",
 			streq(version, "unknown") ? "latest" : version));
-	env[7] = xasprintf("POD_NAME=%s", c->pod_name);
+	env[7] = xasprintf("POD_NAME=%s", text_or(c->pod_name, "unknown"));
 	json_decref(labels);
 	return env;
 }
@@ -58,40 +82,71 @@ void bootstrap_env_free(char **env)
 	free(env);
 }
 
+/* ---- the node */
+
+static json_t *proxy_config(const struct agent_config *c)
+{
+	char *drain cleanup(free_p) = xasprintf("%.3fs", (double)c->drain_duration_ms / 1000);
+	json_t *j = json_pack("{s:i, s:i, s:s}", "concurrency", (int)c->concurrency, "proxyAdminPort",
+		(int)c->envoy_admin_port, "terminationDrainDuration", drain);
+	if (!str_empty(c->discovery_address))
+		(void)json_object_set_new(j, "discoveryAddress", json_string(c->discovery_address));
+	return j;
+}
+
 static json_t *node_metadata(const struct agent_config *c, struct err *e)
 {
+	const struct {
+		const char *key, *value;
+	} texts[] = {
+		{"NAME", c->pod_name},
+		{"NAMESPACE", c->pod_namespace},
+		{"SERVICE_ACCOUNT", c->service_account},
+		{"WORKLOAD_NAME", c->workload},
+		{"CLUSTER_ID", c->cluster_id},
+		{"NETWORK", c->network},
+		{"MESH_ID", c->mesh_id},
+		{"NODE_NAME", c->node_name},
+		{"INSTANCE_IPS", c->pod_ip},
+		{"ISTIO_VERSION", ISTIO_VERSION},
+		{"INTERCEPTION_MODE", streq(c->type, "router") ? "NONE" : "REDIRECT"},
+		{"EXIT_ON_ZERO_ACTIVE_CONNECTIONS", c->exit_on_zero_connections ? "true" : NULL},
+	};
 	json_t *labels = parse_object(c->labels, "labels", e);
 	json_t *annotations = labels ? parse_object(c->annotations, "annotations", e) : NULL;
 	if (!annotations) {
 		json_decref(labels);
 		return NULL;
 	}
-	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:{s:i}}", "NAME",
-		c->pod_name, "NAMESPACE", c->pod_namespace, "LABELS", labels, "ANNOTATIONS", annotations,
-		"SERVICE_ACCOUNT", c->service_account, "WORKLOAD_NAME", c->workload, "CLUSTER_ID", c->cluster_id,
-		"NETWORK", c->network, "MESH_ID", c->mesh_id, "NODE_NAME", c->node_name, "INSTANCE_IPS", c->pod_ip,
-		"ISTIO_VERSION", "1.31.0", "INTERCEPTION_MODE", streq(c->type, "router") ? "NONE" : "REDIRECT",
-		"ENVOY_PROMETHEUS_PORT", 15090, "ENVOY_STATUS_PORT", 15021, "PROXY_CONFIG", "concurrency",
-		(int)c->concurrency);
+	json_t *m = json_pack("{s:o, s:o, s:o, s:i, s:i}", "LABELS", labels, "ANNOTATIONS", annotations, "PROXY_CONFIG",
+		proxy_config(c), "ENVOY_PROMETHEUS_PORT", (int)PROMETHEUS_PORT, "ENVOY_STATUS_PORT", (int)HEALTH_PORT);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		if (!str_empty(texts[i].value))
+			(void)json_object_set_new(m, texts[i].key, json_string(texts[i].value));
+	return m;
 }
 
-static json_t *node(const struct agent_config *c, struct err *e)
+static bool node(const struct agent_config *c, json_t **out, struct err *e)
 {
 	json_t *metadata = node_metadata(c, e);
 	if (!metadata)
-		return NULL;
-	char *id cleanup(free_p) = xasprintf("%s~%s~%s.%s~%s.svc.%s", c->type, c->pod_ip, c->pod_name, c->pod_namespace,
-		c->pod_namespace, c->domain_suffix);
-	char *cluster cleanup(free_p) = xasprintf("%s.%s", c->workload, c->pod_namespace);
-	json_t *n = json_pack("{s:s, s:s, s:o}", "id", id, "cluster", cluster, "metadata", metadata);
+		return false;
+	const char *ns = text_or(c->pod_namespace, "default");
+	char *id cleanup(free_p) = xasprintf("%s~%s~%s.%s~%s.svc.%s", text_or(c->type, "sidecar"),
+		text_or(c->pod_ip, "127.0.0.1"), text_or(c->pod_name, "unknown"), ns, ns,
+		text_or(c->domain_suffix, "cluster.local"));
+	char *cluster cleanup(free_p) = xasprintf("%s.%s", text_or(c->workload, "unknown"), ns);
 	struct str rest = str_of(c->locality), part;
 	static const char *const keys[] = {"region", "zone", "sub_zone"};
 	json_t *locality = json_object();
 	for (size_t i = 0; i < ARRAY_LEN(keys) && str_split(&rest, '/', &part); i++)
 		(void)json_object_set_new(locality, keys[i], json_stringn(part.ptr, part.len));
-	(void)json_object_set_new(n, "locality", locality);
-	return n;
+	*out = json_pack(
+		"{s:s, s:s, s:o, s:o}", "id", id, "cluster", cluster, "locality", locality, "metadata", metadata);
+	return true;
 }
+
+/* ---- what is there without pilot */
 
 static json_t *socket_address(const char *host, unsigned port)
 {
@@ -106,8 +161,8 @@ static json_t *static_cluster(const char *name, json_t *address, bool http2)
 	if (http2)
 		(void)json_object_set_new(c, "typed_extension_protocol_options",
 			json_pack("{s:{s:s, s:{s:{}}}}", "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-				"@type", "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-				"explicit_http_config", "http2_protocol_options"));
+				"@type", TYPE "upstreams.http.v3.HttpProtocolOptions", "explicit_http_config",
+				"http2_protocol_options"));
 	/* An empty binding of its own: the cluster manager's, which carries the socket mark, is not for Unix sockets and loopback. */
 	(void)json_object_set_new(c, "upstream_bind_config", json_object());
 	return c;
@@ -123,62 +178,188 @@ static json_t *pipe_cluster(const char *name, const char *state_dir, const char 
 	return c;
 }
 
-/* A listener that answers one path by one cluster: the health and the Prometheus port. */
-static json_t *path_listener(
-	const char *name, unsigned port, const char *path, const char *rewrite, const char *cluster)
+/* A listener that passes one path on to the agent. It works also when the limit of connections is reached: probes must see that Envoy lives. */
+static json_t *path_listener(const char *name, unsigned port, const char *path, const char *agent_path)
 {
-	json_t *route = json_pack("{s:{s:s}, s:{s:s, s:s}}", "match", "path", path, "route", "cluster", cluster,
-		"prefix_rewrite", rewrite);
-	json_t *hcm = json_pack("{s:s, s:s, s:{s:[{s:s, s:[s], s:[o]}]}, s:[{s:s, s:{s:s}}]}", "@type",
-		"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-		"stat_prefix", name, "route_config", "virtual_hosts", "name", "backend", "domains", "*", "routes",
-		route, "http_filters", "name", "envoy.filters.http.router", "typed_config", "@type",
-		"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router");
-	return json_pack("{s:s, s:o, s:[{s:[{s:s, s:o}]}]}", "name", name, "address", socket_address("0.0.0.0", port),
-		"filter_chains", "filters", "name", "envoy.filters.network.http_connection_manager", "typed_config",
+	json_t *route = json_pack("{s:{s:s}, s:{s:s, s:s, s:s}}", "match", "path", path, "route", "cluster", "agent",
+		"prefix_rewrite", agent_path, "timeout", "15s");
+	json_t *hcm = json_pack("{s:s, s:s, s:{s:s, s:s}, s:{s:[{s:s, s:[s], s:[o]}]}, s:[{s:s, s:{s:s}}]}", "@type",
+		TYPE "filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix", name,
+		"common_http_protocol_options", "idle_timeout", "60s", "headers_with_underscores_action",
+		"REJECT_REQUEST", "route_config", "virtual_hosts", "name", "agent", "domains", "*", "routes", route,
+		"http_filters", "name", "envoy.filters.http.router", "typed_config", "@type",
+		TYPE "filters.http.router.v3.Router");
+	return json_pack("{s:s, s:o, s:i, s:b, s:[{s:[{s:s, s:o}]}]}", "name", name, "address",
+		socket_address("0.0.0.0", port), "per_connection_buffer_limit_bytes", 32768, "ignore_global_conn_limit",
+		1, "filter_chains", "filters", "name", "envoy.filters.network.http_connection_manager", "typed_config",
 		hcm);
 }
 
+static unsigned status_port(const struct agent_config *c)
+{
+	struct str host;
+	uint16_t port = 0;
+	return addr_split(str_of(c->status_address), &host, &port, NULL) && port ? port : STATUS_PORT;
+}
+
+/* Port 15090 has Envoy's metrics under Istio's names, so it too asks the agent. */
 static json_t *static_resources(const struct agent_config *c, const char *state_dir)
 {
-	unsigned status_port = 15020;
-	size_t colon = 0;
-	if (str_rfind(str_of(c->status_address), ':', &colon) &&
-		!str_u32(str_from(str_of(c->status_address), colon + 1), 65535, &status_port))
-		status_port = 15020;
-	json_t *clusters = json_array();
-	(void)json_array_append_new(clusters, pipe_cluster("xds-grpc", state_dir, AGENT_XDS_SOCKET));
-	(void)json_array_append_new(clusters, pipe_cluster("sds-grpc", state_dir, AGENT_SDS_SOCKET));
-	(void)json_array_append_new(clusters, static_cluster("agent", socket_address("127.0.0.1", status_port), false));
-	(void)json_array_append_new(
-		clusters, static_cluster("prometheus_stats", socket_address("127.0.0.1", c->envoy_admin_port), false));
-	return json_pack("{s:o, s:[o, o]}", "clusters", clusters, "listeners",
-		path_listener("prometheus", 15090, "/stats/prometheus", "/stats/prometheus", "prometheus_stats"),
-		path_listener("health", 15021, "/healthz/ready", "/healthz/ready", "agent"));
+	return json_pack("{s:[o, o, o], s:[o, o]}", "clusters", pipe_cluster("xds-grpc", state_dir, AGENT_XDS_SOCKET),
+		pipe_cluster("sds-grpc", state_dir, AGENT_SDS_SOCKET),
+		static_cluster("agent", socket_address("127.0.0.1", status_port(c)), false), "listeners",
+		path_listener("prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/envoy"),
+		path_listener("health", HEALTH_PORT, "/healthz/ready", "/healthz/ready"));
 }
 
 static json_t *dynamic_resources(void)
 {
 	json_t *ads = json_pack("{s:s, s:s, s:b, s:[{s:{s:s}}]}", "api_type", "DELTA_GRPC", "transport_api_version",
 		"V3", "set_node_on_first_message_only", 1, "grpc_services", "envoy_grpc", "cluster_name", "xds-grpc");
-	return json_pack("{s:o, s:{s:{}, s:s}, s:{s:{}, s:s}}", "ads_config", ads, "cds_config", "ads",
-		"resource_api_version", "V3", "lds_config", "ads", "resource_api_version", "V3");
+	return json_pack("{s:o, s:{s:{}, s:s, s:s}, s:{s:{}, s:s, s:s}}", "ads_config", ads, "cds_config", "ads",
+		"initial_fetch_timeout", "0s", "resource_api_version", "V3", "lds_config", "ads",
+		"initial_fetch_timeout", "0s", "resource_api_version", "V3");
+}
+
+/* ---- statistics */
+
+/* Tags with Istio's names. The first group is taken out of the name, the second is the value; a cluster's or listener's name may have dots
+ * in it and ends where a statistic's name begins. */
+static const struct {
+	const char *tag, *regex;
+} stat_tags[] = {
+	{"cluster_name", "^cluster\\.((.+?)\\.)(?:ssl\\.|http1\\.|http2\\.|external\\.|internal\\.|canary\\.|version$|["
+			 "a-z][a-z0-9]*_)"},
+	{"http_conn_manager_prefix", "^http\\.((.+?)\\.)(?:rbac\\.|[a-z][a-z0-9]*_)"},
+	{"listener_address", "^listener\\.((.+?)\\.)(?:http\\.|ssl\\.|[a-z][a-z0-9]*_)"},
+	{"tcp_prefix", "^tcp\\.((.+?)\\.)[a-z][a-z0-9]*_"},
+	{"response_code", "_rq(_(\\d{3}))$"},
+	{"response_code_class", "_rq(_(\\dxx))$"},
+};
+
+static const struct {
+	const char *how, *text;
+} kept_stats[] = {
+	{"prefix", "istio."}, /* the standard metrics */
+	{"prefix", "cluster_manager."},
+	{"prefix", "listener_manager."},
+	{"prefix", "server."},
+	{"prefix", "cluster.xds-grpc."},
+	{"prefix", "cluster.sds-grpc."},
+	{"suffix", "rbac.allowed"},
+	{"suffix", "rbac.denied"},
+	{"suffix", "shadow_allowed"},
+	{"suffix", "shadow_denied"},
+};
+
+static const struct {
+	const char *annotation, *how;
+} stat_annotations[] = {
+	{"sidecar.istio.io/statsInclusionPrefixes", "prefix"},
+	{"sidecar.istio.io/statsInclusionSuffixes", "suffix"},
+	{"sidecar.istio.io/statsInclusionRegexps", "safe_regex"},
+};
+
+static json_t *pattern(const char *how, struct str text)
+{
+	json_t *value = json_stringn(text.ptr, text.len);
+	return streq(how, "safe_regex") ? json_pack("{s:{s:o}}", how, "regex", value) : json_pack("{s:o}", how, value);
+}
+
+static bool add_annotated(json_t *patterns, const char *list, const char *how, struct err *e)
+{
+	struct str rest = str_of(list), part;
+	while (str_split(&rest, ',', &part)) {
+		part = str_trim(part);
+		if (part.len && streq(how, "safe_regex") && !re_check(part, e))
+			return false;
+		if (part.len)
+			(void)json_array_append_new(patterns, pattern(how, part));
+	}
+	return true;
+}
+
+static bool stats_config(const struct agent_config *c, json_t *annotations, json_t **out, struct err *e)
+{
+	json_t *tags = json_array(), *patterns = json_array();
+	for (size_t i = 0; i < ARRAY_LEN(stat_tags); i++)
+		(void)json_array_append_new(
+			tags, json_pack("{s:s, s:s}", "tag_name", stat_tags[i].tag, "regex", stat_tags[i].regex));
+	for (size_t i = 0; i < ARRAY_LEN(kept_stats); i++)
+		(void)json_array_append_new(patterns, pattern(kept_stats[i].how, str_of(kept_stats[i].text)));
+	if (c->exit_on_zero_connections)
+		(void)json_array_append_new(patterns, pattern("suffix", STR(".downstream_cx_active")));
+	for (size_t i = 0; i < ARRAY_LEN(stat_annotations); i++) {
+		const char *name = stat_annotations[i].annotation;
+		if (!add_annotated(patterns, json_string_value(json_object_get(annotations, name)),
+			    stat_annotations[i].how, e)) {
+			json_decref(tags);
+			json_decref(patterns);
+			return err_in(e, "annotation %s", name);
+		}
+	}
+	*out = json_pack("{s:b, s:o, s:{s:{s:o}}}", "use_all_default_tags", 0, "stats_tags", tags, "stats_matcher",
+		"inclusion_list", "patterns", patterns);
+	return true;
+}
+
+/* ---- the whole */
+
+static json_t *cluster_manager(const struct agent_config *c)
+{
+	json_t *m = json_pack("{s:b}", "enable_deferred_cluster_creation", 1);
+	if (c->proxy_mark)
+		(void)json_object_set_new(m, "upstream_bind_config",
+			json_pack("{s:[{s:s, s:i, s:i, s:I, s:s}]}", "socket_options", "description",
+				"traffic capture knows the proxy by it", "level", SOL_SOCKET_NUMBER, "name",
+				SO_MARK_NUMBER, "int_value", (json_int_t)c->proxy_mark, "state", "STATE_PREBIND"));
+	return m;
+}
+
+static json_t *admin(const struct agent_config *c)
+{
+	return json_pack("{s:o, s:b}", "address", socket_address("127.0.0.1", c->envoy_admin_port),
+		"ignore_global_conn_limit", 1);
+}
+
+static json_t *layered_runtime(void)
+{
+	return json_pack("{s:[{s:s, s:{s:i}}, {s:s, s:{}}]}", "layers", "name", "fairlead", "static_layer",
+		"re2.max_program_size.error_level", MAX_REGEX_PROGRAM, "name", "admin", "admin_layer");
+}
+
+static json_t *overload_manager(void)
+{
+	return json_pack("{s:[{s:s, s:{s:s, s:i}}]}", "resource_monitors", "name",
+		"envoy.resource_monitors.global_downstream_max_connections", "typed_config", "@type",
+		TYPE "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+		"max_active_downstream_connections", MAX_DOWNSTREAM_CONNECTIONS);
+}
+
+static bool check_state_dir(const char *state_dir, struct err *e)
+{
+	const size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/" AGENT_XDS_SOCKET);
+	if (strlen(state_dir) <= most)
+		return true;
+	return err_set(e, ERR_LIMIT,
+		"--state-dir %s: longer than %zu bytes, too long for the names of Unix sockets in it", state_dir, most);
 }
 
 bool bootstrap_json(const struct agent_config *c, const char *state_dir, char **out, struct err *e)
 {
-	json_t *n = node(c, e);
-	if (!n)
+	json_t *n = NULL, *stats = NULL;
+	if (!check_state_dir(state_dir, e) || !node(c, &n, e))
 		return false;
-	json_t *root = json_pack("{s:o, s:{s:o}, s:o, s:o, s:{s:b}}", "node", n, "admin", "address",
-		socket_address("127.0.0.1", c->envoy_admin_port), "dynamic_resources", dynamic_resources(),
-		"static_resources", static_resources(c, state_dir), "stats_config", "use_all_default_tags", 1);
-	if (c->proxy_mark)
-		(void)json_object_set_new(root, "cluster_manager",
-			json_pack("{s:{s:[{s:s, s:i, s:i, s:i, s:s}]}}", "upstream_bind_config", "socket_options",
-				"description", "traffic capture knows the proxy by it", "level", SOL_SOCKET_NUMBER,
-				"name", SO_MARK_NUMBER, "int_value", (int)c->proxy_mark, "state", "STATE_PREBIND"));
-	char *text = json_dumps(root, JSON_INDENT(1));
+	json_t *annotations = json_object_get(json_object_get(n, "metadata"), "ANNOTATIONS");
+	if (!stats_config(c, annotations, &stats, e)) {
+		json_decref(n);
+		return false;
+	}
+	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:b}, s:o, s:o, s:o}", "node", n, "admin", admin(c),
+		"dynamic_resources", dynamic_resources(), "static_resources", static_resources(c, state_dir),
+		"stats_config", stats, "deferred_stat_options", "enable_deferred_creation_stats", 1, "cluster_manager",
+		cluster_manager(c), "layered_runtime", layered_runtime(), "overload_manager", overload_manager());
+	char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
 	json_decref(root);
 	if (!text)
 		return err_set(e, ERR_PEER, "the bootstrap has text that is not UTF-8");

@@ -136,7 +136,8 @@ static bool parse_list(enum setting s, const char *text, struct list *out, struc
 		out->all = settings[s].wildcard;
 		return out->all || err_set(e, ERR_PEER, "\"*\" is not allowed here");
 	}
-	while (rest.len && str_split(&rest, ',', &part)) {
+	bool empty = rest.len == 0;
+	while (!empty && str_split(&rest, ',', &part)) {
 		struct item item = {0};
 		if (str_eq(str_trim(part), STR("*")))
 			return err_set(e, ERR_PEER, "\"*\" stands alone or not at all");
@@ -260,7 +261,7 @@ static void loopback_rules(struct strbuf *b, const char *proxy, const char *othe
 
 static void outbound_chain(struct strbuf *b, struct lists *l, const char *proxy, const char *other)
 {
-	/* As a number: libnftables does not know the name dstnat for this hook. */
+	/* As a number: nftables knows the name dstnat at this hook only in newer versions. */
 	strbuf_adds(b, "\tchain outbound {\n\t\ttype nat hook output priority -100; policy accept;\n");
 	rule(b, "meta l4proto != tcp", "return");
 	interface_rules(b, &l->of[EXCLUDE_INTERFACES], "oifname");

@@ -35,7 +35,6 @@ METRIC(scrapes_total, COUNTER, "istio_agent_scrapes_total", "Scrapes of the agen
 METRIC(scrape_failures, COUNTER, "istio_agent_scrape_failures_total", "Parts that a scrape did not get", "type");
 
 struct status {
-	const struct agent_config *config;
 	struct admin *server;
 	struct http_client *http;
 	char *ready_url, *envoy_url;
@@ -399,13 +398,11 @@ struct status *status_new(struct loop *l, const struct agent_config *c, struct e
 	struct status *s = xzalloc(sizeof(*s));
 	char *ready cleanup(free_p) = xasprintf("http://127.0.0.1:%u" READY_STATS, c->envoy_admin_port);
 	uint16_t port = 0;
-	s->config = c;
 	s->ready_url = escaped(ready);
 	s->envoy_url = xasprintf("http://127.0.0.1:%u/stats/prometheus", c->envoy_admin_port);
 	s->http = http_client_new(l);
 	s->server = admin_new(l, c->status_address, &port, e);
 	if (!s->server || !application_url(c, port, &s->application_url, e)) {
-		(void)err_in(e, "status port");
 		status_free(s);
 		return NULL;
 	}
