@@ -51,6 +51,11 @@ struct loop *daemon_loop(const struct daemon *d)
 	return d->loop;
 }
 
+struct admin *daemon_admin(const struct daemon *d)
+{
+	return d->admin;
+}
+
 const char *daemon_bus(const struct daemon *d)
 {
 	return d->common->bus;
@@ -177,6 +182,8 @@ static void make_rows(struct daemon *d)
 	for (size_t i = 0; i < n_common; i++) {
 		if (streq(d->rows[i].name, "admin-address"))
 			d->rows[i].fallback = arena_printf(d->arena, "127.0.0.1:%u", def->admin_port);
+		if (streq(d->rows[i].name, "drain-timeout") && def->drain_timeout)
+			d->rows[i].fallback = def->drain_timeout;
 	}
 	for (size_t i = 0; i < def->n_options; i++) {
 		d->rows[n_common + i] = def->options[i];

@@ -16,6 +16,7 @@
 #include "common/io/loop.h"
 
 struct daemon; /* handed to the hooks */
+struct admin;
 
 /* A JSON page at /debug/<name>[?query]. Writes one JSON value to out. Runs on the loop's thread. */
 struct debug_page {
@@ -35,6 +36,7 @@ struct daemon_def {
 	const char *name; /* "pilot" */
 	const char *summary;
 	unsigned admin_port; /* default of --admin-address */
+	const char *drain_timeout; /* default of --drain-timeout; NULL: 5s */
 	const struct option_row *options;
 	size_t n_options;
 	const struct debug_page *pages;
@@ -52,6 +54,7 @@ struct daemon_def {
 int daemon_main(const struct daemon_def *def, int argc, char **argv);
 
 struct loop *daemon_loop(const struct daemon *d);
+struct admin *daemon_admin(const struct daemon *d); /* for pages that are no debug pages; open from before start() until after stop() */
 const char *daemon_bus(const struct daemon *d); /* --bus */
 const char *daemon_bus_keys_dir(const struct daemon *d); /* --bus-keys, NULL when not given */
 const char *daemon_state_dir(const struct daemon *d); /* --state-dir, exists; NULL when not given */
