@@ -123,6 +123,8 @@ static void on_done(void *ctx, enum grpc_status st, struct str message, const ui
 	struct err e = {0};
 	i->attempt = NULL;
 	bool ok = accept_answer(i, t, st, message, data, len, &e), with_cert = t->with_cert;
+	if (i->o.on_attempt)
+		i->o.on_attempt(i->o.ctx, ok, clock_mono_ms() - t->began_ms);
 	loop_post(i->loop, free_later, t); /* not from within the channel's callback */
 	if (!ok) {
 		failed(i, &e, with_cert);
@@ -200,6 +202,7 @@ static bool begin(struct identity *i, struct attempt *t, struct err *e)
 	const char *headers[] = {token ? "authorization" : NULL, token, NULL};
 	struct buf *request = request_of(i, csr);
 	t->owner = i;
+	t->began_ms = clock_mono_ms();
 	i->attempt = t;
 	(void)grpc_channel_unary(t->channel, METHOD, headers, CALL_TIMEOUT_MS, request, on_done, t);
 	buf_unref(request);

@@ -26,6 +26,7 @@ struct identity_options {
 		persist_dir; /* keeps key.pem, cert-chain.pem, root-cert.pem (0600) so that a restart needs no CA; NULL: none */
 	double renew_at; /* fraction of the lifetime, 0: 0.5 */
 	void (*on_change)(void *ctx); /* key, chain or roots changed */
+	void (*on_attempt)(void *ctx, bool ok, uint64_t took_ms); /* a request to the CA has ended; NULL: not told */
 	void *ctx;
 };
 

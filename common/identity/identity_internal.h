@@ -16,6 +16,7 @@ struct attempt {
 	struct tls_context *tls;
 	struct grpc_channel *channel;
 	bool with_cert;
+	uint64_t began_ms;
 };
 
 struct identity {
