@@ -29,7 +29,6 @@ struct agent_config {
 	const char *ca_roots;
 	const char *token_file;
 	bool plaintext; /* xDS without TLS (port 15010) */
-	const char *cert_ttl;
 	uint64_t cert_ttl_ms;
 	const char *envoy;
 	const char *envoy_log_level;
@@ -68,11 +67,10 @@ struct ads_relay_options {
 	const char *socket_path;
 	const char *cache_file;
 	const char *target; /* pilot's address */
-	struct tls_context *tls; /* NULL: plaintext; set when an identity exists */
 };
 struct ads_relay *ads_relay_new(struct loop *l, const struct ads_relay_options *o, struct err *e);
 void ads_relay_free(struct ads_relay *r);
-/* Connects to pilot: called once there is an identity (or at once with plaintext). */
+/* Connects to pilot: called once there is an identity (or at once with plaintext, tls NULL). Another call changes nothing. */
 void ads_relay_connect(struct ads_relay *r, struct tls_context *tls);
 bool ads_relay_connected(const struct ads_relay *r);
 void ads_relay_debug(const struct ads_relay *r, struct strbuf *json);

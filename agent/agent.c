@@ -1,0 +1,280 @@
+/*
+ * DOC: The agent's parts, put together and taken apart. The sockets for Envoy are open before Envoy starts; what cannot be answered yet waits
+ * there. The identity comes from the CA or from the last run; with the first certificate the relay connects to pilot. A new certificate goes
+ * to Envoy over SDS and into the TLS context that later connections to pilot use. On SIGTERM the status page says "not ready", Envoy
+ * drains and ends, and only then do the sockets close.
+ */
+#include <stdlib.h>
+
+#include "agent/daemon.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metric.h"
+#include "common/daemon/admin.h"
+#include "common/io/file.h"
+
+#define BOOTSTRAP_FILE "envoy-rev.json"
+
+METRIC(startup, GAUGE, "istio_agent_startup_duration_seconds", "seconds from the start to the first certificate");
+METRIC(csr_requests, COUNTER, "istio_agent_num_outgoing_requests", "certificate requests to the CA", "request_type");
+METRIC(csr_failures, COUNTER, "istio_agent_num_failed_outgoing_requests", "certificate requests to the CA that failed",
+	"request_type");
+METRIC(csr_latency, HISTOGRAM, "istio_agent_outgoing_latency", "milliseconds that the CA took", "request_type");
+METRIC(cert_expiry, GAUGE, "istio_agent_cert_expiry_seconds", "seconds until the certificate is no longer valid",
+	"resource_name");
+
+static const double latency_buckets[] = {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 0};
+
+__attribute__((constructor)) static void set_buckets(void)
+{
+	csr_latency.buckets = latency_buckets;
+}
+
+static struct log_scope agent_log = LOG_SCOPE("agent", "the agent's parts");
+
+struct agent {
+	struct daemon *daemon;
+	struct loop *loop;
+	const struct agent_config *config;
+	const char *state_dir;
+	uint64_t started_ms;
+	struct identity *identity;
+	struct tls_context *tls; /* for pilot */
+	struct sds *sds;
+	struct ads_relay *ads;
+	struct envoy *envoy; /* NULL with --no-envoy */
+	struct status *status;
+	bool started; /* the first certificate has been seen */
+};
+
+static char *in_state_dir(const struct agent *a, const char *file)
+{
+	return xasprintf("%s/%s", a->state_dir, file);
+}
+
+/* ---- identity */
+
+/* The context for pilot: it must be istiod, and sees our certificate. */
+static bool use_for_pilot(struct agent *a, const struct identity_material *m, struct err *e)
+{
+	const struct tls_options o = {.peer_auth = TLS_PEER_REQUIRED};
+	char *istiod cleanup(free_p) = xasprintf("spiffe://%s/ns/istio-system/sa/istiod", a->config->trust_domain);
+	const char *names[] = {istiod, "istiod.istio-system.svc", NULL};
+	if (!a->tls)
+		a->tls = tls_context_new(&o);
+	return tls_context_set_identity(a->tls, str_of(m->chain_pem), str_of(m->key_pem), e) &&
+	       tls_context_set_roots(a->tls, str_of(m->roots_pem), e) && tls_context_set_server_names(a->tls, names, e);
+}
+
+static void on_identity(void *ctx)
+{
+	struct agent *a = ctx;
+	const struct identity_material *m = a->identity ? identity_get(a->identity) : NULL;
+	struct err e = {0};
+	if (!m)
+		return;
+	if (!a->started)
+		metric_set(&startup, (double)(clock_mono_ms() - a->started_ms) / 1000);
+	a->started = true;
+	daemon_ready(a->daemon, "identity");
+	sds_changed(a->sds);
+	if (a->config->plaintext)
+		return;
+	if (use_for_pilot(a, m, &e))
+		ads_relay_connect(a->ads, a->tls);
+	else
+		log_error(&agent_log, "certificate not usable towards pilot", KV("error", e.text));
+}
+
+static void on_attempt(void *ctx, bool ok, uint64_t took_ms)
+{
+	metric_add(&csr_requests, 1, "csr");
+	metric_observe(&csr_latency, took_ms, "csr");
+	if (!ok)
+		metric_add(&csr_failures, 1, "csr");
+}
+
+static void on_scrape(void *ctx)
+{
+	const struct agent *a = ctx;
+	const struct identity_material *m = identity_get(a->identity);
+	if (m)
+		metric_set(&cert_expiry, (double)(m->not_after_ms - clock_wall_ms()) / 1000, "default");
+}
+
+static bool start_identity(struct agent *a, struct err *e)
+{
+	const struct agent_config *c = a->config;
+	char *istiod cleanup(free_p) = xasprintf("spiffe://%s/ns/istio-system/sa/istiod", c->trust_domain);
+	char *citadel cleanup(free_p) = xasprintf("spiffe://%s/ns/istio-system/sa/citadel", c->trust_domain);
+	char *id cleanup(free_p) = xasprintf(
+		"spiffe://%s/ns/%s/sa/%s", c->trust_domain, c->pod_namespace, c->service_account);
+	char *dir cleanup(free_p) = in_state_dir(a, "identity");
+	const char *names[] = {istiod, citadel, "istiod.istio-system.svc", NULL};
+	const struct identity_options o = {
+		.ca_address = str_empty(c->ca_address) ? c->discovery_address : c->ca_address,
+		.ca_roots_file = c->ca_roots,
+		.ca_names = names,
+		.token_file = c->token_file,
+		.spiffe_id = id,
+		.ttl_ms = c->cert_ttl_ms,
+		.persist_dir = dir,
+		.on_change = on_identity,
+		.on_attempt = on_attempt,
+		.ctx = a,
+	};
+	daemon_not_ready(a->daemon, "identity", "no certificate yet");
+	a->identity = identity_new(a->loop, &o, e);
+	return a->identity || err_in(e, "identity");
+}
+
+/* ---- parts */
+
+static bool start_sds(struct agent *a, struct err *e)
+{
+	char *path cleanup(free_p) = in_state_dir(a, AGENT_SDS_SOCKET);
+	a->sds = sds_new(a->loop, path, a->identity, e);
+	return a->sds || err_in(e, "SDS");
+}
+
+static bool start_ads(struct agent *a, struct err *e)
+{
+	char *path cleanup(free_p) = in_state_dir(a, AGENT_XDS_SOCKET);
+	char *cache cleanup(free_p) = in_state_dir(a, "last-good.xds");
+	const struct ads_relay_options o = {
+		.socket_path = path, .cache_file = cache, .target = a->config->discovery_address};
+	a->ads = ads_relay_new(a->loop, &o, e);
+	if (!a->ads)
+		return err_in(e, "ADS");
+	if (a->config->plaintext)
+		ads_relay_connect(a->ads, NULL);
+	return true;
+}
+
+/* Without an Envoy of its own the agent still writes the bootstrap, for whoever starts one. */
+static bool write_bootstrap(struct agent *a, struct err *e)
+{
+	char *path cleanup(free_p) = in_state_dir(a, BOOTSTRAP_FILE);
+	char *text cleanup(free_p) = NULL;
+	return (bootstrap_json(a->config, a->state_dir, &text, e) && file_write_atomic(path, str_of(text), 0600, e)) ||
+	       err_in(e, "Envoy's bootstrap");
+}
+
+static bool start_envoy(struct agent *a, struct err *e)
+{
+	if (a->config->no_envoy)
+		return write_bootstrap(a, e);
+	a->envoy = envoy_new(a->loop, a->config, a->state_dir, e);
+	if (!a->envoy)
+		return err_in(e, "Envoy");
+	envoy_start(a->envoy);
+	return true;
+}
+
+static bool start_status(struct agent *a, struct err *e)
+{
+	a->status = status_new(a->loop, a->config, e);
+	if (!a->status)
+		return err_in(e, "--status-address");
+	status_mount(a->status, daemon_admin(a->daemon));
+	return true;
+}
+
+static bool check_config(const struct agent_config *c, const char *state_dir, struct err *e)
+{
+	const struct {
+		const char *option, *value;
+	} needed[] = {{"--state-dir", state_dir}, {"--pod-name", c->pod_name}, {"--pod-ip", c->pod_ip},
+		{"--discovery-address", c->discovery_address}};
+	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
+		if (str_empty(needed[i].value))
+			return err_set(e, ERR_PEER, "%s is needed", needed[i].option);
+	if (!streq(c->type, "sidecar") && !streq(c->type, "router"))
+		return err_set(e, ERR_PEER, "--type: \"%.40s\" is neither sidecar nor router", c->type);
+	return true;
+}
+
+bool agent_start(struct daemon *d, const void *config, void **self, struct err *e)
+{
+	struct agent *a = xzalloc(sizeof(*a));
+	*a = (struct agent){.daemon = d, .loop = daemon_loop(d), .config = config, .state_dir = daemon_state_dir(d)};
+	a->started_ms = clock_mono_ms();
+	if (!check_config(config, a->state_dir, e) || !start_identity(a, e) || !start_sds(a, e) || !start_ads(a, e) ||
+		!start_status(a, e) || !start_envoy(a, e)) {
+		agent_stop(a);
+		return false;
+	}
+	on_identity(a); /* one may have been on disk */
+	metric_on_scrape(on_scrape, a);
+	*self = a;
+	return true;
+}
+
+static void on_envoy_gone(void *ctx)
+{
+	struct agent *a = ctx;
+	daemon_drained(a->daemon);
+}
+
+void agent_drain(void *self)
+{
+	struct agent *a = self;
+	status_draining(a->status);
+	if (a->envoy)
+		envoy_drain(a->envoy, on_envoy_gone, a);
+	else
+		daemon_drained(a->daemon);
+}
+
+bool agent_reload(void *self, struct err *e)
+{
+	const struct agent *a = self;
+	identity_renew_now(a->identity);
+	return true;
+}
+
+void agent_stop(void *self)
+{
+	struct agent *a = self;
+	envoy_free(a->envoy);
+	status_free(a->status);
+	ads_relay_free(a->ads);
+	sds_free(a->sds);
+	identity_free(a->identity);
+	tls_context_free(a->tls);
+	free(a);
+}
+
+/* ---- debug pages */
+
+static void page_identity(void *self, struct str query, struct strbuf *out)
+{
+	identity_debug(((const struct agent *)self)->identity, out);
+}
+
+static void page_sds(void *self, struct str query, struct strbuf *out)
+{
+	sds_debug(((const struct agent *)self)->sds, out);
+}
+
+static void page_ads(void *self, struct str query, struct strbuf *out)
+{
+	ads_relay_debug(((const struct agent *)self)->ads, out);
+}
+
+static void page_envoy(void *self, struct str query, struct strbuf *out)
+{
+	const struct agent *a = self;
+	if (a->envoy)
+		envoy_debug(a->envoy, out);
+	else
+		strbuf_adds(out, "null");
+}
+
+const struct debug_page agent_pages[] = {
+	{"identity", "the workload's certificate and the CA it came from", page_identity},
+	{"sds", "streams of Envoy that ask for certificates", page_sds},
+	{"ads", "Envoy's configuration stream and pilot's, per type what Envoy holds", page_ads},
+	{"envoy", "Envoy's process", page_envoy},
+};
+const size_t agent_n_pages = ARRAY_LEN(agent_pages);

@@ -1,0 +1,179 @@
+"""A small Envoy for tests, on grpcio: the wire format of the xDS messages by field number, a delta ADS stream and SDS streams on Unix sockets."""
+
+import queue
+import threading
+import time
+
+import grpc
+
+PREFIX = "type.googleapis.com/"
+CDS = PREFIX + "envoy.config.cluster.v3.Cluster"
+EDS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LDS = PREFIX + "envoy.config.listener.v3.Listener"
+RDS = PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+ADS_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+SDS_SERVICE = "/envoy.service.secret.v3.SecretDiscoveryService/"
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def message(*fields):
+    """(number, bytes, text or integer), ... -> the packed message."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+            continue
+        data = value.encode() if isinstance(value, str) else value
+        out += varint(number << 3 | 2) + varint(len(data)) + data
+    return out
+
+
+def fields(data):
+    """A packed message -> {number: [value, ...]}, length-delimited values as bytes."""
+    out, at = {}, 0
+
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = number()
+        value = number()
+        if key & 7 == 2:
+            value, at = data[at : at + value], at + value
+        out.setdefault(key >> 3, []).append(value)
+    return out
+
+
+def text(parsed, number):
+    return parsed.get(number, [b""])[0].decode()
+
+
+def struct(values):
+    """A google.protobuf.Struct of strings and nested structs."""
+    entries = []
+    for key, value in values.items():
+        packed = message((5, struct(value))) if isinstance(value, dict) else message((3, value))
+        entries.append((1, message((1, key), (2, packed))))
+    return message(*entries)
+
+
+def node(node_id, cluster, metadata):
+    return message((1, node_id), (2, cluster), (3, struct(metadata)))
+
+
+class Stream:
+    """One bidirectional call on a Unix socket; responses are collected by a thread."""
+
+    def __init__(self, socket, method):
+        self.channel = grpc.insecure_channel("unix:%s" % socket, options=[("grpc.max_receive_message_length", 1 << 28)])
+        self.out, self.responses, self.error = queue.Queue(), [], None
+        self.call = self.channel.stream_stream(method)(iter(self.out.get, None))
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        try:
+            for data in self.call:
+                self.on_response(data)
+        except grpc.RpcError as error:
+            self.error = error
+
+    def on_response(self, data):
+        self.responses.append(fields(data))
+
+    def close(self):
+        self.out.put(None)
+        self.call.cancel()
+        self.thread.join(10)
+        self.channel.close()
+
+
+class Envoy(Stream):
+    """Subscribes as Envoy does and acknowledges what comes, unless refuse names the type. `held` is type -> {name: (version, bytes)}."""
+
+    def __init__(self, socket, node_bytes, held=None, refuse=()):
+        self.node, self.held, self.seen, self.refuse = node_bytes, held or {}, [], set(refuse)
+        super().__init__(socket, ADS_METHOD)
+
+    def subscribe(self, type_url, *names):
+        versions = [(5, message((1, name), (2, version))) for name, (version, _) in self.held.setdefault(type_url, {}).items()]
+        node_field = [(1, self.node)] if self.node else []
+        self.node = None
+        self.out.put(message(*node_field, (2, type_url), *[(3, name) for name in names], *versions))
+
+    def unsubscribe(self, type_url, *names):
+        self.out.put(message((2, type_url), *[(4, name) for name in names]))
+
+    def on_response(self, data):
+        r = fields(data)
+        type_url, nonce = text(r, 4), text(r, 5)
+        refused = type_url in self.refuse
+        got = {}
+        for packed in r.get(2, []):
+            resource = fields(packed)
+            got[text(resource, 3)] = (text(resource, 1), resource[2][0])
+        self.seen.append({"type": type_url, "nonce": nonce, "names": set(got), "removed": {x.decode() for x in r.get(6, [])}})
+        error = [(7, message((1, 3), (2, "refused by the test")))] if refused else []
+        if not refused:
+            held = self.held.setdefault(type_url, {})
+            held.update(got)
+            for name in r.get(6, []):
+                held.pop(name.decode(), None)
+        self.out.put(message((2, type_url), (6, nonce), *error))
+
+    def count(self, type_url):
+        return sum(1 for r in self.seen if r["type"] == type_url)
+
+
+class Secrets(Stream):
+    """A state-of-the-world SDS stream for one name, as pilot's configuration makes Envoy open it."""
+
+    def __init__(self, socket, name, refuse=False):
+        self.name, self.secrets, self.refuse = name, [], refuse
+        super().__init__(socket, SDS_SERVICE + "StreamSecrets")
+        self.out.put(message((2, message((1, "n"))), (3, name), (4, SECRET)))
+
+    def on_response(self, data):
+        r = fields(data)
+        self.secrets.append([secret(x) for x in r.get(2, [])])
+        error = [(6, message((1, 3), (2, "refused by the test")))] if self.refuse else []
+        self.out.put(message((1, text(r, 1)), (3, self.name), (4, SECRET), (5, text(r, 5)), *error))
+
+
+def secret(packed_any):
+    any_message = fields(packed_any)
+    assert text(any_message, 1) == SECRET
+    s = fields(any_message[2][0])
+    out = {"name": text(s, 1)}
+    if 2 in s:
+        certificate = fields(s[2][0])
+        out["chain"] = text(fields(certificate[1][0]), 2)
+        out["key"] = text(fields(certificate[2][0]), 2)
+    if 4 in s:
+        out["roots"] = text(fields(fields(s[4][0])[1][0]), 2)
+    return out
+
+
+def until(check, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        got = check()
+        if got:
+            return got
+        time.sleep(0.01)
+    raise AssertionError("not within %s s" % seconds)
