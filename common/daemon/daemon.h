@@ -54,7 +54,8 @@ struct daemon_def {
 int daemon_main(const struct daemon_def *def, int argc, char **argv);
 
 struct loop *daemon_loop(const struct daemon *d);
-struct admin *daemon_admin(const struct daemon *d); /* for pages that are no debug pages; open from before start() until after stop() */
+struct admin *daemon_admin(
+	const struct daemon *d); /* for pages that are no debug pages; open from before start() until after stop() */
 const char *daemon_bus(const struct daemon *d); /* --bus */
 const char *daemon_bus_keys_dir(const struct daemon *d); /* --bus-keys, NULL when not given */
 const char *daemon_state_dir(const struct daemon *d); /* --state-dir, exists; NULL when not given */
