@@ -11,7 +11,10 @@
 
 static const struct command *const commands[] = {
 	&up_command,
+	&status_command,
 	&validate_command,
+	&proxy_status_command,
+	&bus_command,
 };
 
 static const struct {
@@ -114,6 +117,8 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (argc > 1 && streq(argv[1], "pod-init"))
 		return pod_init_main(argc - 1, argv + 1);
+	bool quiet = log_set_levels(STR("default:warn"), NULL); /* a command's own output says the rest */
+	assert(quiet);
 	if (argc < 2)
 		return usage(2);
 	if (streq(argv[1], "--help") || streq(argv[1], "-h") || streq(argv[1], "help"))
