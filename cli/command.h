@@ -1,6 +1,6 @@
 /*
- * A command of `fairlead` as a row of data: its name, its options and the function that runs it. main.c reads the options, answers --help
- * from the same rows, and calls run() with the filled config struct. A command prints its result on standard output and what went wrong
+ * A command of `fairlead` as a row of data: its name, its options and the function that runs it. command.c reads the options, answers
+ * --help from the same rows, and calls run() with the filled config struct. A command prints its result on standard output and what went wrong
  * on standard error, and returns the exit code: 0 done, 1 could not or found errors, 2 wrong usage.
  */
 #pragma once
@@ -30,3 +30,5 @@ struct command {
 
 /* Says "fairlead NAME: text" on standard error; returns code. */
 int command_fail(const char *name, int code, const struct err *e);
+/* Finds the command of argv[1] and runs it; also --help and --version of the program. Returns the exit code. */
+int command_main(const struct command *const *commands, size_t n, int argc, char **argv);

@@ -12,35 +12,23 @@ const char *proxy_name(struct arena *a, const char *proxy, const char *ns)
 	return str_empty(ns) || strchr(proxy, '.') ? proxy : arena_printf(a, "%s.%s", proxy, ns);
 }
 
-static int by_proxy(const void *x, const void *y)
-{
-	json_t *const *a = x, *const *b = y;
-	int c = strcmp(json_text_at(*a, "proxy"), json_text_at(*b, "proxy"));
-	return c ? c : strcmp(json_text_at(*a, "id"), json_text_at(*b, "id"));
-}
-
 /* Takes the list; returns it sorted, without what is no proxy. */
 static json_t *tidy(json_t *list, const char *pilot)
 {
-	size_t n = json_array_size(list), kept = 0;
-	json_t **items = xzalloc((n + 1) * sizeof(json_t *));
-	for (size_t i = 0; i < n; i++) {
-		json_t *item = json_array_get(list, i);
-		if (json_at(item, "busy"))
+	json_t *out = json_array(), *item;
+	size_t i;
+	json_array_foreach(list, i, item)
+	{
+		if (json_at(item, "busy")) {
 			(void)fprintf(
 				stderr, "fairlead: pilot's %s is busy and left out\n", json_text_at(item, "busy"));
-		else
-			items[kept++] = item;
+			continue;
+		}
+		(void)json_object_set_new(item, "pilot", json_string(pilot));
+		(void)json_array_append(out, item);
 	}
-	if (kept)
-		qsort(items, kept, sizeof(json_t *), by_proxy);
-	json_t *out = json_array();
-	for (size_t i = 0; i < kept; i++) {
-		(void)json_object_set_new(items[i], "pilot", json_string(pilot));
-		(void)json_array_append(out, items[i]);
-	}
-	free(items);
 	json_decref(list);
+	rows_sort(out, "proxy", "id");
 	return out;
 }
 

@@ -90,6 +90,35 @@ void table_write(const json_t *rows, const struct column *columns, size_t n, str
 	free(widths);
 }
 
+struct sortable {
+	json_t *row;
+	const char *first, *second;
+	size_t place; /* equal rows keep their order */
+};
+
+static int by_keys(const void *x, const void *y)
+{
+	const struct sortable *a = x, *b = y;
+	int c = strcmp(a->first, b->first);
+	c = c ? c : strcmp(a->second, b->second);
+	return c ? c : (a->place > b->place) - (a->place < b->place);
+}
+
+void rows_sort(json_t *rows, const char *key, const char *then)
+{
+	size_t n = json_array_size(rows);
+	struct sortable *list = xzalloc((n + 1) * sizeof(*list));
+	for (size_t i = 0; i < n; i++) {
+		json_t *row = json_incref(json_array_get(rows, i));
+		list[i] = (struct sortable){row, json_text_at(row, key), json_text_at(row, then), i};
+	}
+	qsort(list, n, sizeof(*list), by_keys);
+	(void)json_array_clear(rows);
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(rows, list[i].row);
+	free(list);
+}
+
 void print_value(const json_t *value)
 {
 	char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);

@@ -20,6 +20,8 @@ void table_write(const json_t *rows, const struct column *columns, size_t n, str
 json_t *json_at(const json_t *object, const char *key);
 /* Its text, "" when absent or no string; borrowed. */
 const char *json_text_at(const json_t *object, const char *key);
+/* Sorts the rows by the text at two keys. */
+void rows_sort(json_t *rows, const char *key, const char *then);
 /* Prints value as indented JSON on standard output. */
 void print_value(const json_t *value);
 /* Prints text on standard output and frees it. */
