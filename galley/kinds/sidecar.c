@@ -6,8 +6,8 @@
 
 /*
  * DOC: Sidecar. Egress hosts are "namespace/host" ("~" before the namespace takes it out); one egress listener may have no port, and it
- * is the last; ingress listeners have distinct ports and an endpoint on the loopback or a Unix socket. Normal form: "." becomes the
- * namespace, hosts and protocols have one spelling, targetPort is cleared.
+ * is the last; ingress listeners have distinct ports and an endpoint on the loopback or a Unix socket. Normal form: hosts and
+ * protocols have one spelling.
  */
 
 static bool is_unix(const char *bind)
@@ -208,10 +208,7 @@ static void normalise(struct normal *n, void *message)
 		for (size_t k = 0; k < l->n_hosts; k++) {
 			struct str ns, host;
 			(void)str_cut(str_of(l->hosts[k]), '/', &ns, &host);
-			if (str_eqc(ns, "."))
-				ns = n->ns;
-			else if (str_eqc(ns, "~."))
-				ns = str_of(arena_printf(n->arena, "~" STR_FMT, STR_ARG(n->ns)));
+			/* "." is the namespace of the proxy, which is another one for the Sidecar of the root namespace. */
 			l->hosts[k] = arena_printf(
 				n->arena, STR_FMT "/%s", STR_ARG(ns), normal_lower(n, arena_cstr(n->arena, host)));
 		}

@@ -157,7 +157,8 @@ static int by_host(const void *x, const void *y)
 	return c ? c : strcmp(a->namespace_, b->namespace_);
 }
 
-static void collect(struct view *v, struct rows rows, struct service_list *out, size_t *cap)
+/* port 0: what some egress listener of the Sidecar imports; else what the one that serves the port does. */
+static void collect(struct view *v, struct rows rows, uint32_t port, struct service_list *out, size_t *cap)
 {
 	if (out->n + rows.n > *cap) {
 		const Fl__Service **old = out->items;
@@ -170,7 +171,7 @@ static void collect(struct view *v, struct rows rows, struct service_list *out, 
 	for (size_t i = 0; i < rows.n; i++) {
 		const Fl__Service *s = rows.items[i].entry->value;
 
-		if (sidecar_admits(v, str_of(s->namespace_), str_of(s->hostname)))
+		if (sidecar_admits_at(v, port, str_of(s->namespace_), str_of(s->hostname)))
 			out->items[out->n++] = s;
 	}
 }
@@ -202,8 +203,8 @@ void view_services_on_port(struct view *v, uint32_t port, struct service_list *o
 	size_t cap = 0;
 
 	*out = (struct service_list){0};
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(all)), out, &cap);
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(own)), out, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(all)), port, out, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(own)), port, out, &cap);
 	settle(v, out);
 }
 
@@ -212,8 +213,8 @@ void view_services(struct view *v, struct service_list *out)
 	size_t cap = 0;
 
 	*out = (struct service_list){0};
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, STR("*")), out, &cap);
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, v->scope->attributes->ns), out, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, STR("*")), 0, out, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, v->scope->attributes->ns), 0, out, &cap);
 	settle(v, out);
 }
 

@@ -23,9 +23,20 @@ const Mesh__MeshConfig *view_mesh_named(struct view *v);
 struct str view_trust_domain(struct view *v); /* "cluster.local" */
 struct str view_root_namespace(struct view *v); /* "istio-system" */
 struct str view_domain_suffix(const struct view *v); /* "cluster.local", of the scope's proxies */
-bool view_registry_only(struct view *v); /* of the Sidecar, else of the mesh */
 bool view_has_extension(const struct view *v, const char *name);
 const struct str *view_label(const struct view *v, const char *key);
+
+/* ---- the Sidecar of the scope (query_sidecar.c) */
+const Cfg__Sidecar *view_sidecar(struct view *v); /* NULL: none */
+bool sidecar_admits(struct view *v, struct str ns, struct str host); /* some egress listener imports the host */
+/* The egress listener that serves a port (its own, else the one without a port) imports the host. Port 0: as sidecar_admits(). */
+bool sidecar_admits_at(struct view *v, uint32_t port, struct str ns, struct str host);
+/* The egress listener with just this port, NULL: none. */
+const Cfg__IstioEgressListener *sidecar_egress(struct view *v, uint32_t port);
+bool egress_admits(const struct view *v, const Cfg__IstioEgressListener *l, struct str ns, struct str host);
+/* What becomes of unknown destinations; the Sidecar's policy, else the mesh's. */
+enum unknown_policy { UNKNOWN_PASS, UNKNOWN_REFUSE, UNKNOWN_PROXY, UNKNOWN_DNS };
+enum unknown_policy view_unknown(struct view *v, const Cfg__Destination **proxy); /* UNKNOWN_PROXY: *proxy is set */
 
 /* ---- services: those visible to the scope (exportTo, Sidecar), one for each host */
 struct service_list {
@@ -64,7 +75,6 @@ struct entries {
 };
 void view_virtual_services(struct view *v, struct entries *out); /* for sidecars: only their hosts may be looked at */
 void view_gateway_services(struct view *v, struct str gateway, struct entries *out); /* bound to it, oldest first */
-bool sidecar_admits(struct view *v, struct str ns, struct str host);
 
 /* ---- gateways that select the scope's workload, oldest first */
 void view_gateways(struct view *v, struct entries *out);

@@ -1,5 +1,5 @@
 /*
- * DOC: Rules, routes, gateways and Sidecars as the scope sees them. Istio's precedence: destination rules of the client's
+ * DOC: Rules, routes and gateways as the scope sees them. Istio's precedence: destination rules of the client's
  * namespace, then of the service's, then of the root namespace; an exact host before the longest wildcard; among equals the oldest
  * object, then the name.
  */
@@ -30,60 +30,6 @@ bool scope_selected(const struct view *v, struct label_set selector)
 			return false;
 	}
 	return true;
-}
-
-/* ---- Sidecar */
-static const Cfg__Sidecar *scope_sidecar(struct view *v)
-{
-	struct rows rows;
-
-	if (!v->scope->sidecar.len)
-		return NULL;
-	rows = ask(v, TOPIC_SIDECAR, Q_SIDECAR, v->scope->sidecar);
-	if (!rows.n)
-		return NULL;
-	ask_source(v, rows.items[0].entry);
-	return rows.items[0].entry->value;
-}
-
-/* "ns/host", "./host", "*" + "/host"; "~" matches nothing. */
-static bool egress_host_matches(struct str pattern, struct str own_ns, struct str ns, struct str host)
-{
-	struct str want_ns, want_host;
-
-	if (!str_cut(pattern, '/', &want_ns, &want_host))
-		return host_matches(pattern, host);
-	if (str_eqc(want_ns, "~"))
-		return false;
-	if (str_eqc(want_ns, "."))
-		want_ns = own_ns;
-	return (str_eqc(want_ns, "*") || str_eq(want_ns, ns)) && host_matches(want_host, host);
-}
-
-bool sidecar_admits(struct view *v, struct str ns, struct str host)
-{
-	const Cfg__Sidecar *sidecar = scope_sidecar(v);
-
-	if (!sidecar || !sidecar->n_egress)
-		return true;
-	for (size_t i = 0; i < sidecar->n_egress; i++)
-		for (size_t j = 0; j < sidecar->egress[i]->n_hosts; j++)
-			if (egress_host_matches(
-				    str_of(sidecar->egress[i]->hosts[j]), v->scope->attributes->ns, ns, host))
-				return true;
-	return false;
-}
-
-bool view_registry_only(struct view *v)
-{
-	const Cfg__Sidecar *sidecar = scope_sidecar(v);
-	const Mesh__MeshConfig *mesh = view_mesh(v);
-
-	if (sidecar && sidecar->outbound_traffic_policy)
-		return sidecar->outbound_traffic_policy->mode == CFG__OUTBOUND_TRAFFIC_POLICY__MODE__REGISTRY_ONLY;
-	/* REGISTRY_ONLY is 0 on the wire, but a mesh that says nothing allows any (Istio's default). */
-	return mesh->outbound_traffic_policy &&
-	       mesh->outbound_traffic_policy->mode == MESH__MESH_CONFIG__OUTBOUND_TRAFFIC_POLICY__MODE__REGISTRY_ONLY;
 }
 
 /* ---- destination rules */

@@ -126,6 +126,18 @@ static struct str select_sidecar(struct view *v, const struct proxy *p)
 	return e ? arena_str(v->scratch, e->key) : (struct str){0};
 }
 
+/* An ingress listener whose default endpoint is 0.0.0.0 means the address of the instance. */
+static bool ingress_needs_address(struct view *v)
+{
+	const Cfg__Sidecar *s = view_sidecar(v);
+
+	for (size_t i = 0; s && i < s->n_ingress; i++)
+		if (str_starts(str_of(s->ingress[i]->default_endpoint), STR("0.0.0.0:")) ||
+			str_starts(str_of(s->ingress[i]->default_endpoint), STR("[::]:")))
+			return true;
+	return false;
+}
+
 /* ---- the services that the proxy's own address stands behind */
 uint32_t endpoint_port(const Fl__Endpoint *ep, const Fl__Port *port)
 {
@@ -223,6 +235,7 @@ static void write_key(struct strbuf *b, const struct scope *s)
 	strbuf_addf(b, "%s|%s|" STR_FMT "|" STR_FMT "|" STR_FMT "|" STR_FMT "|%llx",
 		s->kind == SCOPE_OWN ? "own" : "shared", types[p->type], STR_ARG(p->ns), STR_ARG(p->domain),
 		STR_ARG(p->cluster_id), STR_ARG(p->network), (unsigned long long)extensions_hash(p));
+	strbuf_addf(b, "|ip=" STR_FMT, STR_ARG(p->ip));
 	strbuf_addf(b, "|locality=" STR_FMT "|sidecar=" STR_FMT "|%s", STR_ARG(p->locality), STR_ARG(s->sidecar),
 		p->no_capture ? "nocapture" : "");
 	for (size_t i = 0; i < p->n_labels; i++)
@@ -257,9 +270,11 @@ const struct scope *scope_of(
 		shared_labels(&v, p, attributes);
 		if (locality_active(&v))
 			attributes->locality = p->locality;
-		if (p->type == PROXY_SIDECAR)
-			s->sidecar = select_sidecar(&v, p);
 	}
+	if (p->type == PROXY_SIDECAR)
+		s->sidecar = select_sidecar(&v, p);
+	if (kind == SCOPE_OWN && ingress_needs_address(&v))
+		attributes->ip = p->ip;
 	if (kind == SCOPE_OWN || p->type != PROXY_SIDECAR)
 		find_instances(&v, p, s);
 	write_key(&key, s);

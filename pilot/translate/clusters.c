@@ -1,6 +1,6 @@
 /*
- * DOC: CDS. One cluster for each port of each visible service and for each of its subsets; the blackhole and passthrough clusters;
- * for a workload's own ports an inbound cluster that goes to the original destination from 127.0.0.6 (so that capture lets it pass).
+ * DOC: CDS. One cluster for each port of each visible service and for each of its subsets; the blackhole and passthrough clusters.
+ * Clusters of a workload's own ports are in inbound_cluster.c.
  *
  * Mutual TLS is chosen for each endpoint (auto mTLS): the endpoint's metadata says tlsMode=istio, and a transport socket match picks
  * TLS for it and plaintext for the others. The SANs are asked as "accounts of the service", so that an endpoint that comes or goes
@@ -8,13 +8,14 @@
  */
 #include "common/mesh/host.h"
 #include "pilot/translate/cluster_policy.h"
+#include "pilot/translate/cluster_build.h"
 #include "pilot/translate/endpoint_build.h"
+#include "pilot/translate/inbound.h"
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
 static const char passthrough[] = "PassthroughCluster";
 static const char blackhole[] = "BlackHoleCluster";
-static const char inbound_passthrough[] = "InboundPassthroughCluster";
 
 /* ---- names */
 static void add_service_names(struct view *v, struct arena *a, const Fl__Service *s, struct name_list *l)
@@ -39,10 +40,7 @@ static void cds_names(struct view *v, struct arena *a, struct str **out, size_t 
 	struct service_list services;
 
 	if (v->scope->kind == SCOPE_OWN) {
-		if (v->scope->attributes->type == PROXY_SIDECAR)
-			name_list_add(a, &list, inbound_passthrough);
-		for (size_t i = 0; v->scope->attributes->type == PROXY_SIDECAR && i < v->scope->n_instances; i++)
-			name_list_add(a, &list, cluster_name_inbound(a, v->scope->instances[i].target_port));
+		inbound_cluster_names(v, a, &list);
 	} else {
 		name_list_add(a, &list, blackhole);
 		if (v->scope->attributes->type == PROXY_SIDECAR)
@@ -56,130 +54,25 @@ static void cds_names(struct view *v, struct arena *a, struct str **out, size_t 
 
 static enum scope_kind cds_scope(struct str name)
 {
-	bool own = str_starts(name, STR("inbound|")) || str_eqc(name, inbound_passthrough);
-
-	return own ? SCOPE_OWN : SCOPE_SHARED;
+	return inbound_is_cluster(name) ? SCOPE_OWN : SCOPE_SHARED;
 }
 
 /* ---- fixed clusters */
-static Cds__Cluster *new_cluster(struct arena *a, struct str name, Cds__Cluster__DiscoveryType type)
-{
-	Cds__Cluster *c = PB_NEW(a, Cds__Cluster, cds__cluster);
-
-	c->name = arena_cstr(a, name);
-	c->type = type;
-	c->cluster_discovery_type_case = CDS__CLUSTER__CLUSTER_DISCOVERY_TYPE_TYPE;
-	return c;
-}
-
-/* The labels of the standard metrics that describe the destination service. */
-static void put_labels(struct arena *a, Cds__Cluster *c, const char *host, const char *name, const char *ns)
-{
-	Wkt__Struct *s = build_struct(a);
-
-	struct_put(a, s, "host", host);
-	struct_put(a, s, "name", name);
-	struct_put(a, s, "namespace", ns);
-	metadata_put(a, &c->metadata, "fairlead", s);
-}
-
-static Cds__Cluster *original_dst(struct view *v, struct str name, struct arena *a)
-{
-	Cds__Cluster *c = new_cluster(a, name, CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST);
-	struct traffic_policy none = {0};
-
-	policy_apply(a, &none, view_mesh(v), c);
-	c->common_lb_config = NULL;
-	return c;
-}
-
 static Cds__Cluster *build_passthrough(struct view *v, struct str name, struct arena *a)
 {
-	Cds__Cluster *c = original_dst(v, name, a);
+	Cds__Cluster *c = cluster_original_dst(v, name, a, NULL);
 
-	cluster_http_options(a, c, UPSTREAM_AS_DOWNSTREAM, NULL);
-	put_labels(a, c, "unknown", passthrough, "unknown");
+	cluster_labels(a, c, "unknown", passthrough, "unknown");
 	return c;
 }
 
 static Cds__Cluster *build_blackhole(struct view *v, struct str name, struct arena *a)
 {
-	Cds__Cluster *c = new_cluster(a, name, CDS__CLUSTER__DISCOVERY_TYPE__STATIC);
+	Cds__Cluster *c = cluster_new(a, name, CDS__CLUSTER__DISCOVERY_TYPE__STATIC);
 	const Wkt__Duration *timeout = view_mesh(v)->connect_timeout;
 
 	c->connect_timeout = timeout ? build_duration(a, timeout) : build_ms(a, 10000);
-	put_labels(a, c, "unknown", blackhole, "unknown");
-	return c;
-}
-
-/* ---- inbound */
-static Core__BindConfig *local_source(struct arena *a)
-{
-	Core__BindConfig *b = PB_NEW(a, Core__BindConfig, core__bind_config);
-	Core__Address *address = build_address(a, STR("127.0.0.6"), 0);
-
-	b->source_address = address->socket_address;
-	return b;
-}
-
-static enum upstream_http http_of(const char *name)
-{
-	if (protocol_is_http2(name))
-		return UPSTREAM_HTTP2;
-	return protocol_of(name) == PROTOCOL_SNIFF ? UPSTREAM_AS_DOWNSTREAM : UPSTREAM_DEFAULT;
-}
-
-static void put_istio_metadata(
-	struct arena *a, Cds__Cluster *c, const Fl__Service *s, uint32_t port, const struct rule *r, struct str subset)
-{
-	Wkt__Struct *istio = build_struct(a), *service = build_struct(a);
-	Wkt__Value *list = PB_NEW(a, Wkt__Value, wkt__value);
-
-	struct_put(a, service, "host", s->hostname);
-	struct_put(a, service, "name", s->name);
-	struct_put(a, service, "namespace", s->namespace_);
-	list->list_value = PB_NEW(a, Wkt__ListValue, wkt__list_value);
-	list->kind_case = WKT__VALUE__KIND_LIST_VALUE;
-	pb_add(a, list->list_value, values, build_struct_value(a, service));
-	if (r && r->entry)
-		struct_put(a, istio, "config", config_path(a, r->entry));
-	struct_put_value(a, istio, "default_original_port", build_number(a, port));
-	struct_put_value(a, istio, "services", list);
-	if (subset.len)
-		struct_put(a, istio, "subset", arena_cstr(a, subset));
-	metadata_put(a, &c->metadata, "istio", istio);
-	put_labels(a, c, s->hostname, s->name, s->namespace_);
-}
-
-static Cds__Cluster *build_inbound(struct view *v, struct str name, struct arena *a)
-{
-	struct cluster_name parsed;
-
-	if (!cluster_name_parse(name, &parsed) || !str_eqc(parsed.direction, "inbound"))
-		return NULL;
-	for (size_t i = 0; i < v->scope->n_instances; i++) {
-		const struct instance *x = &v->scope->instances[i];
-		const Fl__Service *s = x->target_port == parsed.port ? view_service_by_key(v, x->service) : NULL;
-		const Fl__Port *port = s ? service_port(s, x->port) : NULL;
-		Cds__Cluster *c;
-
-		if (!port)
-			continue;
-		c = original_dst(v, name, a);
-		c->upstream_bind_config = local_source(a);
-		cluster_http_options(a, c, http_of(port->protocol), NULL);
-		put_istio_metadata(a, c, s, port->number, NULL, STR(""));
-		return c;
-	}
-	return NULL;
-}
-
-static Cds__Cluster *build_inbound_passthrough(struct view *v, struct str name, struct arena *a)
-{
-	Cds__Cluster *c = original_dst(v, name, a);
-
-	c->upstream_bind_config = local_source(a);
-	cluster_http_options(a, c, UPSTREAM_AS_DOWNSTREAM, NULL);
+	cluster_labels(a, c, "unknown", blackhole, "unknown");
 	return c;
 }
 
@@ -314,7 +207,7 @@ static bool upgrades_to_http2(const struct traffic_policy *p, const Mesh__MeshCo
 static enum upstream_http upstream_of(
 	const Fl__Port *port, const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
 {
-	enum upstream_http http = http_of(port->protocol);
+	enum upstream_http http = upstream_http_of(port->protocol);
 
 	if (p->pool && p->pool->http && p->pool->http->use_client_protocol)
 		return UPSTREAM_AS_DOWNSTREAM;
@@ -339,14 +232,15 @@ static Cds__Cluster *build_outbound(struct view *v, struct str name, struct aren
 	rule = view_rule(v, Q_DR_HOST, parsed.host, str_of(s->namespace_));
 	if (parsed.subset.len && !(subset = rule_subset(&rule, parsed.subset)))
 		return NULL;
-	c = new_cluster(a, name, CDS__CLUSTER__DISCOVERY_TYPE__EDS);
+	c = cluster_new(a, name, CDS__CLUSTER__DISCOVERY_TYPE__EDS);
 	set_discovery(v, a, c, s, port, &rule, subset);
 	policy = policy_resolve(view_mesh(v), rule.policy, subset, parsed.port);
 	policy_apply(a, &policy, view_mesh(v), c);
 	http = upstream_of(port, &policy, view_mesh(v));
 	cluster_http_options(a, c, http, &policy);
 	set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);
-	put_istio_metadata(a, c, s, parsed.port, &rule, parsed.subset);
+	cluster_describe(a, c, s, parsed.port, &rule, parsed.subset);
+	cluster_stat_name(a, c, view_mesh(v)->outbound_cluster_stat_name, s, port, arena_cstr(a, parsed.subset));
 	return c;
 }
 
@@ -358,10 +252,8 @@ static const ProtobufCMessage *cds_build(struct view *v, struct str name, struct
 		c = build_passthrough(v, name, a);
 	else if (str_eqc(name, blackhole))
 		c = build_blackhole(v, name, a);
-	else if (str_eqc(name, inbound_passthrough))
-		c = build_inbound_passthrough(v, name, a);
-	else if (str_starts(name, STR("inbound|")))
-		c = build_inbound(v, name, a);
+	else if (inbound_is_cluster(name))
+		c = inbound_cluster(v, name, a);
 	else
 		c = build_outbound(v, name, a);
 	return c ? &c->base : NULL;

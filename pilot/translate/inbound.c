@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "pilot/translate/inbound.h"
 #include "pilot/translate/tls.h"
 #include "xds/original_dst.pb-c.h"
 
@@ -18,20 +19,11 @@ static const char *const alpn_mesh[] = {
 static const char *const alpn_mesh_http[] = {"istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
 static const char *const alpn_mesh_tcp[] = {"istio-peer-exchange", "istio", NULL};
 
-/* A port of the workload. */
-struct inbound_port {
-	uint32_t number; /* 0: all that have no chains of their own */
-	const Fl__Service *service; /* NULL: passed through */
-	uint32_t service_port;
-	enum protocol protocol;
-	const char *cluster;
-	const char *label; /* prefix of chain names */
-};
-
 struct inbound {
 	struct view *v;
 	struct arena *a;
 	Lds__Listener *listener;
+	bool bound; /* the listener has one port */
 };
 
 /* ---- filters */
@@ -39,7 +31,7 @@ static Rds__RouteConfiguration *inline_routes(const struct inbound *in, const st
 {
 	Rds__RouteConfiguration *rc = PB_NEW(in->a, Rds__RouteConfiguration, rds__route_configuration);
 	Rds__VirtualHost *vh = PB_NEW(in->a, Rds__VirtualHost, rds__virtual_host);
-	const char *operation = p->service ? arena_printf(in->a, "%s:%u/*", p->service->hostname, p->service_port)
+	const char *operation = p->service ? arena_printf(in->a, "%s:%u/*", p->service->hostname, p->port->number)
 					   : p->cluster;
 	Rds__Route *r = route_default(in->v, in->a, p->cluster, operation);
 
@@ -49,7 +41,7 @@ static Rds__RouteConfiguration *inline_routes(const struct inbound *in, const st
 	r->route->retry_policy->num_retries = build_u32(in->a, 2);
 	rc->name = arena_strdup(in->a, p->cluster);
 	rc->validate_clusters = build_bool(in->a, false);
-	vh->name = arena_printf(in->a, "inbound|http|%u", p->service_port);
+	vh->name = arena_printf(in->a, "inbound|http|%u", p->port ? p->port->number : p->ingress ? p->number : 0);
 	pb_add(in->a, vh, domains, arena_strdup(in->a, "*"));
 	pb_add(in->a, vh, routes, r);
 	pb_add(in->a, rc, virtual_hosts, vh);
@@ -65,7 +57,7 @@ static void add_chain(const struct inbound *in, const struct inbound_port *p, co
 			      : build_tcp_to(&c, p->cluster);
 	Lds__FilterChain *chain = filter_chain(in->a, arena_printf(in->a, "%s-%s", p->label, suffix), f);
 
-	chain_match(in->a, chain, p->number, transport, alpn);
+	chain_match(in->a, chain, in->bound ? 0 : p->number, transport, alpn);
 	if (mutual)
 		chain->transport_socket = tls_mutual_server(in->a, http);
 	pb_add(in->a, in->listener, filter_chains, chain);
@@ -114,12 +106,24 @@ static void sniffed_chains(
 	}
 }
 
+/* The ingress listener ends TLS of callers outside the mesh, which needs mutual TLS of the mesh to be off at this port. */
+static void terminated_chain(const struct inbound *in, const struct inbound_port *p)
+{
+	add_chain(in, p, "tls", p->protocol == PROTOCOL_HTTP, false, "tls", NULL);
+	in->listener->filter_chains[in->listener->n_filter_chains - 1]->transport_socket = tls_gateway(
+		in->a, p->ingress->tls);
+}
+
 static void port_chains(const struct inbound *in, const struct inbound_port *p)
 {
 	struct label_set labels = proxy_labels(in->v->scratch, in->v->scope->attributes);
 	Sec__PeerAuthentication__MutualTLS__Mode mode = view_mtls_mode(
 		in->v, in->v->scope->attributes->ns, labels, p->number);
 
+	if (p->ingress && p->ingress->tls && mode == MODE(DISABLE)) {
+		terminated_chain(in, p);
+		return;
+	}
 	switch (p->protocol) {
 	case PROTOCOL_HTTP:
 		http_chains(in, p, mode);
@@ -152,32 +156,13 @@ static bool has_port(const struct inbound_port *list, size_t n, uint32_t number)
 	return false;
 }
 
-/* Several services may lead to one port: the first by name says what it speaks. */
-static size_t service_ports(struct view *v, struct arena *a, struct inbound_port *out)
-{
-	const struct scope *scope = v->scope;
-	size_t n = 0;
-
-	for (size_t i = 0; i < scope->n_instances; i++) {
-		const struct instance *x = &scope->instances[i];
-		const Fl__Service *s = view_service_by_key(v, x->service);
-		const Fl__Port *port = s ? service_port(s, x->port) : NULL;
-
-		if (!port || protocol_of(port->protocol) == PROTOCOL_UDP || has_port(out, n, x->target_port))
-			continue;
-		out[n++] = (struct inbound_port){x->target_port, s, port->number, protocol_of(port->protocol),
-			cluster_name_inbound(a, x->target_port), listener_name(a, STR("0.0.0.0"), x->target_port)};
-	}
-	return n;
-}
-
 static size_t policy_ports(
 	struct view *v, struct arena *a, struct inbound_port *out, size_t n, const uint32_t *ports, size_t n_ports)
 {
 	for (size_t i = 0; i < n_ports; i++)
 		if (ports[i] && !has_port(out, n, ports[i]))
-			out[n++] = (struct inbound_port){ports[i], NULL, 0, PROTOCOL_SNIFF, "InboundPassthroughCluster",
-				listener_name(a, STR("0.0.0.0"), ports[i])};
+			out[n++] = (struct inbound_port){ports[i], NULL, NULL, PROTOCOL_SNIFF,
+				"InboundPassthroughCluster", listener_name(a, STR("0.0.0.0"), ports[i]), NULL};
 	return n;
 }
 
@@ -191,31 +176,97 @@ static void add_original_dst(struct arena *a, Lds__Listener *l)
 	pb_add(a, l, listener_filters, f);
 }
 
-Lds__Listener *inbound_build(struct view *v, struct str name, struct arena *a)
+static uint32_t listen_port(struct view *v)
 {
+	int32_t port = view_mesh(v)->proxy_inbound_listen_port;
+
+	return port > 0 ? (uint32_t)port : 15006;
+}
+
+/* A listener of its own for an ingress listener whose traffic is not captured. */
+static Lds__Listener *build_bound(struct view *v, struct str name, struct arena *a)
+{
+	struct inbound_port *ports;
+	size_t n;
+
+	inbound_ports(v, a, &ports, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct inbound_port *p = &ports[i];
+		struct inbound in = {.v = v, .a = a, .bound = true};
+		const char *bind;
+
+		if (!inbound_is_bound(v, p) || !str_eqc(name, inbound_bound_name(v->scratch, p)))
+			continue;
+		bind = str_empty(p->ingress->bind) ? "0.0.0.0" : p->ingress->bind;
+		in.listener = listener_new(
+			a, arena_cstr(a, name), str_of(bind), p->number, CORE__TRAFFIC_DIRECTION__INBOUND);
+		listener_inspect(v, a, in.listener, true, true);
+		port_chains(&in, p);
+		return in.listener->n_filter_chains ? in.listener : NULL;
+	}
+	return NULL;
+}
+
+void inbound_names(struct view *v, struct arena *a, struct name_list *l)
+{
+	struct inbound_port *ports;
+	size_t n;
+
+	if (!v->scope->attributes->no_capture)
+		name_list_add(a, l, "virtualInbound");
+	inbound_ports(v, v->scratch, &ports, &n);
+	for (size_t i = 0; i < n; i++)
+		if (inbound_is_bound(v, &ports[i]))
+			name_list_add(a, l, inbound_bound_name(a, &ports[i]));
+}
+
+static size_t captured_ports(struct view *v, struct inbound_port *ports, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (!inbound_is_bound(v, &ports[i]))
+			ports[kept++] = ports[i];
+	return kept;
+}
+
+static Lds__Listener *build_virtual(struct view *v, struct arena *a)
+{
+	uint32_t own = listen_port(v);
 	struct inbound in = {
-		v, a, listener_new(a, "virtualInbound", STR("0.0.0.0"), 15006, CORE__TRAFFIC_DIRECTION__INBOUND)};
+		v, a, listener_new(a, "virtualInbound", STR("0.0.0.0"), own, CORE__TRAFFIC_DIRECTION__INBOUND), false};
 	struct chain refuse = {.v = v, .a = a, .direction = DIRECTION_INBOUND};
-	struct inbound_port rest = {0, NULL, 0, PROTOCOL_SNIFF, "InboundPassthroughCluster", "virtualInbound"};
+	struct inbound_port rest = {0, NULL, NULL, PROTOCOL_SNIFF, "InboundPassthroughCluster", "virtualInbound", NULL};
 	struct label_set labels = proxy_labels(v->scratch, v->scope->attributes);
 	Lds__FilterChain *loop = filter_chain(a, "virtualInbound-blackhole", build_tcp_to(&refuse, "BlackHoleCluster"));
-	struct inbound_port *ports;
+	struct inbound_port *known, *ports;
 	uint32_t *policy;
 	size_t n_policy, n;
 
-	(void)name;
 	view_mtls_ports(v, labels, &policy, &n_policy);
-	ports = arena_array(v->scratch, v->scope->n_instances + n_policy + 1, sizeof(*ports));
-	n = service_ports(v, a, ports);
+	inbound_ports(v, a, &known, &n);
+	ports = arena_array(v->scratch, n + n_policy + 1, sizeof(*ports));
+	memcpy(ports, known, n * sizeof(*ports));
+	n = captured_ports(v, ports, n);
 	n = policy_ports(v, a, ports, n, policy, n_policy);
 	if (n > 1)
 		qsort(ports, n, sizeof(*ports), port_cmp);
 	add_original_dst(a, in.listener);
 	listener_inspect(v, a, in.listener, true, true);
-	chain_match(a, loop, 15006, "", NULL);
+	chain_match(a, loop, own, "", NULL);
 	pb_add(a, in.listener, filter_chains, loop);
 	for (size_t i = 0; i < n; i++)
 		port_chains(&in, &ports[i]);
 	port_chains(&in, &rest);
 	return in.listener;
+}
+
+Lds__Listener *inbound_build(struct view *v, struct str name, struct arena *a)
+{
+	return str_eqc(name, "virtualInbound") ? build_virtual(v, a) : build_bound(v, name, a);
+}
+
+bool inbound_is_listener(struct str name)
+{
+	return str_eqc(name, "virtualInbound") || str_starts(name, STR("inbound_"));
 }

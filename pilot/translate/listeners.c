@@ -89,8 +89,8 @@ static void lds_names(struct view *v, struct arena *a, struct str **out, size_t 
 		gateway_names(v, a, &list);
 	else if (type == PROXY_SIDECAR && v->scope->kind == SCOPE_SHARED)
 		outbound_names(v, a, &list);
-	else if (type == PROXY_SIDECAR && !v->scope->attributes->no_capture)
-		name_list_add(a, &list, "virtualInbound");
+	else if (type == PROXY_SIDECAR)
+		inbound_names(v, a, &list);
 	name_list_finish(&list, out, n);
 }
 
@@ -100,7 +100,7 @@ static const ProtobufCMessage *lds_build(struct view *v, struct str name, struct
 
 	if (v->scope->attributes->type == PROXY_ROUTER)
 		l = gateway_build(v, name, a);
-	else if (str_eqc(name, "virtualInbound"))
+	else if (inbound_is_listener(name))
 		l = inbound_build(v, name, a);
 	else
 		l = outbound_build(v, name, a);
@@ -109,7 +109,7 @@ static const ProtobufCMessage *lds_build(struct view *v, struct str name, struct
 
 static enum scope_kind lds_scope(struct str name)
 {
-	return str_eqc(name, "virtualInbound") ? SCOPE_OWN : SCOPE_SHARED;
+	return inbound_is_listener(name) ? SCOPE_OWN : SCOPE_SHARED;
 }
 
 const struct translator lds_translator = {.names = lds_names, .build = lds_build, .scope = lds_scope};

@@ -15,6 +15,8 @@ extern const char *const alpn_plain_http[]; /* what the HTTP inspector reports *
 
 void outbound_names(struct view *v, struct arena *a, struct name_list *l);
 Lds__Listener *outbound_build(struct view *v, struct str name, struct arena *a);
+bool inbound_is_listener(struct str name);
+void inbound_names(struct view *v, struct arena *a, struct name_list *l);
 Lds__Listener *inbound_build(struct view *v, struct str name, struct arena *a);
 void gateway_names(struct view *v, struct arena *a, struct name_list *l);
 Lds__Listener *gateway_build(struct view *v, struct str name, struct arena *a);

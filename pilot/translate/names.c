@@ -52,6 +52,24 @@ char *cluster_name_outbound(struct arena *a, uint32_t port, struct str subset, s
 	return arena_printf(a, "outbound|%u|" STR_FMT "|" STR_FMT, port, STR_ARG(subset), STR_ARG(host));
 }
 
+char *cluster_name_unknown(struct view *v, struct arena *a, bool http)
+{
+	const Cfg__Destination *proxy = NULL;
+
+	switch (view_unknown(v, &proxy)) {
+	case UNKNOWN_REFUSE:
+		return arena_strdup(a, "BlackHoleCluster");
+	case UNKNOWN_PROXY:
+		return cluster_name_outbound(
+			a, proxy->port ? proxy->port->number : 0, str_of(proxy->subset), str_of(proxy->host));
+	case UNKNOWN_DNS:
+		return arena_strdup(a, http ? "AllowAnyDynamicDNSCluster" : "PassthroughCluster");
+	case UNKNOWN_PASS:
+		break;
+	}
+	return arena_strdup(a, "PassthroughCluster");
+}
+
 char *cluster_name_inbound(struct arena *a, uint32_t port)
 {
 	return arena_printf(a, "inbound|%u||", port);

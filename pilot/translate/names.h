@@ -16,6 +16,8 @@ struct cluster_name {
 	struct str subset;
 	struct str host;
 };
+/* Where connections (http: requests) to destinations that nobody knows go. */
+char *cluster_name_unknown(struct view *v, struct arena *a, bool http);
 bool cluster_name_parse(struct str name, struct cluster_name *out);
 char *cluster_name_outbound(struct arena *a, uint32_t port, struct str subset, struct str host);
 char *cluster_name_inbound(struct arena *a, uint32_t port);

@@ -9,15 +9,9 @@
 #include "pilot/translate/listeners.h"
 
 #include "common/mesh/host.h"
+#include "pilot/translate/egress.h"
 
 static const char virtual_outbound[] = "virtualOutbound";
-static const struct str wildcard = {"0.0.0.0", 7};
-
-static const char *unknown_cluster(struct view *v)
-{
-	return view_registry_only(v) ? "BlackHoleCluster" : "PassthroughCluster";
-}
-
 static bool is_block(struct str address)
 {
 	return memchr(address.ptr, '/', address.len) != NULL;
@@ -27,31 +21,39 @@ static bool is_block(struct str address)
 static void add_addresses(
 	struct view *v, struct arena *a, const Fl__Service *s, const Fl__Port *port, struct name_list *l)
 {
-	struct str *addresses;
+	struct str *addresses, wildcard;
+	bool captured;
 	size_t n;
 
+	wildcard = egress_wildcard(v, &captured);
 	service_vips(v->scratch, s, &addresses, &n);
-	if (!n && s->headless && protocol_of(port->protocol) == PROTOCOL_TCP)
+	if (!n && s->headless && outbound_protocol(v, port) == PROTOCOL_TCP)
 		view_addresses(v, s, &addresses, &n);
 	else if (!n)
 		name_list_add(a, l, listener_name(a, wildcard, port->number));
-	for (size_t i = 0; i < n; i++)
+	/* Nobody can bind to them: without capture they are not reached. */
+	for (size_t i = 0; captured && i < n; i++)
 		name_list_add(a, l, listener_name(a, is_block(addresses[i]) ? wildcard : addresses[i], port->number));
 }
 
 void outbound_names(struct view *v, struct arena *a, struct name_list *l)
 {
 	struct service_list list;
+	bool captured;
+	struct str wildcard = egress_wildcard(v, &captured);
 
 	if (!v->scope->attributes->no_capture)
 		name_list_add(a, l, virtual_outbound);
+	egress_names(v, a, l);
 	view_services(v, &list);
 	for (size_t i = 0; i < list.n; i++)
 		for (size_t j = 0; j < list.items[i]->n_ports; j++) {
 			const Fl__Service *s = list.items[i];
 			const Fl__Port *port = s->ports[j];
 
-			if (protocol_of(port->protocol) == PROTOCOL_UDP)
+			if (protocol_of(port->protocol) == PROTOCOL_UDP ||
+				egress_is_bound(v, sidecar_egress(v, port->number)) ||
+				!sidecar_admits_at(v, port->number, str_of(s->namespace_), str_of(s->hostname)))
 				continue;
 			if (port_is_wildcard_http(v, s, port))
 				name_list_add(a, l, listener_name(a, wildcard, port->number));
@@ -63,20 +65,22 @@ void outbound_names(struct view *v, struct arena *a, struct name_list *l)
 /* ---- virtualOutbound */
 static Lds__Listener *build_virtual(struct view *v, struct arena *a)
 {
-	Lds__Listener *l = listener_new(a, virtual_outbound, wildcard, 15001, CORE__TRAFFIC_DIRECTION__OUTBOUND);
+	int32_t configured = view_mesh(v)->proxy_listen_port;
+	uint32_t port = configured > 0 ? (uint32_t)configured : 15001;
+	Lds__Listener *l = listener_new(a, virtual_outbound, STR("0.0.0.0"), port, CORE__TRAFFIC_DIRECTION__OUTBOUND);
 	struct chain c = {.v = v, .a = a, .direction = DIRECTION_OUTBOUND};
 	Lds__FilterChain *loop = filter_chain(a, "virtualOutbound-blackhole", build_tcp_to(&c, "BlackHoleCluster"));
 
 	l->use_original_dst = build_bool(a, true);
-	chain_match(a, loop, 15001, "", NULL);
+	chain_match(a, loop, port, "", NULL);
 	pb_add(a, l, filter_chains, loop);
 	pb_add(a, l, filter_chains,
-		filter_chain(a, "virtualOutbound-catchall-tcp", build_tcp_to(&c, unknown_cluster(v))));
+		filter_chain(a, "virtualOutbound-catchall-tcp", build_tcp_to(&c, cluster_name_unknown(v, a, false))));
 	return l;
 }
 
 /* ---- chains of services */
-static Lds__FilterChain *http_chain(const struct chain *c, const char *listener, const char *routes)
+Lds__FilterChain *http_chain(const struct chain *c, const char *listener, const char *routes)
 {
 	Lds__FilterChain *chain = filter_chain(
 		c->a, "outbound-http", build_http(c, arena_printf(c->a, "outbound_%s", listener), NULL, routes));
@@ -106,14 +110,14 @@ static Lds__Filter *tcp_by_rule(const struct chain *c, const Fl__Service *s, uin
 	return NULL;
 }
 
-static Lds__Filter *tcp_of(const struct chain *c, const Fl__Service *s, uint32_t port)
+Lds__Filter *tcp_of(const struct chain *c, const Fl__Service *s, uint32_t port)
 {
 	Lds__Filter *f = tcp_by_rule(c, s, port);
 
 	return f ? f : build_tcp_to(c, cluster_name_outbound(c->a, port, STR(""), str_of(s->hostname)));
 }
 
-static void add_sni_chain(const struct chain *c, Lds__Listener *l, char *const *hosts, size_t n, Lds__Filter *filter)
+void add_sni_chain(const struct chain *c, Lds__Listener *l, char *const *hosts, size_t n, Lds__Filter *filter)
 {
 	Lds__FilterChain *chain = filter_chain(c->a, arena_printf(c->a, "tls-%s", n ? hosts[0] : "any"), filter);
 
@@ -125,7 +129,7 @@ static void add_sni_chain(const struct chain *c, Lds__Listener *l, char *const *
 }
 
 /* The tls rules of the host's VirtualService, as chains by server name; false: it has none. */
-static bool add_tls_rules(const struct chain *c, Lds__Listener *l, const Fl__Service *s, uint32_t port)
+bool add_tls_rules(const struct chain *c, Lds__Listener *l, const Fl__Service *s, uint32_t port)
 {
 	const struct entry *e = view_virtual_service(c->v, str_of(s->hostname));
 	const Cfg__VirtualService *vs = e ? e->value : NULL;
@@ -152,7 +156,7 @@ static bool has_address(struct view *v, const Fl__Service *s, const Fl__Port *po
 	size_t n;
 
 	service_vips(v->scratch, s, &list, &n);
-	if (!n && s->headless && protocol_of(port->protocol) == PROTOCOL_TCP)
+	if (!n && s->headless && outbound_protocol(v, port) == PROTOCOL_TCP)
 		view_addresses(v, s, &list, &n);
 	for (size_t i = 0; i < n; i++)
 		if (str_eq(list[i], address))
@@ -174,7 +178,7 @@ static Lds__Listener *build_address_listener(
 	for (size_t i = 0; i < list.n && !s; i++) {
 		const Fl__Port *p = service_port(list.items[i], port);
 
-		if (protocol_of(p->protocol) != PROTOCOL_UDP && !port_is_wildcard_http(v, list.items[i], p) &&
+		if (outbound_protocol(v, p) != PROTOCOL_UDP && !port_is_wildcard_http(v, list.items[i], p) &&
 			has_address(v, list.items[i], p, address))
 			s = list.items[i];
 	}
@@ -183,7 +187,7 @@ static Lds__Listener *build_address_listener(
 	l = listener_new(a, arena_cstr(a, name), address, port, CORE__TRAFFIC_DIRECTION__OUTBOUND);
 	l->bind_to_port = build_bool(a, false);
 	sniffed = port_is_sniffed_vip(v, s, service_port(s, port));
-	if (protocol_of(service_port(s, port)->protocol) == PROTOCOL_TLS)
+	if (outbound_protocol(v, service_port(s, port)) == PROTOCOL_TLS)
 		rules = add_tls_rules(&c, l, s, port);
 	listener_inspect(v, a, l, sniffed || rules, sniffed);
 	if (sniffed) {
@@ -229,7 +233,7 @@ static void add_block_chain(
 static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const Fl__Service *s, const Fl__Port *port,
 	struct wildcard_parts *parts)
 {
-	enum protocol p = protocol_of(port->protocol);
+	enum protocol p = outbound_protocol(c->v, port);
 	struct str *vips;
 	size_t n;
 
@@ -252,19 +256,23 @@ static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const 
 	}
 }
 
-static Lds__Listener *build_wildcard(struct view *v, struct arena *a, struct str name, uint32_t port)
+static Lds__Listener *build_wildcard(
+	struct view *v, struct arena *a, struct str name, struct str wildcard, uint32_t port)
 {
 	struct chain c = {.v = v, .a = a, .direction = DIRECTION_OUTBOUND};
 	Lds__Listener *l = listener_new(a, arena_cstr(a, name), wildcard, port, CORE__TRAFFIC_DIRECTION__OUTBOUND);
 	struct wildcard_parts parts = {0};
 	struct service_list list;
+	bool captured;
 
 	view_services_on_port(v, port, &list);
 	for (size_t i = 0; i < list.n; i++)
 		add_wildcard_service(&c, l, list.items[i], service_port(list.items[i], port), &parts);
 	if (!parts.http && !parts.tcp && !l->n_filter_chains)
 		return NULL;
-	l->bind_to_port = build_bool(a, false);
+	(void)egress_wildcard(v, &captured);
+	if (captured)
+		l->bind_to_port = build_bool(a, false);
 	listener_inspect(v, a, l, parts.http || parts.tls, parts.http);
 	if (parts.http)
 		pb_add(a, l, filter_chains, http_chain(&c, l->name, arena_printf(a, "%u", port)));
@@ -274,20 +282,25 @@ static Lds__Listener *build_wildcard(struct view *v, struct arena *a, struct str
 		l->default_filter_chain = filter_chain(a, "outbound-tcp", tcp_of(&c, parts.tcp, port));
 	else
 		l->default_filter_chain = filter_chain(
-			a, "PassthroughFilterChain", build_tcp_to(&c, unknown_cluster(v)));
+			a, "PassthroughFilterChain", build_tcp_to(&c, cluster_name_unknown(v, a, false)));
 	return l;
 }
 
 Lds__Listener *outbound_build(struct view *v, struct str name, struct arena *a)
 {
-	struct str address;
+	struct str address, wildcard;
 	uint32_t port;
+	Lds__Listener *l;
+	bool captured;
 
 	if (str_eqc(name, virtual_outbound))
 		return build_virtual(v, a);
+	if ((l = egress_build(v, name, a)))
+		return l;
 	if (!listener_name_parse(name, &address, &port))
 		return NULL;
+	wildcard = egress_wildcard(v, &captured);
 	if (str_eq(address, wildcard))
-		return build_wildcard(v, a, name, port);
+		return build_wildcard(v, a, name, wildcard, port);
 	return build_address_listener(v, a, name, address, port);
 }

@@ -9,6 +9,7 @@
 
 #include "common/base/map.h"
 #include "common/mesh/host.h"
+#include "pilot/translate/egress.h"
 #include "pilot/translate/translate.h"
 
 /* ---- the table under construction */
@@ -67,16 +68,23 @@ static bool has_vip(const struct view *v, const Fl__Service *s)
 	return n > 0;
 }
 
-bool port_is_wildcard_http(const struct view *v, const Fl__Service *s, const Fl__Port *port)
+enum protocol outbound_protocol(struct view *v, const Fl__Port *port)
 {
-	enum protocol p = protocol_of(port->protocol);
+	const Cfg__IstioEgressListener *l = sidecar_egress(v, port->number);
+
+	return protocol_of(l && l->port && !str_empty(l->port->protocol) ? l->port->protocol : port->protocol);
+}
+
+bool port_is_wildcard_http(struct view *v, const Fl__Service *s, const Fl__Port *port)
+{
+	enum protocol p = outbound_protocol(v, port);
 
 	return p == PROTOCOL_HTTP || (p == PROTOCOL_SNIFF && !has_vip(v, s));
 }
 
-bool port_is_sniffed_vip(const struct view *v, const Fl__Service *s, const Fl__Port *port)
+bool port_is_sniffed_vip(struct view *v, const Fl__Service *s, const Fl__Port *port)
 {
-	return protocol_of(port->protocol) == PROTOCOL_SNIFF && has_vip(v, s);
+	return outbound_protocol(v, port) == PROTOCOL_SNIFF && has_vip(v, s);
 }
 
 /* ---- domains */
@@ -154,10 +162,11 @@ static void add_orphans(struct route_table *t, uint32_t port)
 
 static void add_rest(struct route_table *t)
 {
-	bool block = view_registry_only(t->v);
+	bool block = view_unknown(t->v, NULL) == UNKNOWN_REFUSE;
 	const char *name = block ? "block_all" : "allow_any";
 	Rds__VirtualHost *vh = route_table_host(t, name, true);
-	Rds__Route *r = route_default(t->v, t->a, "PassthroughCluster", "PassthroughCluster");
+	const char *cluster = cluster_name_unknown(t->v, t->a, true);
+	Rds__Route *r = route_default(t->v, t->a, cluster, cluster);
 
 	if (block) {
 		r->direct_response = PB_NEW(t->a, Rds__DirectResponseAction, rds__direct_response_action);
@@ -183,7 +192,7 @@ static Rds__RouteConfiguration *build_port(struct view *v, struct str name, uint
 	view_services_on_port(v, port, &list);
 	for (size_t i = 0; i < list.n; i++)
 		found += port_is_wildcard_http(v, list.items[i], service_port(list.items[i], port));
-	if (!found)
+	if (!found && !egress_serves_http(v, port))
 		return NULL;
 	route_table_init(&t, v, a, name);
 	for (size_t i = 0; i < list.n; i++)
@@ -191,6 +200,25 @@ static Rds__RouteConfiguration *build_port(struct view *v, struct str name, uint
 			add_host(&t, list.items[i], port);
 	if (port == 80)
 		add_orphans(&t, port);
+	add_rest(&t);
+	return route_table_finish(&t);
+}
+
+/* A Unix socket and the HTTP proxy port have no port of a service: every port of every service, by the Host header. */
+static Rds__RouteConfiguration *build_all(struct view *v, struct str name, struct arena *a)
+{
+	struct service_list list;
+	struct route_table t;
+
+	egress_services(v, name, &list);
+	route_table_init(&t, v, a, name);
+	for (size_t i = 0; i < list.n; i++)
+		for (size_t j = 0; j < list.items[i]->n_ports; j++) {
+			enum protocol p = protocol_of(list.items[i]->ports[j]->protocol);
+
+			if (p == PROTOCOL_HTTP || p == PROTOCOL_SNIFF)
+				add_host(&t, list.items[i], list.items[i]->ports[j]->number);
+		}
 	add_rest(&t);
 	return route_table_finish(&t);
 }
@@ -232,11 +260,13 @@ static void rds_names(struct view *v, struct arena *a, struct str **out, size_t 
 	if (v->scope->kind == SCOPE_SHARED && gateway)
 		gateway_route_names(v, a, &list);
 	else if (v->scope->kind == SCOPE_SHARED)
-		view_services(v, &services);
+		view_services(v, &services), egress_route_names(v, a, &list);
 	for (size_t i = 0; i < services.n; i++)
 		for (size_t j = 0; j < services.items[i]->n_ports; j++) {
 			const Fl__Service *s = services.items[i];
 
+			if (!sidecar_admits_at(v, s->ports[j]->number, str_of(s->namespace_), str_of(s->hostname)))
+				continue;
 			if (port_is_wildcard_http(v, s, s->ports[j]))
 				name_list_add(a, &list, arena_printf(a, "%u", s->ports[j]->number));
 			else if (port_is_sniffed_vip(v, s, s->ports[j]))
@@ -252,6 +282,8 @@ static const ProtobufCMessage *rds_build(struct view *v, struct str name, struct
 
 	if (v->scope->attributes->type == PROXY_ROUTER)
 		rc = routes_gateway(v, name, a);
+	else if (egress_routes_all(v, name))
+		rc = build_all(v, name, a);
 	else if (str_u32(name, 65535, &port))
 		rc = build_port(v, name, port, a);
 	else

@@ -17,9 +17,11 @@ bool route_table_domain(struct route_table *t, Rds__VirtualHost *vh, const char 
 /* Sorts the hosts by name, adds what features add; frees the table's own memory. */
 Rds__RouteConfiguration *route_table_finish(struct route_table *t);
 
+/* What clients speak on a service's port: as the Sidecar's egress listener of this port says, else as the service does. */
+enum protocol outbound_protocol(struct view *v, const Fl__Port *port);
 /* What a port of a service is reached by: the wildcard address (shared with other services) or its own addresses. */
-bool port_is_wildcard_http(const struct view *v, const Fl__Service *s, const Fl__Port *port);
-bool port_is_sniffed_vip(const struct view *v, const Fl__Service *s, const Fl__Port *port);
+bool port_is_wildcard_http(struct view *v, const Fl__Service *s, const Fl__Port *port);
+bool port_is_sniffed_vip(struct view *v, const Fl__Service *s, const Fl__Port *port);
 
 Rds__RouteConfiguration *routes_gateway(struct view *v, struct str name, struct arena *a);
 void gateway_route_names(struct view *v, struct arena *a, struct name_list *l);

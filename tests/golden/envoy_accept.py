@@ -6,6 +6,7 @@ The four types of one proxy are wrapped as a static bootstrap: endpoints inside 
     envoy_accept.py RENDERED.json...
 """
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -73,9 +74,37 @@ def bootstrap(rendered):
             "staticResources": {"listeners": rendered["lds"], "clusters": rendered["cds"] + [sds]}}, missing
 
 
+@functools.cache
+def credentials():
+    """A certificate, its key and an empty revocation list of it, as PEM: {"certificateChain": ..., "privateKey": ..., ...}."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "ca.cnf").write_text("[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=3650\n")
+        (folder / "index.txt").write_text("")
+        for command in ("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 3650 "
+                        "-subj /CN=test", "ca -config ca.cnf -gencrl -keyfile key.pem -cert cert.pem -out crl.pem"):
+            subprocess.run(["openssl", *command.split()], check=True, capture_output=True, cwd=folder)
+        cert, key, crl = ((folder / f"{n}.pem").read_text() for n in ("cert", "key", "crl"))
+    return {"certificateChain": cert, "privateKey": key, "trustedCa": cert, "crl": crl}
+
+
+def inline_files(node):
+    """Certificates that a rule names by file are not on this machine: any will do for Envoy to look at the rest."""
+    if isinstance(node, dict):
+        for key, text in credentials().items():
+            if "filename" in node.get(key, {}) and not pathlib.Path(node[key]["filename"]).exists():
+                node[key] = {"inlineString": text}
+        for value in node.values():
+            inline_files(value)
+    elif isinstance(node, list):
+        for value in node:
+            inline_files(value)
+
+
 def accept(rendered, envoy):
     """None when Envoy accepts it, else its words."""
     config, missing = bootstrap(rendered)
+    inline_files(config)
     if missing:
         return f"referred to but not rendered: {missing}"
     with tempfile.TemporaryDirectory() as folder:

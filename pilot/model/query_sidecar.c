@@ -1,0 +1,130 @@
+/*
+ * DOC: What the Sidecar of the scope lets its proxies see. Egress hosts are "namespace/host"; "~namespace/host" takes hosts out again,
+ * "~/host" in all namespaces; exclusion wins over inclusion within a listener. A listener with a port serves that port alone and
+ * nothing else does; the one without a port serves all other ports. Without such a listener other ports know no host.
+ */
+#include "common/mesh/host.h"
+#include "pilot/model/ask.h"
+#include "pilot/model/query.h"
+
+const Cfg__Sidecar *view_sidecar(struct view *v)
+{
+	struct rows rows;
+
+	if (!v->scope->sidecar.len)
+		return NULL;
+	rows = ask(v, TOPIC_SIDECAR, Q_SIDECAR, v->scope->sidecar);
+	if (!rows.n)
+		return NULL;
+	ask_source(v, rows.items[0].entry);
+	return rows.items[0].entry->value;
+}
+
+/* ---- egress hosts */
+static bool host_in(struct str pattern_ns, struct str pattern_host, struct str ns, struct str host)
+{
+	return (str_eqc(pattern_ns, "*") || str_eq(pattern_ns, ns)) && host_matches(pattern_host, host);
+}
+
+/* "./" of a root namespace's Sidecar means the namespace of the proxy. */
+static struct str namespace_of(const struct view *v, struct str ns)
+{
+	return str_eqc(ns, ".") ? v->scope->attributes->ns : ns;
+}
+
+bool egress_admits(const struct view *v, const Cfg__IstioEgressListener *l, struct str ns, struct str host)
+{
+	bool included = false;
+
+	for (size_t i = 0; i < l->n_hosts; i++) {
+		struct str want_ns, want_host;
+
+		if (!str_cut(str_of(l->hosts[i]), '/', &want_ns, &want_host)) {
+			included |= host_matches(str_of(l->hosts[i]), host);
+			continue;
+		}
+		if (!str_starts(want_ns, STR("~"))) {
+			included |= host_in(namespace_of(v, want_ns), want_host, ns, host);
+			continue;
+		}
+		want_ns = str_from(want_ns, 1);
+		if (host_in(want_ns.len ? namespace_of(v, want_ns) : STR("*"), want_host, ns, host))
+			return false;
+	}
+	return included;
+}
+
+bool sidecar_admits(struct view *v, struct str ns, struct str host)
+{
+	const Cfg__Sidecar *s = view_sidecar(v);
+
+	if (!s || !s->n_egress)
+		return true;
+	for (size_t i = 0; i < s->n_egress; i++)
+		if (egress_admits(v, s->egress[i], ns, host))
+			return true;
+	return false;
+}
+
+static const Cfg__IstioEgressListener *egress_with(const Cfg__Sidecar *s, uint32_t port)
+{
+	for (size_t i = 0; s && i < s->n_egress; i++)
+		if (s->egress[i]->port ? port && s->egress[i]->port->number == port : !port)
+			return s->egress[i];
+	return NULL;
+}
+
+const Cfg__IstioEgressListener *sidecar_egress(struct view *v, uint32_t port)
+{
+	return port ? egress_with(view_sidecar(v), port) : NULL;
+}
+
+bool sidecar_admits_at(struct view *v, uint32_t port, struct str ns, struct str host)
+{
+	const Cfg__Sidecar *s = view_sidecar(v);
+	const Cfg__IstioEgressListener *l;
+
+	if (!port)
+		return sidecar_admits(v, ns, host);
+	if (!s || !s->n_egress)
+		return true;
+	l = egress_with(s, port);
+	if (!l)
+		l = egress_with(s, 0);
+	return l && egress_admits(v, l, ns, host);
+}
+
+/* ---- unknown destinations */
+static enum unknown_policy mesh_policy(struct view *v)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+
+	/* REGISTRY_ONLY is 0 on the wire, but a mesh that says nothing allows any (Istio's default). */
+	if (!mesh->outbound_traffic_policy)
+		return UNKNOWN_PASS;
+	switch (mesh->outbound_traffic_policy->mode) {
+	case MESH__MESH_CONFIG__OUTBOUND_TRAFFIC_POLICY__MODE__REGISTRY_ONLY:
+		return UNKNOWN_REFUSE;
+	case MESH__MESH_CONFIG__OUTBOUND_TRAFFIC_POLICY__MODE__ALLOW_ANY_DYNAMIC_DNS:
+		return UNKNOWN_DNS;
+	case MESH__MESH_CONFIG__OUTBOUND_TRAFFIC_POLICY__MODE__ALLOW_ANY:
+	default:
+		return UNKNOWN_PASS;
+	}
+}
+
+enum unknown_policy view_unknown(struct view *v, const Cfg__Destination **proxy)
+{
+	const Cfg__Sidecar *s = view_sidecar(v);
+	const Cfg__OutboundTrafficPolicy *p = s ? s->outbound_traffic_policy : NULL;
+
+	if (!p)
+		return mesh_policy(v);
+	if (p->mode == CFG__OUTBOUND_TRAFFIC_POLICY__MODE__REGISTRY_ONLY)
+		return UNKNOWN_REFUSE;
+	if (!p->egress_proxy)
+		return UNKNOWN_PASS;
+	if (proxy)
+		*proxy = p->egress_proxy;
+	return UNKNOWN_PROXY;
+}
