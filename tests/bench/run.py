@@ -1,0 +1,324 @@
+"""The bench: runs workloads against the three daemons on this machine, prints a table and writes JSON. Started by tools/bench.
+
+A workload is a function of WORKLOADS; it yields (name, value) of ROWS. A row says what the value is, its unit, its goal, and how the floor
+is made: what the machine itself takes for work of that size, measured in the same run (tests/bench/floor.c, openssl).
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import gen_mesh
+from mesh_run import BUILD, Failed, Load, Mesh
+
+SIDECARS = 1000
+MANY = 10000
+REPEAT = 5
+CHURN_SECONDS, CHURN_RATE = 30, 100
+
+
+class Row:
+    def __init__(self, text, unit, goal=None, most=True):
+        self.text, self.unit, self.goal, self.most = text, unit, goal, most
+
+
+ROWS = {
+    "private_mb_1000": Row("private memory, three daemons, 1,000 sidecars", "MB", 70),
+    "private_mb_10000": Row("private memory, three daemons, 10,000 sidecars", "MB", 500),
+    "connect_cpu_ms": Row("CPU to bring one sidecar up", "ms", 4),
+    "connect_floor_ratio": Row("... as a multiple of the loopback floor", "", 3),
+    "vs_delta_cpu_s": Row("one VirtualService to 1,000 sidecars, delta: CPU", "s", 0.8),
+    "vs_delta_last_ms": Row("... last one has it", "ms", 800),
+    "vs_vhds_cpu_s": Row("... with virtual hosts as resources: CPU", "s", 0.1),
+    "vs_vhds_bytes": Row("... bytes to each", "B", 2000),
+    "vs_vhds_last_ms": Row("... last one has it", "ms", 100),
+    "vs_sotw_cpu_s": Row("... state of the world: CPU", "s", 1.5),
+    "vs_sotw_last_ms": Row("... last one has it", "ms", 2000),
+    "eds_cpu_s": Row("one endpoint to 1,000 sidecars: CPU", "s", 0.05),
+    "eds_last_ms": Row("... last one has it", "ms", 50),
+    "reconnect_cpu_s": Row("1,000 sidecars reconnect with what they hold: CPU", "s", 1),
+    "reconnect_resent": Row("... resources sent again", "", 0),
+    "ready_s": Row("ready from nothing with 1,000 services", "s", 0.3),
+    "csr_kept_per_cpu_s": Row("certificates per CPU second, kept connection", "1/s", 6000, most=False),
+    "csr_new_per_cpu_s": Row("... a new mutual TLS connection each", "1/s", 1000, most=False),
+    "churn_core_pct": Row("100 endpoint changes a second to 1,000 sidecars: one core", "%", 20),
+    "churn_p99_ms": Row("... p99", "ms", 100),
+    # Not in the table of goals; they show how cost grows and where it goes.
+    "connect_bytes": Row("bytes to one sidecar at connect", "B"),
+    "idle_private_mb": Row("private memory with no sidecar", "MB"),
+    "ready_cpu_s": Row("CPU until ready", "s"),
+    "vs_delta_bytes": Row("one VirtualService, delta: bytes to each", "B"),
+    "eds_sotw_cpu_s": Row("one endpoint to 1,000 sidecars, state of the world: CPU", "s"),
+    "pa_cpu_s": Row("one PeerAuthentication for a namespace, 1,000 sidecars: CPU", "s"),
+    "pa_resources": Row("... resources sent", ""),
+    "connect_sotw_cpu_ms": Row("CPU to bring one sidecar up, state of the world", "ms"),
+    "reconnect_sotw_cpu_s": Row("1,000 reconnect, state of the world: CPU", "s"),
+    "scoped_private_mb_1000": Row("private memory, 1,000 sidecars with Sidecar scopes of 20 services", "MB"),
+    "scoped_connect_cpu_ms": Row("... CPU to bring one up", "ms"),
+    "restart_cpu_s": Row("pilot restarts with 10,000 connected: CPU until all are back", "s"),
+    "restart_seconds": Row("... time", "s"),
+    "restart_resent": Row("... resources sent again", ""),
+    "galley_100k_s": Row("galley with 100,000 objects from nothing, until pilot is ready", "s"),
+    "galley_100k_mb": Row("... private memory, three daemons", "MB"),
+}
+
+
+def floor(*words, text=None):
+    out = subprocess.run([BUILD / "tests/bench/floor", *map(str, words)], input=text, capture_output=True, text=True, check=True)
+    return float(out.stdout)
+
+
+def total(answer, what):
+    return sum(answer[t][what] for t in ("cds", "eds", "lds", "rds"))
+
+
+class Bench:
+    """What the workloads share: generated meshes, floors, results."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.meshes, self.results, self.floors, self.runs = {}, {}, {}, 0
+
+    def mesh(self, n=1000, **options):
+        key = (n, *sorted(options.items()))
+        if key not in self.meshes:
+            out = self.folder / f"mesh-{len(self.meshes)}"
+            gen_mesh.generate(str(out), n, **options)
+            self.meshes[key] = out
+        return self.meshes[key]
+
+    def start(self, generated, pilot_options=()):
+        self.runs += 1
+        return Mesh(self.folder / f"run-{self.runs}", generated, pilot_options)
+
+    def put(self, name, value, at_least=None):
+        self.results[name], self.floors[name] = value, at_least
+        row = ROWS[name]
+        print(f"  {name:26} {shown(value):>12} {row.unit:4} {ratio(value, at_least):>8}", flush=True)
+
+    def loopback(self, answer, sockets=1000):
+        """CPU seconds of writing the bytes of an answer over as many sockets, in as many messages."""
+        messages = max(1, total(answer, "responses"))
+        return floor("loopback", max(1, total(answer, "bytes") // messages), messages, min(sockets, messages))
+
+
+def shown(value):
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}"
+
+
+def ratio(value, at_least):
+    return f"{value / at_least:.1f} x" if at_least else ""
+
+
+def change(load, mesh_dir, kind, kind_type, repeat=REPEAT):
+    """The answers of several changes, made one after another."""
+    lines = [line.split() for line in (mesh_dir / "changes.list").read_text().splitlines()]
+    _, template, file = next(line for line in lines if line[0] == kind)
+    return [load.ask("change", kind_type, template, file) for _ in range(repeat)]
+
+
+def middle(answers, key):
+    return statistics.median(a[key] for a in answers)
+
+
+# ---- workloads
+
+
+def ready(b):
+    """Three starts from nothing; the floor is libyaml's parser over the same files."""
+    generated = b.mesh()
+    times, cpu = [], []
+    for _ in range(3):
+        mesh = b.start(generated)
+        try:
+            times.append(mesh.start())
+            with Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+                cpu.append(process_cpu(mesh))
+                memory = load.ask("memory")["private_bytes"]
+        finally:
+            mesh.stop()
+    names = "\n".join(str(p) for p in sorted(generated.glob("mesh/**/*.yaml"))) + "\n"
+    least = floor("yaml", text=names)
+    b.put("ready_s", statistics.median(times), least)
+    b.put("ready_cpu_s", statistics.median(cpu), least)
+    b.put("idle_private_mb", memory / 1e6)
+
+
+def process_cpu(mesh):
+    ticks = os.sysconf("SC_CLK_TCK")
+    stats = (pathlib.Path(f"/proc/{d.process.pid}/stat").read_text().rsplit(")", 1)[1].split() for d in mesh.all)
+    return sum(int(s[11]) + int(s[12]) for s in stats) / ticks
+
+
+def delta(b):
+    generated = b.mesh()
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        put_connect(b, load, "delta", "connect_cpu_ms", "private_mb_1000")
+        answers = change(load, generated, "vs", "rds")
+        put_change(b, answers, "vs_delta", only="rds")
+        b.put("vs_delta_bytes", total(answers[-1], "bytes") / SIDECARS)
+        put_change(b, change(load, generated, "eds", "eds"), "eds", only="eds")
+        answers = change(load, generated, "pa", "cds", 1)
+        b.put("pa_cpu_s", answers[0]["cpu_s"], b.loopback(answers[0]))
+        b.put("pa_resources", total(answers[0], "resources"))
+        put_reconnect(b, load, "reconnect_cpu_s", "reconnect_resent")
+
+
+def put_connect(b, load, mode, cpu_name, memory_name):
+    answer = load.ask("connect", mode, SIDECARS)
+    each = answer["cpu_s"] / SIDECARS * 1000
+    least = floor("loopback", total(answer, "bytes") // SIDECARS, 200, 50) / 200 * 1000
+    b.put(cpu_name, each, least)
+    if memory_name:
+        b.put("connect_bytes", total(answer, "bytes") / SIDECARS)
+        b.put("connect_floor_ratio", each / least)
+        b.put(memory_name, load.ask("memory")["private_bytes"] / 1e6)
+
+
+def put_change(b, answers, name, only):
+    for answer in answers:
+        others = [t for t in ("cds", "eds", "lds", "rds") if t != only and answer[t]["resources"]]
+        if others:
+            raise Failed(f"{name}: resources of {', '.join(others)} were sent, which did not change: {answer}")
+    least = b.loopback(answers[-1])
+    b.put(f"{name}_cpu_s", middle(answers, "cpu_s"), least)
+    if f"{name}_last_ms" in ROWS:
+        b.put(f"{name}_last_ms", middle(answers, "last_ms"), least * 1000)
+
+
+def put_reconnect(b, load, cpu_name, resent_name):
+    load.ask("close")
+    answer = load.ask("reconnect")
+    b.put(cpu_name, answer["cpu_s"], b.loopback(answer) if total(answer, "bytes") else None)
+    if resent_name:
+        b.put(resent_name, total(answer, "resources"))
+
+
+def sotw(b):
+    generated = b.mesh()
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        put_connect(b, load, "sotw", "connect_sotw_cpu_ms", None)
+        put_change(b, change(load, generated, "vs", "rds"), "vs_sotw", only="rds")
+        put_change(b, change(load, generated, "eds", "eds"), "eds_sotw", only="eds")
+        put_reconnect(b, load, "reconnect_sotw_cpu_s", None)
+
+
+def churn(b):
+    generated = b.mesh()
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        load.ask("connect", "delta", SIDECARS)
+        answer = load.ask("churn", CHURN_SECONDS, CHURN_RATE, generated / "changes.list")
+        b.put("churn_core_pct", answer["cpu_s"] / answer["seconds"] * 100, b.loopback(answer) / answer["seconds"] * 100)
+        b.put("churn_p99_ms", answer["p99_ms"])
+
+
+def many(b):
+    """10,000 sidecars, and a restart of pilot under them."""
+    generated = b.mesh()
+    with b.start(generated, ["--max-connection-age", "0s"]) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        load.ask("connect", "delta", MANY)
+        b.put("private_mb_10000", load.ask("memory")["private_bytes"] / 1e6)
+        mesh.pilot.stop()
+        load.ask("close")
+        mesh.pilot.start()
+        while not mesh.pilot.ready():
+            pass
+        load.ask("pids", mesh.pids())
+        answer = load.ask("reconnect")
+        b.put("restart_cpu_s", answer["cpu_s"])
+        b.put("restart_seconds", answer["seconds"])
+        b.put("restart_resent", total(answer, "resources"))
+
+
+def scopes(b):
+    generated = b.mesh(scope=20)
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        answer = load.ask("connect", "delta", SIDECARS)
+        b.put("scoped_connect_cpu_ms", answer["cpu_s"] / SIDECARS * 1000, b.loopback(answer) / SIDECARS * 1000)
+        b.put("scoped_private_mb_1000", load.ask("memory")["private_bytes"] / 1e6)
+
+
+def galley(b):
+    """100,000 objects: 20,000 services of which half have four WorkloadEntries, 4,000 VirtualServices and DestinationRules."""
+    generated = b.mesh(20000, endpoints=110000, n_changes=1)
+    mesh = b.start(generated)
+    try:
+        b.put("galley_100k_s", mesh.start(600))
+        with Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+            b.put("galley_100k_mb", load.ask("memory")["private_bytes"] / 1e6)
+    finally:
+        mesh.stop()
+
+
+def csr(b):
+    """The client of tests/bench/csr_client.c against citadel; the floor is OpenSSL's signature and verification."""
+    client = BUILD / "tests/bench/csr_client"
+    if not client.exists():
+        print("  (no csr_client in this build)")
+        return
+    least = 1 / sum(1 / n for n in openssl_speed())
+    with tempfile.NamedTemporaryFile(suffix=".json") as out:
+        subprocess.run([client, "--json", out.name], check=True)
+        for item in json.load(open(out.name, encoding="utf-8")):
+            if item["name"] in ROWS:
+                b.put(item["name"], item["value"], item.get("floor") or least)
+
+
+def openssl_speed():
+    """P-256 signatures and verifications per CPU second."""
+    out = subprocess.run(["openssl", "speed", "-seconds", "1", "ecdsap256"], capture_output=True, text=True, check=True).stdout
+    return [float(n) for n in re.search(r"nistp256\)\s+\S+s\s+\S+s\s+(\S+)\s+(\S+)", out).groups()]
+
+
+WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, churn, many, scopes, galley, csr)}
+
+
+def write_json(path, b):
+    rows = [{"name": name, "value": value, "unit": ROWS[name].unit, "floor": b.floors[name], "goal": ROWS[name].goal}
+            for name, value in b.results.items()]
+    pathlib.Path(path).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def table(b):
+    print(f"\n{'':62} {'measured':>10} {'':4} {'goal':>8} {'floor':>10} {'multiple':>9}")
+    for name, row in ROWS.items():
+        if name not in b.results:
+            continue
+        value, least = b.results[name], b.floors[name]
+        met = row.goal is None or (value <= row.goal if row.most else value >= row.goal)
+        goal = "" if row.goal is None else f"{'<=' if row.most else '>='} {row.goal:g}"
+        print(f"{row.text[:62]:62} {shown(value):>10} {row.unit:4} {goal:>8} {shown(least) if least else '':>10} {ratio(value, least):>9}"
+              f"{'' if met else '  missed'}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workload", nargs="*", help=f"which of {', '.join(WORKLOADS)} (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="write an array of {name, value, unit, floor, goal}")
+    a = parser.parse_args()
+    unknown = [w for w in a.workload if w not in WORKLOADS]
+    if unknown:
+        sys.exit(f"no workload {', '.join(unknown)}; there are: {', '.join(WORKLOADS)}")
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="fairlead-bench-") as folder:
+        b = Bench(folder)
+        for name in a.workload or WORKLOADS:
+            print(f"{name}:", flush=True)
+            try:
+                WORKLOADS[name](b)
+            except Failed as error:
+                print(f"  failed: {error}", flush=True)
+                failed.append(name)
+        table(b)
+        if a.json:
+            write_json(a.json, b)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
