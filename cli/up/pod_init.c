@@ -6,6 +6,7 @@
 #include "cli/up/pod_init.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,13 +213,30 @@ static const char *const *app_environment(struct pod_init *p)
 	return env;
 }
 
+/* The control plane is on the node and is reached by the agent, whose sockets have no mark: the node is left alone, whatever else the pod's
+ * annotations leave alone. */
+static char *capture_annotations(const char *annotations)
+{
+	static const char key[] = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
+	json_t *all = json_loads(annotations, 0, NULL);
+	const char *own = json_string_value(json_object_get(all, key));
+	(void)json_object_set_new(all, key,
+		str_empty(own) ? json_string(NODE_ADDRESS "/32") : json_sprintf("%s," NODE_ADDRESS "/32", own));
+	char *text = json_dumps(all, 0);
+	json_decref(all);
+	return text;
+}
+
 static bool capture(struct pod_init *p, struct err *e)
 {
 	char *agent cleanup(free_p) = xasprintf("%s/agent/agent", p->spec.mesh.bin);
+	char *annotations cleanup(free_p) = capture_annotations(p->spec.pod.annotations_json);
+	if (!annotations)
+		return err_set(e, ERR_PEER, "the pod's annotations are no JSON object");
 	pid_t pid = fork();
 	if (pid == 0) {
-		(void)execl(agent, agent, "capture", "--proxy-mark", "1337", "--annotations",
-			p->spec.pod.annotations_json, (char *)NULL);
+		(void)execl(
+			agent, agent, "capture", "--proxy-mark", "1337", "--annotations", annotations, (char *)NULL);
 		_exit(127);
 	}
 	int status = 0;
