@@ -1,0 +1,63 @@
+"""Both ends of the connections in test_capture.py: who accepted a connection, and where it was going.
+
+listen PORT...                     accepts on all addresses, answers each connection with one JSON line, runs until its input ends
+call ADDRESS PORT [MARK [SOURCE]]  connects, prints the line it is answered with"""
+import json
+import selectors
+import socket
+import struct
+import sys
+
+SO_MARK = 36
+SO_ORIGINAL_DST = 80  # netfilter's, the same number at both levels
+
+
+def original(s):
+    """Where the connection was going before it was redirected."""
+    if s.family == socket.AF_INET:
+        raw = s.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
+        return socket.inet_ntop(socket.AF_INET, raw[4:8]), struct.unpack("!H", raw[2:4])[0]
+    raw = s.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, 28)
+    return socket.inet_ntop(socket.AF_INET6, raw[8:24]), struct.unpack("!H", raw[2:4])[0]
+
+
+def answer(listener):
+    s, peer = listener.accept()
+    with s:
+        try:
+            address, port = original(s)
+        except OSError:  # not tracked: nothing was changed
+            address, port = s.getsockname()[:2]
+        text = json.dumps({"port": s.getsockname()[1], "address": address, "original": port, "peer": peer[0]})
+        s.sendall(text.encode())
+
+
+def listen(ports):
+    selector = selectors.DefaultSelector()
+    for family, address in (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"):
+        for port in ports:
+            s = socket.create_server((address, port), family=family)
+            selector.register(s, selectors.EVENT_READ, answer)
+    selector.register(sys.stdin, selectors.EVENT_READ, lambda _: sys.exit(0))
+    print("listening", flush=True)
+    while True:
+        for key, _ in selector.select():
+            key.data(key.fileobj)
+
+
+def call(address, port, mark=0, source=None):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
+        s.settimeout(5)
+        if int(mark):
+            s.setsockopt(socket.SOL_SOCKET, SO_MARK, int(mark))
+        if source:
+            s.bind((source, 0))
+        s.connect((address, int(port)))
+        print(s.makefile().read())
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "listen":
+        listen([int(port) for port in sys.argv[2:]])
+    else:
+        call(*sys.argv[2:])

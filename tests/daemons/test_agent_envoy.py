@@ -1,0 +1,318 @@
+"""The agent and its Envoy, a real one: readiness, metrics, restart, drain. One pod with its application in a network namespace of its own,
+galley, pilot and citadel beside it on loopback, and a caller outside."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from netns import Namespace, connect
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
+ENVOY = subprocess.run([ROOT / "tools/envoy-path"], capture_output=True, text=True, check=True).stdout.strip()
+POD, OUT = "10.77.0.1", "10.77.0.2"
+DRAIN_S = 2
+
+MESH = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec:
+  clusterIP: 10.96.1.1
+  selector: {app: cart}
+  ports: [{name: http, port: 8080}]
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: cart-1
+  namespace: shop
+  labels: {app: cart, version: v1, security.istio.io/tlsMode: istio}
+spec:
+  serviceAccountName: cart
+  containers: [{name: cart, ports: [{containerPort: 8080}]}]
+status: {phase: Running, podIP: 10.77.0.1, conditions: [{type: Ready, status: "True"}]}
+"""
+
+APPLICATION = """
+import http.server, time
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path == "/slow":
+            time.sleep(1)
+        body = b"# TYPE carts gauge\\ncarts 7\\n# EOF\\n" if self.path == "/stats" else b"hello"
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+http.server.ThreadingHTTPServer(("0.0.0.0", 8080), H).serve_forever()
+"""
+
+
+def until(check, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        got = check()
+        if got:
+            return got
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {check()}")
+
+
+class Mesh:
+    def __init__(self, folder):
+        self.folder = folder
+        self.host = Namespace(user=os.getuid() != 0)
+        self.pod, self.outside = Namespace(self.host), Namespace(self.host)
+        connect(self.pod, self.outside, self.host, [POD + "/24"], [OUT + "/24"])
+        self.source = folder / "source"
+        self.source.mkdir()
+        (self.source / "mesh.yaml").write_text(MESH)
+        self.processes = {}
+        self.start("application", sys.executable, "-c", APPLICATION)
+        self.daemon("galley", "--source", self.source)
+        self.daemon("citadel", "--address", "127.0.0.1:8060")
+        until(lambda: (folder / "citadel/root-cert.pem").exists())
+        token = self.pod.run(BUILD / "citadel/citadel", "token", "--state-dir", folder / "citadel", "--namespace", "shop",
+                             "--service-account", "cart")
+        (folder / "token").write_text(token.strip())
+        self.pod.run(BUILD / "agent/agent", "capture", "--proxy-mark", 1337)
+
+    def start(self, name, *command):
+        log = open(self.folder / (name + ".log"), "a+")
+        self.processes[name] = self.pod.start(*command, stdout=log, stderr=log)
+        log.close()
+
+    def daemon(self, name, *options):
+        self.start(name, BUILD / name / name, "--bus", f"ipc://{self.folder}/bus-{{role}}", "--state-dir", self.folder / name,
+                   "--admin-address", f"unix:{self.folder}/{name}.admin", *options)
+
+    def start_pilot(self):
+        self.daemon("pilot", "--xds-address", "127.0.0.1:15010", "--xds-tls-address", "127.0.0.1:0")
+
+    def start_agent(self):
+        annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/stats"}
+        self.daemon(
+            "agent", "--pod-name", "cart-1", "--pod-namespace", "shop", "--pod-ip", POD, "--service-account", "cart", "--workload",
+            "cart", "--labels", '{"app":"cart","version":"v1"}', "--annotations", json.dumps(annotations), "--plaintext",
+            "--discovery-address", "127.0.0.1:15010", "--ca-address", "127.0.0.1:8060", "--ca-roots",
+            self.folder / "citadel/root-cert.pem", "--token-file", self.folder / "token", "--envoy", ENVOY, "--concurrency", "1",
+            "--proxy-mark", "1337", "--drain-duration", f"{DRAIN_S}s")
+
+    def log(self, name):
+        return (self.folder / (name + ".log")).read_text()
+
+    def get(self, url, *options, ns=None):
+        """(status, body); status 0: no answer"""
+        done = (ns or self.pod).run("curl", "-s", "-m", "10", "-w", "\n%{http_code}", *options, url, check=False)
+        body, status = done.stdout.rsplit("\n", 1)
+        return int(status), body
+
+    def ready(self, port=15020):
+        return self.get(f"http://{POD}:{port}/healthz/ready", ns=self.outside)
+
+    def is_ready(self):
+        return self.ready()[0] == 200
+
+    def metrics(self, port=15020):
+        return self.get(f"http://{POD}:{port}/stats/prometheus", ns=self.outside)[1]
+
+    def call(self, path="/"):
+        return self.get(f"http://{POD}:8080{path}", ns=self.outside)
+
+    def envoy(self):
+        return json.loads(self.get("http://agent/debug/envoy", "--unix-socket", self.folder / "agent.admin")[1])
+
+    def end(self, name, signo=signal.SIGTERM):
+        process = self.processes.pop(name)
+        if process.poll() is None:
+            process.send_signal(signo)
+        return process.wait(20)
+
+    def close(self):
+        # The agent first and by SIGTERM, so that its Envoy ends with it.
+        for name in sorted(self.processes):
+            self.end(name, signal.SIGKILL if name == "application" else signal.SIGTERM)
+        for ns in self.pod, self.outside, self.host:
+            ns.close()
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory):
+    m = Mesh(tmp_path_factory.mktemp("m"))
+    yield m
+    m.close()
+
+
+@pytest.fixture
+def running(mesh):
+    """Whatever the test before has ended is started again."""
+    if "pilot" not in mesh.processes:
+        mesh.start_pilot()
+    if "agent" not in mesh.processes:
+        mesh.start_agent()
+    until(mesh.is_ready)
+    return mesh
+
+
+def series(text, name, **labels):
+    """Sum over the series of a metric that have these labels."""
+    return sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in text.splitlines()
+        if line.startswith(name + "{") and all(f'{k}="{v}"' in line for k, v in labels.items()))
+
+
+def test_A12_ready_with_the_first_configuration(mesh):
+    mesh.start_agent()
+    until(lambda: "no configuration yet: clusters accepted 0" in mesh.ready()[1])
+    assert mesh.ready()[0] == 503
+    mesh.start_pilot()
+    until(mesh.is_ready)
+    assert mesh.ready(15021) == (200, "ready\n")
+    assert mesh.call() == (200, "hello")
+
+
+def test_A01_envoy_takes_the_bootstrap(running):
+    bootstrap = running.folder / "agent/envoy-rev.json"
+    assert oct(bootstrap.stat().st_mode & 0o777) == "0o600"
+    done = subprocess.run([ENVOY, "--mode", "validate", "-c", bootstrap], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "OK" in done.stdout + done.stderr
+    assert running.envoy()["starts"] == 1
+
+
+@pytest.mark.parametrize("options", [
+    ["--type", "router"],
+    ["--proxy-mark", "4000000000", "--exit-on-zero-connections", "--locality", "a/b/c"],
+    ["--annotations", json.dumps({
+        "sidecar.istio.io/statsInclusionRegexps": "http.*", "sidecar.istio.io/statsInclusionPrefixes": "cluster.outbound,listener"})],
+    ["--status-address", "127.0.0.1:16000", "--envoy-admin-port", "16001", "--concurrency", "0"],
+])
+def test_A01_envoy_takes_every_bootstrap(options, tmp_path):
+    with Owner(Namespace(user=os.getuid() != 0)) as ns:
+        agent = ns.start(
+            BUILD / "agent/agent", "--no-envoy", "--state-dir", tmp_path, "--bus", "none", "--pod-name", "a", "--pod-ip", "10.0.0.1",
+            "--plaintext", "--discovery-address", "127.0.0.1:1", "--ca-roots", "/dev/null", *options, stderr=subprocess.PIPE)
+        bootstrap = tmp_path / "envoy-rev.json"
+        until(lambda: bootstrap.exists() or agent.poll() is not None)
+        agent.terminate()
+        assert agent.wait(10) == 0, agent.stderr.read()
+        agent.stderr.close()
+    done = subprocess.run([ENVOY, "--mode", "validate", "-c", bootstrap], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+class Owner:
+    def __init__(self, ns):
+        self.ns = ns
+
+    def __enter__(self):
+        return self.ns
+
+    def __exit__(self, *_):
+        self.ns.close()
+
+
+def test_T01_standard_metrics(running):
+    for _ in range(3):
+        assert running.call() == (200, "hello")
+    labels = {"reporter": "destination", "destination_service": "cart.shop.svc.cluster.local", "response_code": "200",
+              "destination_workload": "cart", "destination_app": "cart", "destination_version": "v1",
+              "destination_workload_namespace": "shop", "connection_security_policy": "none"}
+    until(lambda: series(running.metrics(), "istio_requests_total", **labels) >= 3)
+    until(lambda: series(running.metrics(), "istio_request_duration_milliseconds_count", **labels) >= 3)
+    text = running.metrics()
+    assert "# TYPE istio_requests_total counter" in text
+    assert "envoy_istio_" not in text and "# EOF" not in text
+    own = running.metrics(15090)
+    assert series(own, "istio_requests_total", **labels) >= 3
+    assert "istio_agent_" not in own
+
+
+def test_A10_metrics_of_envoy_application_and_agent_together(running):
+    text = running.metrics()
+    assert "envoy_server_state{} 0" in text
+    assert "\ncarts 7\n" in text
+    assert "\nistio_agent_process_resident_memory_bytes " in text and "\nprocess_" not in text
+    assert "\nistio_agent_envoy_running 1\n" in text
+    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
+    assert len(names) == len(set(names)), sorted(n for n in names if names.count(n) > 1)
+
+
+def test_A10_a_part_that_does_not_answer_is_left_out_and_counted(running):
+    before = series(running.metrics(), "istio_agent_scrape_failures_total", type="application")
+    running.end("application", signal.SIGKILL)
+    text = running.metrics()
+    assert "carts" not in text and "envoy_server_state{} 0" in text
+    assert series(text, "istio_agent_scrape_failures_total", type="application") == before + 1
+    running.start("application", sys.executable, "-c", APPLICATION)
+    until(lambda: "\ncarts 7\n" in running.metrics())
+
+
+def test_A01_few_statistics_are_kept(running):
+    names = running.get("http://127.0.0.1:15000/stats")[1].splitlines()
+    assert len(names) < 1000
+    assert not [n for n in names if n.startswith(("http.", "tcp.", "cluster.inbound", "cluster.outbound", "listener."))]
+
+
+def test_A01_envoy_is_started_again(running):
+    first = running.envoy()
+    os.kill(first["pid"], signal.SIGKILL)
+    second = until(lambda: running.envoy().get("pid") not in (None, first["pid"]) and running.envoy())
+    assert second["starts"] == first["starts"] + 1
+    assert second["last_exit"] == {"status": -1, "signal": 9}
+    assert "Envoy ended unasked and is started again" in running.log("agent")
+    until(running.is_ready)
+    assert running.call() == (200, "hello")
+    assert series(running.metrics(), "istio_agent_envoy_exits_total", reason="signal") >= 1
+
+
+def test_A01_an_envoy_that_is_not_there_is_an_error(running, tmp_path):
+    done = running.pod.run(
+        BUILD / "agent/agent", "--state-dir", tmp_path, "--pod-name", "a", "--pod-ip", POD, "--plaintext", "--discovery-address",
+        "127.0.0.1:1", "--ca-roots", "/dev/null", "--status-address", "127.0.0.1:0", "--bus", "none", "--envoy", "/nowhere/envoy",
+        "--admin-address", "127.0.0.1:0", check=False)
+    assert done.returncode == 1
+    assert "--envoy /nowhere/envoy: No such file or directory" in done.stderr
+
+
+def test_A10_only_the_pod_itself_may_end_the_agent(running):
+    status, text = running.get(f"http://{POD}:15020/quitquitquit", "-X", "POST", ns=running.outside)
+    assert (status, text) == (403, "only from 127.0.0.1 or ::1\n")
+    # The address from which the sidecar passes on what came from outside is not the pod itself.
+    url = "http://127.0.0.1:15020/quitquitquit"
+    assert running.get(url, "-X", "POST", "--interface", "127.0.0.6")[0] == 403
+    assert running.get(url)[0] == 405
+    assert running.is_ready()
+    assert running.get(url, "-X", "POST") == (200, "ending\n")
+    assert running.processes.pop("agent").wait(20) == 0
+
+
+def test_A13_drain_serves_until_the_end(running):
+    envoy = running.envoy()["pid"]
+    slow = running.outside.start("curl", "-s", "-m", "10", f"http://{POD}:8080/slow", stdout=subprocess.PIPE)
+    agent = running.processes.pop("agent")
+    start = time.monotonic()
+    agent.terminate()
+    status, text = until(lambda: (got := running.ready())[0] != 200 and got)
+    assert (status, text) == (503, "not ready: draining\n")
+    while time.monotonic() < start + DRAIN_S / 2:
+        assert running.call() == (200, "hello")
+    assert slow.communicate()[0] == "hello"
+    assert agent.wait(20) == 0
+    assert DRAIN_S <= time.monotonic() - start < DRAIN_S + 5
+    assert not pathlib.Path(f"/proc/{envoy}").exists()
+    assert "Envoy ended" in running.log("agent") and "is killed" not in running.log("agent")
