@@ -18,6 +18,7 @@ MAY = {
     "common/bus": {"common/base", "common/io", "common/pb", "common/mesh", "protos"},
     "common/daemon": {"common/base", "common/io", "common/pb"},
     "common/identity": {"common/base", "common/io", "common/pb", "common/pki", "protos"},
+    "common/kube": {"common/base", "common/io", "common/pb"},
     "galley": {"common", "protos"},
     "pilot": {"common", "protos"},
     "citadel": {"common", "protos"},

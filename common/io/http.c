@@ -11,16 +11,17 @@
 #include "common/base/limits.h"
 #include "common/io/scopes.h"
 
-struct pending {
-	struct pending *prev, *next;
+struct http_call {
+	struct http_call *prev, *next;
 	struct http_client *client;
 	CURL *easy;
 	struct curl_slist *headers;
 	struct strbuf body;
 	size_t max_body;
-	bool too_large;
+	bool too_large, refused;
 	char *request_body;
 	char error[CURL_ERROR_SIZE];
+	bool (*on_data)(void *ctx, struct str piece);
 	void (*done)(void *ctx, int status, struct str body, struct str content_type);
 	void *ctx;
 };
@@ -36,12 +37,12 @@ struct http_client {
 	struct loop *loop;
 	CURLM *multi;
 	struct timer *timer;
-	struct pending *list;
+	struct http_call *list;
 	unsigned busy;
 	bool freed;
 };
 
-static void unlink_pending(struct pending *p)
+static void unlink_pending(struct http_call *p)
 {
 	if (p->prev)
 		p->prev->next = p->next;
@@ -51,11 +52,8 @@ static void unlink_pending(struct pending *p)
 		p->next->prev = p->prev;
 }
 
-static void finish(struct pending *p, int status, struct str body, struct str type)
+static void release(struct http_call *p)
 {
-	unlink_pending(p);
-	if (p->done)
-		p->done(p->ctx, status, body, type);
 	(void)curl_multi_remove_handle(p->client->multi, p->easy);
 	curl_easy_cleanup(p->easy);
 	curl_slist_free_all(p->headers);
@@ -64,7 +62,21 @@ static void finish(struct pending *p, int status, struct str body, struct str ty
 	free(p);
 }
 
-static void finish_with(struct pending *p, CURLcode result)
+static void finish(struct http_call *p, int status, struct str body, struct str type)
+{
+	unlink_pending(p);
+	if (p->done)
+		p->done(p->ctx, status, body, type);
+	release(p);
+}
+
+void http_cancel(struct http_call *p)
+{
+	unlink_pending(p);
+	release(p);
+}
+
+static void finish_with(struct http_call *p, CURLcode result)
 {
 	long status = 0;
 	const char *type = NULL, *url = "";
@@ -75,7 +87,8 @@ static void finish_with(struct pending *p, CURLcode result)
 		finish(p, (int)status, strbuf_str(&p->body), str_of(type ? type : ""));
 		return;
 	}
-	cleanup(free_p) char *why = p->too_large
+	cleanup(free_p) char *why = p->refused ? xasprintf("%s: the answer was not understood", url)
+				    : p->too_large
 					    ? xasprintf("%s: the answer is larger than %zu bytes", url, p->max_body)
 					    : xasprintf("%s: %s", url,
 						      p->error[0] ? p->error : curl_easy_strerror(result));
@@ -95,7 +108,7 @@ static void collect(struct http_client *c)
 	CURLMsg *m;
 	c->busy++;
 	while (!c->freed && (m = curl_multi_info_read(c->multi, &left))) {
-		struct pending *p = NULL;
+		struct http_call *p = NULL;
 		if (m->msg != CURLMSG_DONE)
 			continue;
 		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&p);
@@ -159,8 +172,14 @@ static int on_timeout(CURLM *multi, long ms, void *ctx)
 
 static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 {
-	struct pending *p = ctx;
+	struct http_call *p = ctx;
 	size_t len = size * n;
+	long status = 0;
+	(void)curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (p->on_data && status / 100 == 2) {
+		p->refused = !p->on_data(p->ctx, str_n(data, len));
+		return p->refused ? 0 : len;
+	}
 	if (p->body.len + len > p->max_body) {
 		p->too_large = true;
 		return 0; /* ends the transfer */
@@ -196,7 +215,7 @@ void http_client_free(struct http_client *c)
 		destroy(c);
 }
 
-static void set_body(struct pending *p, const struct http_request *r)
+static void set_body(struct http_call *p, const struct http_request *r)
 {
 	bool post = r->method && streq(r->method, "POST");
 	if (!r->body.len && !post)
@@ -206,7 +225,17 @@ static void set_body(struct pending *p, const struct http_request *r)
 	(void)curl_easy_setopt(p->easy, CURLOPT_POSTFIELDS, p->request_body);
 }
 
-static void set_options(struct pending *p, const struct http_request *r)
+static void set_tls(CURL *e, const struct http_request *r)
+{
+	if (r->ca_file)
+		(void)curl_easy_setopt(e, CURLOPT_CAINFO, r->ca_file);
+	if (r->cert_file)
+		(void)curl_easy_setopt(e, CURLOPT_SSLCERT, r->cert_file);
+	if (r->key_file)
+		(void)curl_easy_setopt(e, CURLOPT_SSLKEY, r->key_file);
+}
+
+static void set_options(struct http_call *p, const struct http_request *r)
 {
 	CURL *e = p->easy;
 	(void)curl_easy_setopt(e, CURLOPT_PRIVATE, (char *)p);
@@ -215,7 +244,18 @@ static void set_options(struct pending *p, const struct http_request *r)
 	(void)curl_easy_setopt(e, CURLOPT_PROXY, ""); /* local ports: never by http_proxy from the environment */
 	(void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
-	(void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(r->timeout_ms ? r->timeout_ms : 5000));
+	long timeout_ms = (long)(r->timeout_ms ? r->timeout_ms : 5000);
+	if (r->on_data) { /* libcurl counts silence in whole seconds */
+		(void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		(void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (timeout_ms + 999) / 1000);
+		(void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
+		(void)curl_easy_setopt(
+			e, CURLOPT_TCP_KEEPALIVE, 1L); /* a peer that is gone without a word is noticed */
+		(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L);
+		(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 10L);
+	} else {
+		(void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms);
+	}
 	(void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
 	(void)curl_easy_setopt(e, CURLOPT_WRITEDATA, p);
 	(void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, p->error);
@@ -229,17 +269,18 @@ static void set_options(struct pending *p, const struct http_request *r)
 	(void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, p->headers);
 	if (r->unix_socket)
 		(void)curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
+	set_tls(e, r);
 	if (r->insecure) {
 		(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
 		(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
 }
 
-void http_send(struct http_client *c, const struct http_request *r,
+struct http_call *http_send(struct http_client *c, const struct http_request *r,
 	void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx)
 {
-	struct pending *p = xzalloc(sizeof(*p));
-	*p = (struct pending){.client = c, .done = done, .ctx = ctx};
+	struct http_call *p = xzalloc(sizeof(*p));
+	*p = (struct http_call){.client = c, .on_data = r->on_data, .done = done, .ctx = ctx};
 	p->max_body = r->max_body_bytes ? r->max_body_bytes : LIMIT_HTTP_BODY_BYTES;
 	p->easy = curl_easy_init();
 	assert(p->easy);
@@ -249,4 +290,5 @@ void http_send(struct http_client *c, const struct http_request *r,
 	c->list = p;
 	set_options(p, r);
 	(void)curl_multi_add_handle(c->multi, p->easy); /* asks for the timer: the rest comes from the loop */
+	return p;
 }

@@ -1,6 +1,6 @@
 /*
- * A small HTTP/1.1 GET/POST client for local admin ports (Envoy's 15000, an application's probe), libcurl underneath.
- * Asynchronous on the loop's thread. done() comes exactly once.
+ * HTTP client, libcurl underneath: local admin ports (Envoy's 15000, an application's probe) and the Kubernetes API. Asynchronous on the
+ * loop's thread. done() comes exactly once.
  */
 #pragma once
 
@@ -20,7 +20,13 @@ struct http_request {
 	size_t max_body_bytes; /* 0: LIMIT_HTTP_BODY_BYTES */
 	const char *unix_socket; /* NULL: TCP */
 	bool insecure; /* https: do not verify (probes, as kubelet does) */
+	const char *ca_file, *cert_file, *key_file; /* https: PEM; NULL: the system's roots, no client certificate */
+	/* An answer of status 2xx is handed over piece by piece as it comes, and done() gets an empty body; false ends it (status 0).
+	 * timeout_ms is then the longest silence. NULL: the body is collected. */
+	bool (*on_data)(void *ctx, struct str piece);
 };
+struct http_call; /* valid until done() */
 /* status 0: no answer, body holds the reason. */
-void http_send(struct http_client *c, const struct http_request *r,
+struct http_call *http_send(struct http_client *c, const struct http_request *r,
 	void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx);
+void http_cancel(struct http_call *call); /* done() is not called; not from inside on_data() */

@@ -1,0 +1,380 @@
+/*
+ * DOC: One resource kept in step: list page by page, then watch from the list's version; bookmarks move the version on, a watch that ends is
+ * continued from it, and 410 Gone starts a new list, after which what was not listed is removed. Every failure is waited out with doubling,
+ * jittered delay while what was delivered stays. A kind that the server does not know (404) is an empty one until it does.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/map.h"
+#include "common/base/metric.h"
+#include "common/kube/kube_internal.h"
+
+#define PAGE_ITEMS 250u
+#define PAGE_BYTES_MAX (256u << 20)
+#define EVENT_BYTES_MAX (8u << 20) /* etcd takes 1.5 MiB; JSON of it is longer */
+#define BACKOFF_MIN_MS 200u
+#define BACKOFF_MAX_MS 30000u
+#define ABSENT_RETRY_MS 10000u
+#define WATCH_SECONDS 300u
+#define SILENCE_MS 120000u /* bookmarks come about every minute */
+
+METRIC(events_total, COUNTER, "kube_watch_events_total", "objects and deletions taken from the API server", "resource");
+METRIC(lists_total, COUNTER, "kube_watch_lists_total", "lists begun", "resource");
+METRIC(failures_total, COUNTER, "kube_watch_failures_total", "lists and watches that failed", "resource");
+
+static struct log_scope watch_log = LOG_SCOPE("kube.watch", "lists and watches of the Kubernetes API");
+
+enum watch_state { WATCH_LISTING, WATCH_WATCHING, WATCH_WAITING, WATCH_ABSENT, WATCH_STATE_COUNT };
+
+struct kube_watch {
+	struct kube *kube;
+	struct kube_watch_options o;
+	char *path; /* without query */
+	char *api_version, *selector;
+	enum watch_state state;
+	bool synced;
+	struct http_call *call;
+	struct timer *retry;
+	unsigned failures; /* in a row */
+	char *version; /* resourceVersion to go on from; NULL: list */
+	char *next_page; /* continue token */
+	struct map *seen; /* key -> the number of the list that had it */
+	uintptr_t round;
+	struct strbuf line; /* of a watch, not yet complete */
+	bool gone; /* the watch said 410 */
+	uint64_t heard_ms, lists, watches, events, failed;
+	char error[256];
+};
+
+static void go_on(struct kube_watch *w);
+
+/* ---- objects */
+
+static char *key_of(json_t *object)
+{
+	json_t *meta = json_object_get(object, "metadata");
+	const char *ns = json_string_value(json_object_get(meta, "namespace"));
+	const char *name = json_string_value(json_object_get(meta, "name"));
+	if (!name)
+		return NULL;
+	return str_empty(ns) ? xstrdup(name) : xasprintf("%s/%s", ns, name);
+}
+
+static void set_version(struct kube_watch *w, json_t *meta)
+{
+	const char *v = json_string_value(json_object_get(meta, "resourceVersion"));
+	if (str_empty(v) || streq(v, w->version))
+		return;
+	free(w->version);
+	w->version = xstrdup(v);
+}
+
+static void put(struct kube_watch *w, json_t *object)
+{
+	char *key cleanup(free_p) = key_of(object);
+	if (!key)
+		return;
+	(void)json_object_del(json_object_get(object, "metadata"), "managedFields");
+	if (!json_object_get(object, "apiVersion"))
+		(void)json_object_set_new(object, "apiVersion", json_string(w->api_version));
+	if (!json_object_get(object, "kind"))
+		(void)json_object_set_new(object, "kind", json_string(w->o.kind));
+	char *text = json_dumps(object, JSON_COMPACT);
+	(void)map_put(w->seen, str_of(key), (void *)w->round);
+	w->o.ops->put(w->o.ctx, str_of(key), str_of(text));
+	free(text);
+	w->events++;
+	metric_add(&events_total, 1, w->o.plural);
+}
+
+static void drop(struct kube_watch *w, struct str key)
+{
+	if (!map_del(w->seen, key))
+		return;
+	w->o.ops->remove(w->o.ctx, key);
+	w->events++;
+	metric_add(&events_total, 1, w->o.plural);
+}
+
+/* What the list that just ended did not hold is gone. */
+static void sweep(struct kube_watch *w)
+{
+	struct str key;
+	void *round;
+	size_t n = 0;
+	struct str *gone = xmalloc((map_len(w->seen) + 1) * sizeof(*gone));
+	for (size_t i = 0; map_next(w->seen, &i, &key, &round);)
+		if ((uintptr_t)round != w->round)
+			gone[n++] = str_of(xstrndup(key.ptr, key.len));
+	for (size_t i = 0; i < n; i++) {
+		drop(w, gone[i]);
+		free((char *)(uintptr_t)gone[i].ptr);
+	}
+	free(gone);
+}
+
+static void settle(struct kube_watch *w)
+{
+	w->synced = true;
+	if (w->o.ops->settled)
+		w->o.ops->settled(w->o.ctx);
+}
+
+/* ---- failures */
+
+static void wait_for(struct kube_watch *w, enum watch_state state, uint64_t ms)
+{
+	w->state = state;
+	timer_start(w->retry, random_jitter(ms, 0.3), 0);
+}
+
+static void failed(struct kube_watch *w, int status, struct str body)
+{
+	kube_reason(status, body, w->error);
+	w->failed++;
+	metric_add(&failures_total, 1, w->o.plural);
+	uint64_t delay = min_size((size_t)BACKOFF_MIN_MS << min_size(w->failures, 16), BACKOFF_MAX_MS);
+	if (w->failures++ == 0)
+		log_warn(&watch_log, "the API server does not serve; what is known stays", KV("resource", w->o.plural),
+			KV("status", status), KV("error", w->error), KV("retry_ms", delay));
+	wait_for(w, WATCH_WAITING, delay);
+}
+
+static void absent(struct kube_watch *w)
+{
+	(void)snprintf(w->error, sizeof(w->error), "the API server does not know this kind");
+	w->round++;
+	sweep(w);
+	w->heard_ms = clock_mono_ms();
+	if (!w->synced)
+		log_info(&watch_log, "not installed, counts as empty", KV("resource", w->o.plural),
+			KV("group", w->o.group));
+	settle(w);
+	wait_for(w, WATCH_ABSENT, ABSENT_RETRY_MS);
+}
+
+static void heard(struct kube_watch *w)
+{
+	if (w->failures)
+		log_info(&watch_log, "the API server serves again", KV("resource", w->o.plural),
+			KV("failures", w->failures));
+	w->failures = 0;
+	w->error[0] = '\0';
+	w->heard_ms = clock_mono_ms();
+}
+
+static void relist(struct kube_watch *w)
+{
+	free(take(w->version));
+	free(take(w->next_page));
+}
+
+/* ---- list */
+
+static void on_page(void *ctx, int status, struct str body, struct str type)
+{
+	struct kube_watch *w = ctx;
+	size_t i;
+	json_t *item;
+	(void)type;
+	w->call = NULL;
+	if (status == 404) {
+		absent(w);
+		return;
+	}
+	if (status == 410)
+		relist(w); /* the page token has expired */
+	json_t *page = status == 200 ? json_loadb(body.ptr, body.len, 0, NULL) : NULL;
+	json_t *items = json_object_get(page, "items"), *meta = json_object_get(page, "metadata");
+	if (!meta) {
+		failed(w, status, status == 200 ? STR("the list is not understood") : body);
+		json_decref(page);
+		return;
+	}
+	heard(w);
+	json_array_foreach(items, i, item) put(w, item);
+	const char *next = json_string_value(json_object_get(meta, "continue"));
+	free(w->next_page);
+	w->next_page = str_empty(next) ? NULL : xstrdup(next);
+	if (!w->next_page) {
+		set_version(w, meta);
+		sweep(w);
+		settle(w);
+	}
+	json_decref(page);
+	go_on(w);
+}
+
+static void list(struct kube_watch *w)
+{
+	char *path cleanup(free_p) = xasprintf("%s?limit=%u%s%s%s", w->path, w->o.page ? w->o.page : PAGE_ITEMS,
+		w->selector, w->next_page ? "&continue=" : "", w->next_page ? w->next_page : "");
+	const struct kube_request r = {.path = path, .timeout_ms = 30000};
+	if (!w->next_page) {
+		w->round++;
+		w->lists++;
+		metric_add(&lists_total, 1, w->o.plural);
+	}
+	w->state = WATCH_LISTING;
+	w->call = kube_http(w->kube, &r, PAGE_BYTES_MAX, NULL, on_page, w);
+}
+
+/* ---- watch */
+
+static void on_error_event(struct kube_watch *w, json_t *object)
+{
+	json_int_t code = json_integer_value(json_object_get(object, "code"));
+	const char *message = json_string_value(json_object_get(object, "message"));
+	(void)snprintf(w->error, sizeof(w->error), "%s", message ? message : "error event");
+	w->gone = w->gone || code == 410;
+}
+
+static bool on_event(struct kube_watch *w, struct str line)
+{
+	json_t *event = json_loadb(line.ptr, line.len, 0, NULL), *object = json_object_get(event, "object");
+	struct str type = str_of(json_string_value(json_object_get(event, "type")));
+	bool understood = object != NULL;
+	if (!understood) {
+		json_decref(event);
+		return false;
+	}
+	if (str_eqc(type, "ERROR")) {
+		on_error_event(w, object);
+	} else {
+		heard(w);
+		set_version(w, json_object_get(object, "metadata"));
+		if (str_eqc(type, "DELETED")) {
+			char *key cleanup(free_p) = key_of(object);
+			drop(w, str_of(key));
+		} else if (!str_eqc(type, "BOOKMARK")) {
+			put(w, object);
+		}
+		if (!str_eqc(type, "BOOKMARK"))
+			settle(w);
+	}
+	json_decref(event);
+	return true;
+}
+
+static bool on_piece(void *ctx, struct str piece)
+{
+	struct kube_watch *w = ctx;
+	size_t end;
+	while (str_find(piece, '\n', &end)) {
+		strbuf_add(&w->line, str_sub(piece, 0, end));
+		bool ok = !str_trim(strbuf_str(&w->line)).len || on_event(w, strbuf_str(&w->line));
+		strbuf_clear(&w->line);
+		if (!ok)
+			return false;
+		piece = str_from(piece, end + 1);
+	}
+	strbuf_add(&w->line, piece);
+	return w->line.len <= EVENT_BYTES_MAX;
+}
+
+static void on_watch_end(void *ctx, int status, struct str body, struct str type)
+{
+	struct kube_watch *w = ctx;
+	bool gone = w->gone || status == 410;
+	(void)type;
+	w->call = NULL;
+	w->gone = false;
+	strbuf_done(&w->line);
+	if (gone)
+		relist(w);
+	if (status == 200 || gone)
+		go_on(w);
+	else
+		failed(w, status, body);
+}
+
+static void watch(struct kube_watch *w)
+{
+	char *path cleanup(free_p) = xasprintf(
+		"%s?watch=true&allowWatchBookmarks=true&timeoutSeconds=%llu&resourceVersion=%s%s", w->path,
+		(unsigned long long)random_jitter(WATCH_SECONDS, 0.3), w->version, w->selector);
+	const struct kube_request r = {.path = path, .timeout_ms = SILENCE_MS};
+	w->watches++;
+	w->state = WATCH_WATCHING;
+	w->call = kube_http(w->kube, &r, EVENT_BYTES_MAX, on_piece, on_watch_end, w);
+}
+
+static void go_on(struct kube_watch *w)
+{
+	if (w->version)
+		watch(w);
+	else
+		list(w);
+}
+
+static void on_retry(void *ctx)
+{
+	go_on(ctx);
+}
+
+/* ---- life */
+
+struct kube_watch *kube_watch_new(struct kube *k, const struct kube_watch_options *o)
+{
+	struct kube_watch *w = xzalloc(sizeof(*w));
+	bool core = str_empty(o->group);
+	w->kube = k;
+	w->o = *o;
+	w->api_version = core ? xstrdup(o->version) : xasprintf("%s/%s", o->group, o->version);
+	w->path = xasprintf("%s/%s%s%s/%s", core ? "/api" : "/apis", w->api_version, o->namespace ? "/namespaces/" : "",
+		o->namespace ? o->namespace : "", o->plural);
+	w->selector = o->selector ? xasprintf("&%s", o->selector) : xstrdup("");
+	w->seen = map_new();
+	w->retry = timer_new(kube_loop(k), on_retry, w);
+	w->heard_ms = clock_mono_ms();
+	go_on(w);
+	return w;
+}
+
+void kube_watch_free(struct kube_watch *w)
+{
+	if (!w)
+		return;
+	if (w->call)
+		http_cancel(w->call);
+	timer_free(w->retry);
+	map_free(w->seen);
+	strbuf_done(&w->line);
+	free(w->path);
+	free(w->api_version);
+	free(w->selector);
+	free(w->version);
+	free(w->next_page);
+	free(w);
+}
+
+bool kube_watch_synced(const struct kube_watch *w)
+{
+	return w->synced;
+}
+
+uint64_t kube_watch_age_ms(const struct kube_watch *w)
+{
+	/* A silent watch is healthy: the server has nothing to say. */
+	return w->state == WATCH_WATCHING ? 0 : clock_mono_ms() - w->heard_ms;
+}
+
+void kube_watch_debug(const struct kube_watch *w, struct strbuf *json)
+{
+	static const char *const states[WATCH_STATE_COUNT] = {"listing", "watching", "waiting", "absent"};
+	strbuf_adds(json, "{\"resource\":");
+	strbuf_add_json(json, str_of(w->path));
+	strbuf_addf(json, ",\"state\":\"%s\",\"synced\":%s,\"objects\":%zu,\"resourceVersion\":", states[w->state],
+		w->synced ? "true" : "false", map_len(w->seen));
+	strbuf_add_json(json, str_of(w->version ? w->version : ""));
+	strbuf_addf(json,
+		",\"lists\":%llu,\"watches\":%llu,\"events\":%llu,\"failures\":%llu,\"age_ms\":%llu,\"error\":",
+		(unsigned long long)w->lists, (unsigned long long)w->watches, (unsigned long long)w->events,
+		(unsigned long long)w->failed, (unsigned long long)kube_watch_age_ms(w));
+	strbuf_add_json(json, str_of(w->error));
+	strbuf_addc(json, '}');
+}
