@@ -11,6 +11,7 @@
 #include "common/io/file.h"
 #include "galley/galley.h"
 #include "galley/source/directory.h"
+#include "galley/source/kubernetes.h"
 
 /*
  * DOC: The daemon. A change of the directory wakes the scan; the scan puts files into the pipeline, one commit makes one batch, and the
@@ -30,15 +31,21 @@ METRIC(endpoints_gauge, GAUGE, "galley_endpoints", "endpoints found");
 METRIC(published_total, COUNTER, "galley_published_total", "changes published");
 METRIC(scan_seconds, HISTOGRAM, "galley_scan_seconds", "reading, validating and publishing one change of the source");
 
+METRIC(source_age, GAUGE, "galley_source_age_seconds", "since the stalest kind of the Kubernetes API was heard");
+
+#define AGE_NOTED_MS 5000
 #define REPORTS_MAX 10000
 #define DIAGS_LOGGED 50 /* of one commit; /debug/diagnostics has all */
 
 struct galleyd {
 	struct daemon *daemon;
 	struct galley *galley;
-	struct directory *directory;
+	struct directory *directory; /* one of the two sources */
+	struct kubernetes *kubernetes;
 	struct dir_watch *watch;
-	struct timer *retry;
+	struct timer *retry; /* scans again; with Kubernetes: commits */
+	struct timer *second;
+	uint64_t debounce_ms;
 	struct bus_keys *keys;
 	struct bus_publisher *publisher;
 	struct map *reports; /* "<role> <instance> <topic>/<key>" -> text */
@@ -127,7 +134,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
 	update_gauges(s);
 	report_diags(s);
-	log_info(&scope, "published", KV("changes", sent), KV("files", directory_files(s->directory)),
+	log_info(&scope, "published", KV("changes", sent), KV("files", galley_counts(s->galley).files),
 		KV("microseconds", clock_mono_us() - began_us));
 	s->published = true;
 	daemon_ready(s->daemon, "source");
@@ -156,6 +163,55 @@ static void scan(void *ctx)
 	if (s->touched || !s->published)
 		commit(s, began);
 	s->touched = false;
+}
+
+/* ---- the Kubernetes API */
+
+static void commit_settled(void *ctx)
+{
+	struct galleyd *s = ctx;
+	if (s->touched || !s->published)
+		commit(s, clock_mono_us());
+	s->touched = false;
+}
+
+/* What comes in one go (a list, an apply of several objects) is one batch. */
+static void on_settled(void *ctx)
+{
+	struct galleyd *s = ctx;
+	if (!timer_active(s->retry))
+		timer_start(s->retry, s->debounce_ms, 0);
+}
+
+static void on_second(void *ctx)
+{
+	struct galleyd *s = ctx;
+	struct strbuf text = {0};
+	uint64_t age = kubernetes_age_ms(s->kubernetes);
+	metric_set(&source_age, (double)age / 1000);
+	if (!s->published) {
+		strbuf_adds(&text, "still to be listed: ");
+		kubernetes_missing(s->kubernetes, &text);
+	} else if (age > AGE_NOTED_MS) {
+		strbuf_addf(&text, "the API server is away; its content is as of %llu s ago",
+			(unsigned long long)(age / 1000));
+	}
+	daemon_note(s->daemon, "kubernetes", text.len ? text.ptr : NULL);
+	strbuf_done(&text);
+}
+
+static bool start_kubernetes(struct galleyd *s, const struct galley_config *c, struct err *e)
+{
+	static const struct kubernetes_ops ops = {put, drop, on_settled};
+	const struct kubernetes_options o = {.api = {.kubeconfig = c->kubeconfig, .context = c->kube_context},
+		.root_namespace = c->root_namespace,
+		.ops = &ops,
+		.ctx = s};
+	s->retry = timer_new(daemon_loop(s->daemon), commit_settled, s);
+	s->second = timer_new(daemon_loop(s->daemon), on_second, s);
+	s->kubernetes = kubernetes_new(daemon_loop(s->daemon), &o, e);
+	timer_start(s->second, 0, 1000);
+	return s->kubernetes || err_in(e, "--source kubernetes");
 }
 
 /* ---- status from below */
@@ -199,21 +255,12 @@ static bool start_publisher(struct galleyd *s, const struct galley_config *c, st
 	return s->publisher || err_in(e, "bus");
 }
 
-static bool start(struct galleyd *s, const struct galley_config *c, struct err *e)
+static bool start_directory(struct galleyd *s, const struct galley_config *c, struct err *e)
 {
-	const struct galley_options o = {.domain_suffix = c->domain_suffix, .assume_sidecars = !c->cluster_pods};
-	if (str_empty(c->source))
-		return err_set(e, ERR_PEER, "--source is required: the directory to read");
 	if (!file_exists(c->source))
 		return err_set(e, ERR_PEER, "--source: %s does not exist", c->source);
-	s->once = c->once;
-	s->reports = map_new();
-	s->galley = galley_new(&o);
 	s->directory = directory_new(c->source);
 	s->retry = timer_new(daemon_loop(s->daemon), scan, s);
-	daemon_not_ready(s->daemon, "source", "the source was not read yet");
-	if (!start_publisher(s, c, e))
-		return false;
 	if (!c->once) {
 		s->watch = dir_watch_new(daemon_loop(s->daemon), c->source, c->debounce_ms, scan, s, e);
 		if (!s->watch)
@@ -221,6 +268,22 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 	}
 	timer_start(s->retry, 0, 0);
 	return true;
+}
+
+static bool start(struct galleyd *s, const struct galley_config *c, struct err *e)
+{
+	bool cluster = streq(c->source, KUBERNETES_SOURCE);
+	const struct galley_options o = {.domain_suffix = c->domain_suffix,
+		.assume_sidecars = !cluster && !c->cluster_pods,
+		.slices_only = cluster};
+	if (str_empty(c->source))
+		return err_set(e, ERR_PEER, "--source is required: the directory to read, or \"kubernetes\"");
+	s->once = c->once;
+	s->debounce_ms = c->debounce_ms;
+	s->reports = map_new();
+	s->galley = galley_new(&o);
+	daemon_not_ready(s->daemon, "source", "the source was not read yet");
+	return start_publisher(s, c, e) && (cluster ? start_kubernetes(s, c, e) : start_directory(s, c, e));
 }
 
 bool galley_daemon_start(struct daemon *d, const void *config, void **self, struct err *e)
@@ -241,8 +304,11 @@ void galley_daemon_stop(void *self)
 	struct str key;
 	void *value;
 	dir_watch_free(s->watch);
+	kubernetes_free(s->kubernetes);
 	if (s->retry)
 		timer_free(s->retry);
+	if (s->second)
+		timer_free(s->second);
 	bus_publisher_free(s->publisher);
 	bus_keys_free(s->keys);
 	directory_free(s->directory);
@@ -256,8 +322,10 @@ void galley_daemon_stop(void *self)
 
 bool galley_daemon_reload(void *self, struct err *e)
 {
+	const struct galleyd *s = self;
 	(void)e;
-	scan(self);
+	if (s->directory)
+		scan(self);
 	return true;
 }
 
@@ -279,6 +347,16 @@ static void page_bus(void *self, struct str query, struct strbuf *out)
 {
 	(void)query;
 	bus_publisher_debug(((struct galleyd *)self)->publisher, out);
+}
+
+static void page_kubernetes(void *self, struct str query, struct strbuf *out)
+{
+	const struct galleyd *s = self;
+	(void)query;
+	if (s->kubernetes)
+		kubernetes_debug(s->kubernetes, out);
+	else
+		strbuf_adds(out, "null");
 }
 
 static void page_status(void *self, struct str query, struct strbuf *out)
@@ -304,6 +382,7 @@ const struct debug_page galley_pages[] = {
 	{"diagnostics", "everything that is wrong with the configuration now", page_diagnostics},
 	{"objects", "objects: where they are defined, which version is in force", page_objects},
 	{"quarantine", "objects whose newest version is not in force, and why", page_quarantine},
+	{"kubernetes", "lists and watches of the Kubernetes API, with their age", page_kubernetes},
 	{"foreign", "documents of kinds that galley does not read", page_foreign},
 	{"services", "services and endpoints as they are published", page_services},
 	{"bus", "topics, subscribers and sequence of the publisher", page_bus},

@@ -1,10 +1,13 @@
-/* The daemon around the pipeline: a directory that is watched, a publisher on the bus, debug pages. One loop, one thread. */
+/* The daemon around the pipeline: a source (a directory or the Kubernetes API), a publisher on the bus, debug pages. One loop, one thread. */
 #pragma once
 
 #include "common/daemon/daemon.h"
 
+#define KUBERNETES_SOURCE "kubernetes"
+
 struct galley_config {
-	const char *source;
+	const char *source; /* a directory, or KUBERNETES_SOURCE */
+	const char *kubeconfig, *kube_context, *root_namespace;
 	const char *record;
 	const char *domain_suffix;
 	bool once;

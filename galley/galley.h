@@ -17,6 +17,7 @@ struct galley;
 struct galley_options {
 	const char *domain_suffix; /* NULL: cluster.local */
 	bool assume_sidecars; /* pods have a sidecar unless they say otherwise (machine-local mode) */
+	bool slices_only; /* a Service without an EndpointSlice has no endpoints: a cluster has a controller that makes them */
 };
 
 struct galley *galley_new(const struct galley_options *o);

@@ -4,7 +4,13 @@
 
 static const struct option_row options[] = {
 	{"source", OPT_STR(struct galley_config, source, NULL,
-			   "directory of YAML and JSON files to read and watch (required)")},
+			   "directory of YAML and JSON files to read and watch, or \"kubernetes\" (required)")},
+	{"kubeconfig", OPT_STR(struct galley_config, kubeconfig, NULL,
+			       "credentials for --source kubernetes (default: those of the pod that this runs in)")},
+	{"kube-context", OPT_STR(struct galley_config, kube_context, NULL,
+				 "context of the kubeconfig (default: its current one)")},
+	{"root-namespace", OPT_STR(struct galley_config, root_namespace, "istio-system",
+				   "where the ConfigMap istio with the mesh config is (--source kubernetes)")},
 	{"record", OPT_STR(struct galley_config, record, NULL, "also write everything that is published to this file")},
 	{"once", OPT_BOOL(struct galley_config, once, "stop after the first publication")},
 	{"debounce", OPT_MS(struct galley_config, debounce_ms, "10ms", 1, 10000,

@@ -16,6 +16,7 @@ struct galley *galley_new(const struct galley_options *o)
 	struct galley *g = xzalloc(sizeof(*g));
 	g->domain_suffix = xstrdup(o && o->domain_suffix ? o->domain_suffix : "cluster.local");
 	g->assume_sidecars = o && o->assume_sidecars;
+	g->slices_only = o && o->slices_only;
 	source_store_init(&g->store);
 	g->spaces = map_new();
 	g->published = map_new();
@@ -211,6 +212,7 @@ static void rebuild(struct galley *g, struct space *s, const Mesh__MeshConfig *m
 		.ns = s->ns,
 		.domain_suffix = g->domain_suffix,
 		.assume_sidecars = g->assume_sidecars,
+		.slices_only = g->slices_only,
 		.services = list(&in, KIND_SERVICE),
 		.slices = list(&in, KIND_ENDPOINT_SLICE),
 		.pods = list(&in, KIND_POD),

@@ -19,7 +19,7 @@ struct published {
 
 struct galley {
 	char *domain_suffix;
-	bool assume_sidecars;
+	bool assume_sidecars, slices_only;
 	struct store store;
 	struct map *spaces; /* by namespace */
 	struct map *published; /* "<topic>/<key>" -> struct published */

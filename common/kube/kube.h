@@ -49,6 +49,7 @@ struct kube_watch_ops {
 	void (*settled)(void *ctx);
 };
 
+/* Strings of the server's address space: plural and kind must live as long as the watch, the others are copied. */
 struct kube_watch_options {
 	const char *group, *version, *plural, *kind; /* group "" is core */
 	const char *namespace; /* NULL: all */

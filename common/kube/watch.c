@@ -18,6 +18,7 @@
 #define EVENT_BYTES_MAX (8u << 20) /* etcd takes 1.5 MiB; JSON of it is longer */
 #define BACKOFF_MIN_MS 200u
 #define BACKOFF_MAX_MS 30000u
+#define BRIEF_MS 1000u
 #define ABSENT_RETRY_MS 10000u
 #define WATCH_SECONDS 300u
 #define SILENCE_MS 120000u /* bookmarks come about every minute */
@@ -46,7 +47,7 @@ struct kube_watch {
 	uintptr_t round;
 	struct strbuf line; /* of a watch, not yet complete */
 	bool gone; /* the watch said 410 */
-	uint64_t heard_ms, lists, watches, events, failed;
+	uint64_t heard_ms, began_ms, lists, watches, events, failed;
 	char error[256];
 };
 
@@ -286,7 +287,10 @@ static void on_watch_end(void *ctx, int status, struct str body, struct str type
 	strbuf_done(&w->line);
 	if (gone)
 		relist(w);
-	if (status == 200 || gone)
+	if ((status == 200 || gone) && clock_mono_ms() - w->began_ms < BRIEF_MS)
+		wait_for(w, WATCH_WAITING,
+			BACKOFF_MIN_MS); /* a server that ends every watch at once is not asked in a circle */
+	else if (status == 200 || gone)
 		go_on(w);
 	else
 		failed(w, status, body);
@@ -299,6 +303,7 @@ static void watch(struct kube_watch *w)
 		(unsigned long long)random_jitter(WATCH_SECONDS, 0.3), w->version, w->selector);
 	const struct kube_request r = {.path = path, .timeout_ms = SILENCE_MS};
 	w->watches++;
+	w->began_ms = clock_mono_ms();
 	w->state = WATCH_WATCHING;
 	w->call = kube_http(w->kube, &r, EVENT_BYTES_MAX, on_piece, on_watch_end, w);
 }

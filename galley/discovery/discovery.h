@@ -17,7 +17,7 @@ struct object_list {
 struct discovery_input {
 	const char *ns;
 	const char *domain_suffix;
-	bool assume_sidecars;
+	bool assume_sidecars, slices_only;
 	struct object_list services, slices, pods, workloads, entries;
 	struct object_list nodes; /* of the cluster */
 	char *const *export_to; /* the mesh's default, n_export_to > 0 */

@@ -128,7 +128,7 @@ void discovery_service_endpoints(
 	bool sliced = add_slices(a, in, o, spec->publish_not_ready_addresses, set);
 	if (spec->n_selector == 0)
 		return;
-	if (!sliced)
+	if (!sliced && !in->slices_only)
 		add_pods(a, in, spec, set);
 	add_workloads(a, in, spec, set);
 }

@@ -1,0 +1,161 @@
+"""An API server of a few lines, for faults that a real one cannot be asked for: lists in pages, watches, 410 Gone, 429, broken connections.
+
+Only what common/kube uses of the API. The real server is in tests/kube.
+"""
+import json
+import threading
+import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FakeKube:
+    def __init__(self):
+        self.lock = threading.Condition()
+        self.version = 100
+        self.objects = {}  # (resource path, "ns/name") -> object
+        self.events = []  # (version, resource path, type, object)
+        self.oldest = 0  # watches from before this version get 410
+        self.known = None  # resource paths that exist; None: all
+        self.refusals = []  # (status, message) for the next requests
+        self.requests = []  # "GET /path?query"
+        self.generation = 0  # raised to end all watches
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def close(self):
+        self.end_watches()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def apply(self, path, obj):
+        """Makes or replaces an object of a resource, e.g. path "/api/v1/services"."""
+        with self.lock:
+            key = (path, f"{obj['metadata'].get('namespace', '')}/{obj['metadata']['name']}")
+            self.version += 1
+            obj = json.loads(json.dumps(obj))
+            obj["metadata"]["resourceVersion"] = str(self.version)
+            obj["metadata"]["managedFields"] = [{"manager": "test"}]
+            self.events.append((self.version, path, "MODIFIED" if key in self.objects else "ADDED", obj))
+            self.objects[key] = obj
+            self.lock.notify_all()
+
+    def delete(self, path, ns, name, silently=False):
+        """silently: as if it happened while nobody could watch."""
+        with self.lock:
+            obj = self.objects.pop((path, f"{ns}/{name}"))
+            self.version += 1
+            if not silently:
+                self.events.append((self.version, path, "DELETED", obj))
+            self.lock.notify_all()
+
+    def end_watches(self):
+        with self.lock:
+            self.generation += 1
+            self.lock.notify_all()
+
+    def expire(self):
+        """Everything before now is compacted away: running watches end, and cannot be continued."""
+        with self.lock:
+            self.version += 1
+            self.oldest = self.version
+            self.events.clear()
+            self.generation += 1
+            self.lock.notify_all()
+
+    def refuse(self, status, message, times):
+        with self.lock:
+            self.refusals += [(status, message)] * times
+
+    def count(self, text):
+        with self.lock:
+            return sum(text in r for r in self.requests)
+
+    def _handler(fake):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def answer(self, status, body):
+                text = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def status(self, code, message):
+                self.answer(code, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": code, "message": message})
+
+            def do_GET(self):
+                url = urllib.parse.urlsplit(self.path)
+                query = dict(urllib.parse.parse_qsl(url.query))
+                with fake.lock:
+                    fake.requests.append(f"GET {self.path}")
+                    refusal = fake.refusals.pop(0) if fake.refusals else None
+                    known = fake.known is None or url.path in fake.known
+                try:
+                    if refusal:
+                        self.status(*refusal)
+                    elif not known:
+                        self.status(404, "the server could not find the requested resource")
+                    elif query.get("watch"):
+                        self.watch(url.path, int(query["resourceVersion"]))
+                    else:
+                        self.list(url.path, query)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+
+            def list(self, path, query):
+                with fake.lock:
+                    items = [o for (p, _), o in sorted(fake.objects.items()) if p == path]
+                    version = fake.version
+                start, size = int(query.get("continue", 0)), int(query.get("limit", 1000000))
+                meta = {"resourceVersion": str(version)}
+                if start + size < len(items):
+                    meta["continue"] = str(start + size)
+                self.answer(200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items[start:start + size]})
+
+            def chunk(self, event):
+                text = json.dumps(event).encode() + b"\n"
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+
+            def watch(self, path, version):
+                with fake.lock:
+                    generation, oldest = fake.generation, fake.oldest
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                if version < oldest:
+                    self.chunk({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
+                    self.wfile.write(b"0\r\n\r\n")
+                    return
+                while True:
+                    with fake.lock:
+                        fake.lock.wait_for(lambda: fake.generation != generation or any(v > version for v, *_ in fake.events), timeout=30)
+                        ready = [e for e in fake.events if e[0] > version]
+                        ended = fake.generation != generation
+                    for v, p, kind, obj in ready:
+                        version = v
+                        if p == path:
+                            self.chunk({"type": kind, "object": obj})
+                    self.chunk({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}})
+                    if ended:
+                        self.wfile.write(b"0\r\n\r\n")
+                        return
+        return Handler
+
+
+def wait_until(condition, seconds=15):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
