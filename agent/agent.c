@@ -44,6 +44,7 @@ struct agent {
 	struct ads_relay *ads;
 	struct envoy *envoy; /* NULL with --no-envoy */
 	struct status *status;
+	struct envoy_pages *envoy_pages;
 	bool started; /* the first certificate has been seen */
 };
 
@@ -177,6 +178,7 @@ static bool start_status(struct agent *a, struct err *e)
 	if (!a->status)
 		return err_in(e, "--status-address");
 	status_mount(a->status, daemon_admin(a->daemon));
+	a->envoy_pages = envoy_pages_new(a->loop, a->config, daemon_admin(a->daemon));
 	return true;
 }
 
@@ -237,6 +239,7 @@ void agent_stop(void *self)
 {
 	struct agent *a = self;
 	envoy_free(a->envoy);
+	envoy_pages_free(a->envoy_pages);
 	status_free(a->status);
 	ads_relay_free(a->ads);
 	sds_free(a->sds);

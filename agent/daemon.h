@@ -11,3 +11,7 @@ bool agent_reload(void *self, struct err *e) MUST_CHECK; /* SIGHUP: renews the c
 
 extern const struct debug_page agent_pages[];
 extern const size_t agent_n_pages;
+
+/* ---- envoy_pages.c: Envoy's reading admin pages below /envoy/ on the agent's admin server, which lives longer */
+struct envoy_pages *envoy_pages_new(struct loop *l, const struct agent_config *c, struct admin *a);
+void envoy_pages_free(struct envoy_pages *p);

@@ -8,7 +8,7 @@
 
 #include "common/base/str.h"
 
-#define DOMAINS_SHOWN 3
+#define DOMAINS_SHOWN 1
 
 /* Adds "; " between parts. */
 static void part(struct strbuf *out, const char *label)
