@@ -83,8 +83,8 @@ static bool decode_resource(struct ads_type *t, struct str packed, struct err *e
 	const Ads__Resource *r = PB_UNPACK(a, Ads__Resource, ads__resource, packed.ptr, packed.len, e);
 	if (!r)
 		return false;
-	if (str_empty(r->name) || !r->resource || !streq(r->resource->type_url, t->url))
-		return err_set(e, ERR_PEER, "resource \"%.100s\" is not a named one of its type", r->name);
+	if (str_empty(r->name) || !r->resource)
+		return err_set(e, ERR_PEER, "resource \"%.100s\" has no name or no body", r->name);
 	if (map_get(t->accepted, str_of(r->name)))
 		return err_set(e, ERR_PEER, "resource \"%.100s\" is there twice", r->name);
 	(void)map_put(t->accepted, str_of(r->name), ads_resource_of(r));

@@ -25,6 +25,7 @@
 #define SAVE_MS 500 /* changes within this time are one write */
 #define RETRY_MIN_MS 200
 #define RETRY_MAX_MS 10000
+#define STABLE_MS 5000 /* a stream to pilot that lived this long was a good one, even when pilot had nothing to send */
 #define DOWN_QUEUE_BYTES_MAX (4u << 20) /* waiting for Envoy before pilot is no longer read */
 
 METRIC(requests, COUNTER, "istio_agent_xds_proxy_requests", "requests of Envoy");
@@ -53,8 +54,10 @@ struct ads_relay {
 	struct arena *node_arena;
 	const Core__Node *node; /* from the first request of Envoy's stream */
 	struct timer *wait, *retry, *save;
-	unsigned failures; /* streams to pilot that ended without an answer, one after the other */
-	bool offline; /* Envoy is answered from the last good configuration */
+	uint64_t up_since_ms;
+	unsigned failures; /* streams to pilot that ended soon and without an answer, one after the other */
+	bool offline; /* Envoy is answered from the last good configuration; there is no stream to pilot */
+	bool told_away; /* logged once per absence */
 	bool was_connected;
 	bool unreachable; /* the last attempt to connect failed */
 	bool up_paused;
@@ -114,12 +117,12 @@ static void answer_all(struct ads_relay *r)
 
 static void go_offline(struct ads_relay *r)
 {
-	if (!r->offline)
+	if (!r->told_away)
 		log_warn(&ads_log,
 			ads_state_has_content(r->state) ? "pilot is away: Envoy gets the last good configuration"
 							: "pilot is away, and there is no last good configuration",
 			KV("pilot", r->target), KV("reason", r->last_error));
-	r->offline = true;
+	r->offline = r->told_away = true;
 	answer_all(r);
 }
 
@@ -131,6 +134,12 @@ static void retry_later(struct ads_relay *r)
 	timer_start(r->retry, random_jitter(delay > RETRY_MAX_MS ? RETRY_MAX_MS : delay, 0.3), 0);
 }
 
+static void pilot_serves(struct ads_relay *r)
+{
+	r->failures = 0;
+	r->told_away = false;
+}
+
 static void up_lost(struct ads_relay *r)
 {
 	r->up = NULL;
@@ -139,6 +148,8 @@ static void up_lost(struct ads_relay *r)
 	ads_state_upstream_lost(r->state);
 	if (!r->down)
 		return;
+	if (clock_mono_ms() - r->up_since_ms > STABLE_MS)
+		pilot_serves(r);
 	retry_later(r);
 	if (r->failures > 1)
 		go_offline(r);
@@ -172,10 +183,7 @@ static void on_up_message(struct grpc_stream *s, const uint8_t *data, size_t len
 		return;
 	}
 	metric_add(&responses, 1);
-	if (r->offline)
-		log_info(&ads_log, "pilot is back", KV("pilot", r->target));
-	r->offline = false;
-	r->failures = 0;
+	pilot_serves(r);
 	send_packed(r->down, str_n(data, len));
 	if (grpc_stream_queued(r->down) > DOWN_QUEUE_BYTES_MAX) {
 		r->up_paused = true;
@@ -209,6 +217,8 @@ static void open_up(struct ads_relay *r)
 		return;
 	timer_stop(r->retry);
 	r->up = grpc_channel_call(r->channel, ADS, NULL, 0, false, &up_handler, r);
+	r->up_since_ms = clock_mono_ms();
+	r->offline = false;
 	metric_set(&pilot_up, 1);
 	log_info(&ads_log, "stream to pilot", KV("pilot", r->target), KV("types", n));
 	for (size_t i = 0; i < n; i++)
@@ -420,7 +430,9 @@ void ads_relay_debug(const struct ads_relay *r, struct strbuf *json)
 	strbuf_addf(json,
 		",\"connected\":%s,\"pilotStream\":%s,\"envoyStream\":%s,\"servedFrom\":\"%s\",\"lastError\":",
 		ads_relay_connected(r) ? "true" : "false", r->up ? "true" : "false", r->down ? "true" : "false",
-		r->offline ? "last-good" : "pilot");
+		r->up        ? "pilot"
+		: r->offline ? "last-good"
+			     : "nothing");
 	strbuf_add_json(json, str_of(r->last_error));
 	strbuf_adds(json, ",\"types\":");
 	ads_state_debug(r->state, json);

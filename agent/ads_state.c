@@ -100,7 +100,7 @@ static struct ads_type *find_type(const struct ads_state *s, const char *url)
 struct ads_type *ads_type_need(struct ads_state *s, const char *url)
 {
 	struct ads_type *t = find_type(s, url);
-	if (t || s->n_types == ADS_TYPES_MAX)
+	if (t || str_empty(url) || s->n_types == ADS_TYPES_MAX)
 		return t;
 	t = xzalloc(sizeof(*t));
 	t->url = xstrdup(url);
@@ -327,7 +327,7 @@ static struct ads_pending *remember(struct ads_type *t, const Ads__DeltaDiscover
 	p->removed = map_new();
 	for (size_t i = 0; i < in->n_resources; i++) {
 		const Ads__Resource *r = in->resources[i];
-		if (r->resource) /* else a heartbeat, which changes nothing */
+		if (r->resource && !str_empty(r->name)) /* without a body it is a heartbeat, which changes nothing */
 			ads_resource_free(map_put(p->resources, str_of(r->name), ads_resource_of(r)));
 	}
 	for (size_t i = 0; i < in->n_removed_resources; i++)

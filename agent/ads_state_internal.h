@@ -46,7 +46,7 @@ struct ads_state {
 	bool dirty;
 };
 
-struct ads_type *ads_type_need(struct ads_state *s, const char *url); /* NULL: there are ADS_TYPES_MAX others */
+struct ads_type *ads_type_need(struct ads_state *s, const char *url); /* NULL: no name, or ADS_TYPES_MAX others */
 void ads_state_clear(struct ads_state *s);
 void ads_resource_free(struct ads_resource *r);
 struct ads_resource *ads_resource_of(const Ads__Resource *in);
