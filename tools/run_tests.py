@@ -72,6 +72,7 @@ SUITES = {
     "sim": [Pytest("tests/sim")],
     "tsan": [Meson("tsan", "pilot")],
     "daemons": [Pytest("tests/daemons"), Pytest("tests/daemons", "asan")],
+    "docs": [Pytest("tests/docs")],
     "samples": [Pytest("tests/samples")],
     "mesh": [Pytest("tests/mesh"), Pytest("tests/mesh", "asan")],
 }
