@@ -1,5 +1,6 @@
 #include "galley/kinds/virtual_service.h"
 
+#include "common/mesh/claims.h"
 #include "common/mesh/host.h"
 #include "galley/checks/names.h"
 #include "galley/checks/shared.h"
@@ -119,12 +120,13 @@ static void authority_once(struct check *c, const Cfg__HTTPRoute *r, const char 
 static void match_header_name(struct check *c, const char *name, const char *path)
 {
 	static const char *const pseudo[] = {":method", ":scheme", ":authority", ":path", "host"};
-	struct str s = str_of(name ? name : "");
+	struct str s = str_of(name ? name : ""), *claim;
+	size_t depth;
 	for (size_t i = 0; i < ARRAY_LEN(pseudo); i++)
 		if (str_ieq(s, str_of(pseudo[i])))
 			return;
-	if (str_starts(s, STR("@request.auth.claims")))
-		return; /* checked by claim_headers() */
+	if (claims_path(c->arena, s, &claim, &depth))
+		return;
 	if (!header_name_ok(s))
 		check_error(
 			c, "header-name", "api: HTTPMatchRequest.headers", path, "\"%s\" is not a header name", name);
@@ -132,7 +134,7 @@ static void match_header_name(struct check *c, const char *name, const char *pat
 
 static void claim_header(struct check *c, const char *name, bool gateway, const char *path)
 {
-	if (!gateway && str_starts(str_of(name), STR("@request.auth.claims")))
+	if (!gateway && claims_is(str_of(name)))
 		check_error(c, "jwt-claim", "api: HTTPMatchRequest.headers", path,
 			"routing by JWT claims works at gateways only");
 }

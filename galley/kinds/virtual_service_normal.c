@@ -1,5 +1,6 @@
 #include "galley/kinds/virtual_service.h"
 
+#include "common/mesh/claims.h"
 #include "wkt/wrappers.pb-c.h"
 
 /*
@@ -86,15 +87,22 @@ static void lower_case(char *s)
 			*s = (char)(*s - 'A' + 'a');
 }
 
+/* HTTP header names are compared without case; claims of a JWT with it. */
+static void header_name(char *name)
+{
+	if (!claims_is(str_of(name)))
+		lower_case(name);
+}
+
 static void matches(struct normal *n, Cfg__HTTPRoute *r)
 {
 	for (size_t i = 0; i < r->n_match; i++) {
 		Cfg__HTTPMatchRequest *m = r->match[i];
 		gateway_names(n, m->gateways, m->n_gateways);
 		for (size_t k = 0; k < m->n_headers; k++)
-			lower_case(m->headers[k]->key);
+			header_name(m->headers[k]->key);
 		for (size_t k = 0; k < m->n_without_headers; k++)
-			lower_case(m->without_headers[k]->key);
+			header_name(m->without_headers[k]->key);
 	}
 }
 

@@ -117,9 +117,6 @@ static void destination_route(const struct route_context *r)
 		r->action->cluster = arena_strdup(r->a, "BlackHoleCluster");
 		r->action->cluster_specifier_case = RDS__ROUTE_ACTION__CLUSTER_SPECIFIER_CLUSTER;
 	}
-	r->route->decorator = PB_NEW(r->a, Rds__Decorator, rds__decorator);
-	r->route->decorator->operation = only ? arena_printf(r->a, "%s:%u/*", only->destination->host, r->port)
-					      : arena_strdup(r->a, "unknown");
 }
 
 const struct feature destination_feature = {.name = "destination", .on_route = destination_route};

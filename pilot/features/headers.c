@@ -1,4 +1,5 @@
-/* DOC: headers.request and headers.response of a rule: set (overwrite), add (append), remove. */
+/* DOC: headers.request and headers.response of a rule: set (overwrite), add (append), remove. Host is rewritten, by set before add; the
+ * rule's host beats that of its destination. */
 #include "pilot/features/header_ops.h"
 #include "pilot/translate/feature.h"
 
@@ -12,6 +13,9 @@ const char *header_host(const Cfg__Headers__HeaderOperations *ops)
 	for (size_t i = 0; i < ops->n_set; i++)
 		if (header_is_host(ops->set[i]->key))
 			return ops->set[i]->value;
+	for (size_t i = 0; i < ops->n_add; i++)
+		if (header_is_host(ops->add[i]->key))
+			return ops->add[i]->value;
 	return NULL;
 }
 

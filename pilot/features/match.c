@@ -1,7 +1,9 @@
 /*
  * DOC: HTTPMatchRequest -> RouteMatch. All conditions of one match must hold. An empty header condition means "the header is
- * there"; withoutHeaders inverts. A pseudo header stands for method, authority and scheme.
+ * there"; withoutHeaders inverts. A pseudo header stands for method, authority and scheme. "@request.auth.claims.x" is a claim of the
+ * verified JWT, which the filter envoy.filters.http.jwt_authn leaves in the dynamic metadata under "payload".
  */
+#include "common/mesh/claims.h"
 #include "pilot/translate/feature.h"
 
 static Match__StringMatcher *string_matcher(struct arena *a, const Cfg__StringMatch *m, bool ignore_case)
@@ -66,10 +68,73 @@ static void set_path(struct arena *a, const Cfg__HTTPMatchRequest *m, Rds__Route
 	out->case_sensitive = build_bool(a, !(m && m->ignore_uri_case));
 }
 
+/* ---- claims: the value itself, or one of a list of values */
+static Match__ValueMatcher *string_value(struct arena *a, const Cfg__StringMatch *m)
+{
+	Match__ValueMatcher *v = PB_NEW(a, Match__ValueMatcher, match__value_matcher);
+
+	v->string_match = string_matcher(a, m, false);
+	v->match_pattern_case = MATCH__VALUE_MATCHER__MATCH_PATTERN_STRING_MATCH;
+	return v;
+}
+
+static Match__ValueMatcher *claim_value(struct arena *a, const Cfg__StringMatch *m)
+{
+	Match__ValueMatcher *v = PB_NEW(a, Match__ValueMatcher, match__value_matcher);
+	Match__ValueMatcher *list = PB_NEW(a, Match__ValueMatcher, match__value_matcher);
+
+	if (is_empty(m)) {
+		v->present_match = true;
+		v->match_pattern_case = MATCH__VALUE_MATCHER__MATCH_PATTERN_PRESENT_MATCH;
+		return v;
+	}
+	list->list_match = PB_NEW(a, Match__ListMatcher, match__list_matcher);
+	list->list_match->one_of = string_value(a, m);
+	list->list_match->match_pattern_case = MATCH__LIST_MATCHER__MATCH_PATTERN_ONE_OF;
+	list->match_pattern_case = MATCH__VALUE_MATCHER__MATCH_PATTERN_LIST_MATCH;
+	v->or_match = PB_NEW(a, Match__OrMatcher, match__or_matcher);
+	pb_add(a, v->or_match, value_matchers, string_value(a, m));
+	pb_add(a, v->or_match, value_matchers, list);
+	v->match_pattern_case = MATCH__VALUE_MATCHER__MATCH_PATTERN_OR_MATCH;
+	return v;
+}
+
+static void add_segment(struct arena *a, Match__MetadataMatcher *out, struct str key)
+{
+	Match__MetadataMatcher__PathSegment *s = PB_NEW(
+		a, Match__MetadataMatcher__PathSegment, match__metadata_matcher__path_segment);
+
+	s->key = arena_cstr(a, key);
+	s->segment_case = MATCH__METADATA_MATCHER__PATH_SEGMENT__SEGMENT_KEY;
+	pb_add(a, out, path, s);
+}
+
+static bool add_claim(struct arena *a, Rds__RouteMatch *out, const char *name, const Cfg__StringMatch *m, bool invert)
+{
+	Match__MetadataMatcher *claim;
+	struct str *path;
+	size_t n;
+
+	if (!claims_path(a, str_of(name), &path, &n))
+		return false;
+	claim = PB_NEW(a, Match__MetadataMatcher, match__metadata_matcher);
+	claim->filter = arena_strdup(a, "envoy.filters.http.jwt_authn");
+	add_segment(a, claim, STR("payload"));
+	for (size_t i = 0; i < n; i++)
+		add_segment(a, claim, path[i]);
+	claim->value = claim_value(a, m);
+	claim->invert = invert;
+	pb_add(a, out, dynamic_metadata, claim);
+	return true;
+}
+
 static void add_header(struct arena *a, Rds__RouteMatch *out, const char *name, const Cfg__StringMatch *m, bool invert)
 {
-	Rds__HeaderMatcher *h = PB_NEW(a, Rds__HeaderMatcher, rds__header_matcher);
+	Rds__HeaderMatcher *h;
 
+	if (add_claim(a, out, name, m, invert))
+		return;
+	h = PB_NEW(a, Rds__HeaderMatcher, rds__header_matcher);
 	h->name = arena_strdup(a, name);
 	h->invert_match = invert;
 	if (is_empty(m)) {

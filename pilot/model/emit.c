@@ -175,8 +175,10 @@ static void emit_mesh_hosts(struct entry *e, struct emitter *em, const Cfg__Virt
 void virtual_service_emit(struct entry *e, struct emitter *em)
 {
 	const Cfg__VirtualService *vs = e->value;
-	bool mesh = vs->n_gateways == 0;
+	bool mesh = vs->n_gateways == 0 && vs->n_hosts > 0;
 
+	if (!vs->n_hosts)
+		emit(em, Q_VS_DELEGATE, e->key, e->hash, true);
 	for (size_t i = 0; i < vs->n_gateways; i++) {
 		if (streq(vs->gateways[i], "mesh"))
 			mesh = true;

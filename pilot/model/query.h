@@ -74,6 +74,10 @@ struct entries {
 	size_t n;
 };
 void view_virtual_services(struct view *v, struct entries *out); /* for sidecars: only their hosts may be looked at */
+/* All that cover a host, for sidecars: exact before the longest wildcard, then by age. */
+void view_host_services(struct view *v, struct str host, struct entries *out);
+/* The one that a rule of a virtual service of `root_ns` delegates to; NULL: none, or not for that namespace. */
+const struct entry *view_delegate(struct view *v, const Cfg__Delegate *d, struct str root_ns);
 void view_gateway_services(struct view *v, struct str gateway, struct entries *out); /* bound to it, oldest first */
 
 /* ---- gateways that select the scope's workload, oldest first */

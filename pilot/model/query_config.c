@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "common/mesh/delegate.h"
 #include "common/mesh/host.h"
 #include "common/mesh/labels.h"
 #include "pilot/model/ask.h"
@@ -151,29 +152,75 @@ static struct str vs_host_for(const struct entry *e, struct str host)
 	return best;
 }
 
-const struct entry *view_virtual_service(struct view *v, struct str host)
+struct found_service {
+	const struct entry *entry;
+	struct str host;
+};
+
+static int found_cmp(const void *x, const void *y)
+{
+	const struct found_service *a = x, *b = y;
+	int c = host_specificity(a->host, b->host);
+
+	return c ? c : entry_by_age(&a->entry, &b->entry);
+}
+
+/* Visible ones that cover the host, unordered. */
+static struct found_service *covering(struct view *v, struct str host, size_t *n)
 {
 	const struct rows sets[] = {
 		ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, host), ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_HOST, STR("*"))};
-	const struct entry *best = NULL;
-	struct str best_host = {0};
+	struct found_service *out = arena_array(v->scratch, sets[0].n + sets[1].n + 1, sizeof(*out));
 
+	*n = 0;
 	for (size_t s = 0; s < ARRAY_LEN(sets); s++)
 		for (size_t i = 0; i < sets[s].n; i++) {
 			const struct entry *e = sets[s].items[i].entry;
 			struct str h = vs_host_for(e, host);
-			int c;
 
-			if (!h.ptr || !vs_visible(v, e))
-				continue;
-			c = best ? host_specificity(h, best_host) : -1;
-			if (c < 0 || (c == 0 && entry_by_age(&e, &best) < 0)) {
-				best = e;
-				best_host = h;
-			}
+			/* One with an exact and a wildcard host is in both sets. */
+			if (h.ptr && vs_visible(v, e) && (s == 0 || !str_eq(h, host)))
+				out[(*n)++] = (struct found_service){e, h};
 		}
-	ask_source(v, best);
-	return best;
+	return out;
+}
+
+const struct entry *view_virtual_service(struct view *v, struct str host)
+{
+	size_t n;
+	const struct found_service *found = covering(v, host, &n), *best = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (!best || found_cmp(&found[i], best) < 0)
+			best = &found[i];
+	ask_source(v, best ? best->entry : NULL);
+	return best ? best->entry : NULL;
+}
+
+void view_host_services(struct view *v, struct str host, struct entries *out)
+{
+	size_t n;
+	struct found_service *found = covering(v, host, &n);
+
+	if (n > 1)
+		qsort(found, n, sizeof(*found), found_cmp);
+	out->items = arena_array(v->scratch, n + 1, sizeof(*out->items));
+	out->n = n;
+	for (size_t i = 0; i < n; i++) {
+		out->items[i] = found[i].entry;
+		ask_source(v, found[i].entry);
+	}
+}
+
+const struct entry *view_delegate(struct view *v, const Cfg__Delegate *d, struct str root_ns)
+{
+	const char *key = arena_printf(v->scratch, "%s/%s", d->namespace_, d->name);
+	struct rows rows = ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_DELEGATE, str_of(key));
+
+	if (!rows.n || !delegate_visible(vs_of(rows.items[0].entry), rows.items[0].entry->ns, root_ns))
+		return NULL;
+	ask_source(v, rows.items[0].entry);
+	return rows.items[0].entry;
 }
 
 static void keep_visible(struct view *v, struct rows rows, struct entries *out)

@@ -6,6 +6,7 @@
 #include "pilot/translate/egress.h"
 
 #include "common/mesh/host.h"
+#include "pilot/translate/l4_rules.h"
 
 static const char http_proxy[] = "http_proxy";
 
@@ -122,11 +123,10 @@ static void add_layer4(const struct chain *c, Lds__Listener *l, const Cfg__Istio
 		if (!port)
 			continue;
 		if (!tls) {
-			pb_add(c->a, l, filter_chains, filter_chain(c->a, "outbound-tcp", tcp_of(c, s, port)));
+			pb_add(c->a, l, filter_chains, filter_chain(c->a, "outbound-tcp", tcp_of(c, l, s, port)));
 			return;
 		}
-		if (!add_tls_rules(c, l, s, port))
-			add_sni_chain(c, l, &(char *){s->hostname}, 1, tcp_of(c, s, port));
+		add_tls_service(c, l, s, port);
 	}
 }
 

@@ -21,6 +21,3 @@ void egress_services(struct view *v, struct str name, struct service_list *out);
 
 /* ---- outbound.c */
 Lds__FilterChain *http_chain(const struct chain *c, const char *listener, const char *routes);
-Lds__Filter *tcp_of(const struct chain *c, const Fl__Service *s, uint32_t port);
-void add_sni_chain(const struct chain *c, Lds__Listener *l, char *const *hosts, size_t n, Lds__Filter *filter);
-bool add_tls_rules(const struct chain *c, Lds__Listener *l, const Fl__Service *s, uint32_t port); /* false: none */

@@ -7,7 +7,7 @@
  */
 #include "common/base/map.h"
 #include "common/mesh/host.h"
-#include "pilot/translate/listeners.h"
+#include "pilot/translate/l4_rules.h"
 #include "pilot/translate/tls.h"
 #include "xds/hcm.pb-c.h"
 
@@ -253,97 +253,57 @@ static void add_https(const struct chain *c, Lds__Listener *l, const struct serv
 	chain_match(c->a, chain, 0, "", NULL);
 	set_names(c->a, chain, s);
 	chain->transport_socket = tls_gateway(c->a, s->server->tls);
-	pb_add(c->a, l, filter_chains, chain);
+	(void)listener_add_chain(c->a, l, chain);
 }
 
-static void add_passthrough(const struct chain *c, Lds__Listener *l, const struct server *s, const struct entry *e)
+/* Whether a host of the VirtualService is one of the server's. */
+static bool shares_host(const struct server *s, const struct entry *e)
 {
 	const Cfg__VirtualService *vs = e->value;
-	const char *gateway = arena_cstr(c->a, s->gateway->key);
 
-	for (size_t i = 0; i < vs->n_tls; i++)
-		for (size_t j = 0; j < vs->tls[i]->n_match; j++) {
-			const Cfg__TLSMatchAttributes *m = vs->tls[i]->match[j];
-			uint32_t port = s->server->port->number;
-			Lds__FilterChain *chain;
-
-			if (!m->n_sni_hosts || !match_applies(c->v, m->gateways, m->n_gateways, gateway, m->port, port,
-						       LABELS(m, source_labels), m->source_namespace))
-				continue;
-			chain = filter_chain(c->a, arena_printf(c->a, "tls-%s", m->sni_hosts[0]),
-				route_to(c, vs->tls[i]->route, vs->tls[i]->n_route, port));
-			chain_match(c->a, chain, 0, "tls", NULL);
-			for (size_t k = 0; k < m->n_sni_hosts; k++)
-				if (!streq(m->sni_hosts[k], "*"))
-					pb_add(c->a, chain->filter_chain_match, server_names,
-						arena_strdup(c->a, m->sni_hosts[k]));
-			pb_add(c->a, l, filter_chains, chain);
-		}
+	for (size_t i = 0; i < vs->n_hosts; i++)
+		if (common_host(s, e, str_of(vs->hosts[i])).ptr)
+			return true;
+	return false;
 }
 
-static void add_tcp(const struct chain *c, Lds__Listener *l, const struct server *s, const struct entry *e)
+/* By a tcp rule; false: none applies. */
+static bool add_tcp(const struct l4_port *p, const struct server *s, const struct entry *e)
 {
-	const Cfg__VirtualService *vs = e->value;
-	uint32_t port = s->server->port->number;
+	const Cfg__TCPRoute *r = l4_tcp_rule(p, e);
+	struct arena *a = p->chain->a;
+	Lds__FilterChain *chain;
 
-	for (size_t i = 0; i < vs->n_tcp; i++) {
-		const Cfg__TCPRoute *r = vs->tcp[i];
-		bool applies = r->n_match == 0;
-		Lds__FilterChain *chain;
-
-		for (size_t j = 0; j < r->n_match; j++)
-			applies |= match_applies(c->v, r->match[j]->gateways, r->match[j]->n_gateways,
-				arena_cstr(c->a, s->gateway->key), r->match[j]->port, port,
-				LABELS(r->match[j], source_labels), r->match[j]->source_namespace);
-		if (!applies)
-			continue;
-		chain = filter_chain(c->a, "tcp", route_to(c, r->route, r->n_route, port));
-		if (is_terminating(s->server) && has_certificate(s->server))
-			chain->transport_socket = tls_gateway(c->a, s->server->tls);
-		pb_add(c->a, l, filter_chains, chain);
-		return;
-	}
+	if (!r)
+		return false;
+	chain = filter_chain(a, "tcp", route_to(p->chain, r->route, r->n_route, p->number));
+	metadata_put_config(a, &chain->metadata, e);
+	if (is_terminating(s->server) && has_certificate(s->server))
+		chain->transport_socket = tls_gateway(a, s->server->tls);
+	return listener_add_chain(a, p->listener, chain);
 }
 
 static void add_l4(const struct chain *c, Lds__Listener *l, const struct server *s)
 {
+	const struct l4_port p = {.chain = c,
+		.listener = l,
+		.gateway = arena_cstr(c->a, s->gateway->key),
+		.number = s->server->port->number};
 	bool passthrough = protocol_of(s->server->port->protocol) == PROTOCOL_TLS && s->server->tls &&
 			   !is_terminating(s->server);
+	bool tcp = protocol_of(s->server->port->protocol) == PROTOCOL_TCP ||
+		   (is_terminating(s->server) && has_certificate(s->server));
 	struct entries services;
 
 	view_gateway_services(c->v, s->gateway->key, &services);
 	for (size_t i = 0; i < services.n; i++) {
-		size_t before = l->n_filter_chains;
-
+		if (!shares_host(s, services.items[i]))
+			continue;
 		if (passthrough)
-			add_passthrough(c, l, s, services.items[i]);
-		else if (protocol_of(s->server->port->protocol) == PROTOCOL_TCP ||
-			 (is_terminating(s->server) && has_certificate(s->server)))
-			add_tcp(c, l, s, services.items[i]);
-		/* One plain TCP chain is all that a port can have. */
-		if (!passthrough && l->n_filter_chains > before)
-			return;
+			(void)l4_tls_chains(&p, services.items[i]);
+		else if (tcp && add_tcp(&p, s, services.items[i]))
+			return; /* One plain TCP chain is all that a port can have. */
 	}
-}
-
-/* Two chains with the same match would make Envoy refuse the listener: the older object's stays. */
-static void drop_repeated_chains(Lds__Listener *l)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < l->n_filter_chains; i++) {
-		bool repeated = false;
-
-		for (size_t j = 0; j < n && !repeated; j++) {
-			const Lds__FilterChainMatch *x = l->filter_chains[i]->filter_chain_match;
-			const Lds__FilterChainMatch *y = l->filter_chains[j]->filter_chain_match;
-
-			repeated = x && y ? pb_equal(x, y) : x == y;
-		}
-		if (!repeated)
-			l->filter_chains[n++] = l->filter_chains[i];
-	}
-	l->n_filter_chains = n;
 }
 
 static bool listens_as(struct view *v, const struct server *s, struct str name)
@@ -383,7 +343,6 @@ Lds__Listener *gateway_build(struct view *v, struct str name, struct arena *a)
 	}
 	if (!l || !l->n_filter_chains)
 		return NULL;
-	drop_repeated_chains(l);
 	listener_inspect(v, a, l, tls, false);
 	return l;
 }

@@ -6,7 +6,7 @@
  * On a wildcard listener the chains are: TLS by server name, TCP by address block, then plain HTTP; what is none of these is passed
  * through, or refused under REGISTRY_ONLY.
  */
-#include "pilot/translate/listeners.h"
+#include "pilot/translate/l4_rules.h"
 
 #include "common/mesh/host.h"
 #include "pilot/translate/egress.h"
@@ -89,66 +89,6 @@ Lds__FilterChain *http_chain(const struct chain *c, const char *listener, const 
 	return chain;
 }
 
-/* By the tcp rules of the VirtualService of the host; NULL: none applies. */
-static Lds__Filter *tcp_by_rule(const struct chain *c, const Fl__Service *s, uint32_t port)
-{
-	const struct entry *e = view_virtual_service(c->v, str_of(s->hostname));
-	const Cfg__VirtualService *vs = e ? e->value : NULL;
-
-	for (size_t i = 0; vs && i < vs->n_tcp; i++) {
-		const Cfg__TCPRoute *r = vs->tcp[i];
-		bool applies = r->n_match == 0;
-
-		for (size_t j = 0; j < r->n_match; j++)
-			applies |= !r->match[j]->n_destination_subnets &&
-				   match_applies(c->v, r->match[j]->gateways, r->match[j]->n_gateways, "mesh",
-					   r->match[j]->port, port, LABELS(r->match[j], source_labels),
-					   r->match[j]->source_namespace);
-		if (applies)
-			return route_to(c, r->route, r->n_route, port);
-	}
-	return NULL;
-}
-
-Lds__Filter *tcp_of(const struct chain *c, const Fl__Service *s, uint32_t port)
-{
-	Lds__Filter *f = tcp_by_rule(c, s, port);
-
-	return f ? f : build_tcp_to(c, cluster_name_outbound(c->a, port, STR(""), str_of(s->hostname)));
-}
-
-void add_sni_chain(const struct chain *c, Lds__Listener *l, char *const *hosts, size_t n, Lds__Filter *filter)
-{
-	Lds__FilterChain *chain = filter_chain(c->a, arena_printf(c->a, "tls-%s", n ? hosts[0] : "any"), filter);
-
-	chain_match(c->a, chain, 0, "tls", NULL);
-	for (size_t i = 0; i < n; i++)
-		if (!streq(hosts[i], "*"))
-			pb_add(c->a, chain->filter_chain_match, server_names, arena_strdup(c->a, hosts[i]));
-	pb_add(c->a, l, filter_chains, chain);
-}
-
-/* The tls rules of the host's VirtualService, as chains by server name; false: it has none. */
-bool add_tls_rules(const struct chain *c, Lds__Listener *l, const Fl__Service *s, uint32_t port)
-{
-	const struct entry *e = view_virtual_service(c->v, str_of(s->hostname));
-	const Cfg__VirtualService *vs = e ? e->value : NULL;
-	bool any = false;
-
-	for (size_t i = 0; vs && i < vs->n_tls; i++)
-		for (size_t j = 0; j < vs->tls[i]->n_match; j++) {
-			const Cfg__TLSMatchAttributes *m = vs->tls[i]->match[j];
-
-			if (!match_applies(c->v, m->gateways, m->n_gateways, "mesh", m->port, port,
-				    LABELS(m, source_labels), m->source_namespace))
-				continue;
-			add_sni_chain(c, l, m->sni_hosts, m->n_sni_hosts,
-				route_to(c, vs->tls[i]->route, vs->tls[i]->n_route, port));
-			any = true;
-		}
-	return any;
-}
-
 /* ---- listeners by address */
 static bool has_address(struct view *v, const Fl__Service *s, const Fl__Port *port, struct str address)
 {
@@ -196,7 +136,7 @@ static Lds__Listener *build_address_listener(
 		http.sniffed = true;
 		pb_add(a, l, filter_chains, http_chain(&http, l->name, arena_printf(a, "%s:%u", s->hostname, port)));
 	}
-	rest = filter_chain(a, "outbound-tcp", tcp_of(&c, s, port));
+	rest = filter_chain(a, "outbound-tcp", tcp_of(&c, l, s, port));
 	if (l->n_filter_chains)
 		l->default_filter_chain = rest;
 	else
@@ -214,20 +154,12 @@ struct wildcard_parts {
 static void add_block_chain(
 	const struct chain *c, Lds__Listener *l, const Fl__Service *s, struct str block, uint32_t port)
 {
-	Core__CidrRange *range = PB_NEW(c->a, Core__CidrRange, core__cidr_range);
 	Lds__FilterChain *chain = filter_chain(
-		c->a, arena_printf(c->a, "tcp-" STR_FMT, STR_ARG(block)), tcp_of(c, s, port));
-	struct str address, bits;
-	uint32_t prefix = 32;
+		c->a, arena_printf(c->a, "tcp-" STR_FMT, STR_ARG(block)), tcp_of(c, l, s, port));
 
-	(void)str_cut(block, '/', &address, &bits);
-	if (!str_u32(bits, 128, &prefix))
-		return;
-	range->address_prefix = arena_cstr(c->a, address);
-	range->prefix_len = build_u32(c->a, prefix);
 	chain_match(c->a, chain, 0, "", NULL);
-	pb_add(c->a, chain->filter_chain_match, prefix_ranges, range);
-	pb_add(c->a, l, filter_chains, chain);
+	chain_add_range(c->a, chain, block);
+	(void)listener_add_chain(c->a, l, chain);
 }
 
 static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const Fl__Service *s, const Fl__Port *port,
@@ -235,6 +167,7 @@ static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const 
 {
 	enum protocol p = outbound_protocol(c->v, port);
 	struct str *vips;
+	bool blocks = false;
 	size_t n;
 
 	service_vips(c->v->scratch, s, &vips, &n);
@@ -242,15 +175,16 @@ static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const 
 		parts->http = true;
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
-		if (is_block(vips[i]))
+	for (size_t i = 0; i < n; i++) {
+		blocks |= is_block(vips[i]);
+		if (is_block(vips[i]) && p != PROTOCOL_TLS)
 			add_block_chain(c, l, s, vips[i], port->number);
-	if (n || p == PROTOCOL_UDP)
+	}
+	if (p == PROTOCOL_UDP || (n && !(p == PROTOCOL_TLS && blocks)))
 		return;
 	if (p == PROTOCOL_TLS) {
 		parts->tls = true;
-		if (!add_tls_rules(c, l, s, port->number))
-			add_sni_chain(c, l, &(char *){s->hostname}, 1, tcp_of(c, s, port->number));
+		add_tls_service(c, l, s, port->number);
 	} else if (!parts->tcp && !(s->headless && p == PROTOCOL_TCP)) {
 		parts->tcp = s;
 	}
@@ -262,6 +196,7 @@ static Lds__Listener *build_wildcard(
 	struct chain c = {.v = v, .a = a, .direction = DIRECTION_OUTBOUND};
 	Lds__Listener *l = listener_new(a, arena_cstr(a, name), wildcard, port, CORE__TRAFFIC_DIRECTION__OUTBOUND);
 	struct wildcard_parts parts = {0};
+	Lds__FilterChain *rest;
 	struct service_list list;
 	bool captured;
 
@@ -276,10 +211,11 @@ static Lds__Listener *build_wildcard(
 	listener_inspect(v, a, l, parts.http || parts.tls, parts.http);
 	if (parts.http)
 		pb_add(a, l, filter_chains, http_chain(&c, l->name, arena_printf(a, "%u", port)));
-	if (parts.tcp && !l->n_filter_chains)
-		pb_add(a, l, filter_chains, filter_chain(a, "outbound-tcp", tcp_of(&c, parts.tcp, port)));
-	else if (parts.tcp)
-		l->default_filter_chain = filter_chain(a, "outbound-tcp", tcp_of(&c, parts.tcp, port));
+	rest = parts.tcp ? filter_chain(a, "outbound-tcp", tcp_of(&c, l, parts.tcp, port)) : NULL;
+	if (rest && !l->n_filter_chains)
+		pb_add(a, l, filter_chains, rest);
+	else if (rest)
+		l->default_filter_chain = rest;
 	else
 		l->default_filter_chain = filter_chain(
 			a, "PassthroughFilterChain", build_tcp_to(&c, cluster_name_unknown(v, a, false)));

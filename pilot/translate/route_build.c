@@ -1,8 +1,10 @@
 /*
  * DOC: Routes of VirtualServices. Each match of a rule becomes a route of its own, in order; the first that matches wins. What
  * only the control plane can decide (gateway, port, labels and namespace of the caller) is decided here, everything else by
- * the features. A rule that matches everything ends the list: what follows can never be reached.
+ * the features. A rule that matches everything ends the list: what follows can never be reached. A rule that delegates is replaced
+ * by the rules of the delegate.
  */
+#include "common/mesh/delegate.h"
 #include "pilot/translate/feature.h"
 #include "pilot/translate/names.h"
 
@@ -89,50 +91,122 @@ static char *route_name(struct arena *a, const Cfg__HTTPRoute *rule, const Cfg__
 	return arena_strdup(a, rule->name);
 }
 
-static void add_route(struct view *v, struct arena *a, const struct entry *vs, const Cfg__HTTPRoute *rule,
-	const Cfg__HTTPMatchRequest *match, uint32_t port, Rds__VirtualHost *out)
+/* Istio's name of the operation in traces: "host:port/path"; several destinations go by the object's name. */
+static char *operation_of(const struct route_context *r)
 {
-	Rds__Route *route = PB_NEW(a, Rds__Route, rds__route);
-	struct route_context r = {
-		.v = v, .a = a, .source = vs, .rule = rule, .match = match, .port = port, .route = route};
+	const Rds__RouteMatch *m = r->route->match;
+	struct cluster_name c = {0};
+	const char *path = "/*";
 
-	if (!rule->redirect && !rule->direct_response)
-		r.action = new_action(a, route);
-	route->name = route_name(a, rule, match);
-	metadata_put_config(a, &route->metadata, vs);
-	apply_features(&r);
-	pb_add(a, out, routes, route);
+	if (m && m->path_specifier_case == RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX)
+		path = arena_printf(r->a, "%s*", m->prefix);
+	else if (m && m->path_specifier_case == RDS__ROUTE_MATCH__PATH_SPECIFIER_PATH)
+		path = m->path;
+	else if (m && m->path_specifier_case == RDS__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX)
+		path = m->safe_regex->regex;
+	if (r->action && r->action->cluster_specifier_case == RDS__ROUTE_ACTION__CLUSTER_SPECIFIER_CLUSTER &&
+		cluster_name_parse(str_of(r->action->cluster), &c))
+		return arena_printf(r->a, STR_FMT ":%u%s", STR_ARG(c.host), c.port, path);
+	return arena_printf(r->a, "%s:%u%s", r->source->object->name, r->port, path);
 }
 
-static bool matches_everything(const Rds__Route *r)
+struct rule_place {
+	struct view *v;
+	struct arena *a;
+	const struct entry *vs;
+	const char *gateway;
+	uint32_t port;
+	size_t first; /* of the routes of this VirtualService in the virtual host */
+	Rds__VirtualHost *out;
+};
+
+static void add_route(const struct rule_place *p, const Cfg__HTTPRoute *rule, const Cfg__HTTPMatchRequest *match)
+{
+	Rds__Route *route = PB_NEW(p->a, Rds__Route, rds__route);
+	struct route_context r = {
+		.v = p->v, .a = p->a, .source = p->vs, .rule = rule, .match = match, .port = p->port, .route = route};
+
+	if (!rule->redirect && !rule->direct_response)
+		r.action = new_action(p->a, route);
+	route->name = route_name(p->a, rule, match);
+	metadata_put_config(p->a, &route->metadata, p->vs);
+	apply_features(&r);
+	route->decorator = PB_NEW(p->a, Rds__Decorator, rds__decorator);
+	route->decorator->operation = operation_of(&r);
+	pb_add(p->a, p->out, routes, route);
+}
+
+static bool takes_everything(const Rds__Route *r)
 {
 	const Rds__RouteMatch *m = r->match;
 	bool all = m->path_specifier_case == RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX && streq(m->prefix, "/");
 
-	return all && !m->n_headers && !m->n_query_parameters && !m->runtime_fraction;
+	return all && !m->n_headers && !m->n_query_parameters && !m->n_dynamic_metadata && !m->runtime_fraction;
 }
 
-static bool complete(const Rds__VirtualHost *vh)
+static bool complete(const struct rule_place *p)
 {
-	return vh->n_routes && matches_everything(vh->routes[vh->n_routes - 1]);
+	return p->out->n_routes > p->first && takes_everything(p->out->routes[p->out->n_routes - 1]);
+}
+
+static void add_rule(const struct rule_place *p, const Cfg__HTTPRoute *rule)
+{
+	if (!rule->n_match && !complete(p))
+		add_route(p, rule, NULL);
+	for (size_t i = 0; i < rule->n_match && !complete(p); i++) {
+		const Cfg__HTTPMatchRequest *m = rule->match[i];
+
+		if (match_applies(p->v, m->gateways, m->n_gateways, p->gateway, m->port, p->port,
+			    LABELS(m, source_labels), m->source_namespace))
+			add_route(p, rule, m);
+	}
+}
+
+/* A delegate that is not there, or not for this namespace, leaves its rule without effect. */
+static void add_delegated(const struct rule_place *p, const Cfg__HTTPRoute *root)
+{
+	const struct entry *e = view_delegate(p->v, root->delegate, p->vs->ns);
+	const struct delegated *list;
+	size_t n = 0;
+
+	if (!e)
+		return;
+	list = delegate_merge(p->a, root, e->value, &n);
+	for (size_t i = 0; i < n; i++)
+		add_rule(p, list[i].rule);
+}
+
+/* Of several VirtualServices of a host (at gateways), the rules that take everything go behind all others; the oldest's stays. */
+static void merge_routes(Rds__VirtualHost *vh)
+{
+	Rds__Route *last = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < vh->n_routes; i++) {
+		Rds__Route *r = vh->routes[i];
+
+		if (!takes_everything(r))
+			vh->routes[n++] = r;
+		else if (!last)
+			last = r;
+	}
+	if (last)
+		vh->routes[n++] = last;
+	vh->n_routes = n;
 }
 
 void routes_from(struct view *v, struct arena *a, const struct entry *vs, const char *gateway, uint32_t port,
 	Rds__VirtualHost *out)
 {
 	const Cfg__VirtualService *spec = vs->value;
+	const struct rule_place p = {v, a, vs, gateway, port, out->n_routes, out};
 
-	for (size_t i = 0; i < spec->n_http && !complete(out); i++) {
-		const Cfg__HTTPRoute *rule = spec->http[i];
-
-		if (!rule->n_match)
-			add_route(v, a, vs, rule, NULL, port, out);
-		for (size_t j = 0; j < rule->n_match && !complete(out); j++) {
-			const Cfg__HTTPMatchRequest *m = rule->match[j];
-
-			if (match_applies(v, m->gateways, m->n_gateways, gateway, m->port, port,
-				    LABELS(m, source_labels), m->source_namespace))
-				add_route(v, a, vs, rule, m, port, out);
-		}
+	for (size_t i = 0; i < spec->n_http && !complete(&p); i++) {
+		if (spec->http[i]->delegate)
+			add_delegated(&p, spec->http[i]);
+		else
+			add_rule(&p, spec->http[i]);
 	}
+	if (p.first)
+		merge_routes(out);
 }

@@ -24,7 +24,7 @@ TABLE = pathlib.Path(__file__).with_name("fields_used.tsv")
 BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 GENERATED = BUILD / "protos"
 # Only what decides about proxies and services counts as use: a field that is merely checked does nothing.
-SOURCES = ("pilot/features", "pilot/translate", "pilot/model", "galley/kinds", "galley/discovery", "galley/checks")
+SOURCES = ("pilot/features", "pilot/translate", "pilot/model", "galley/kinds", "galley/discovery", "galley/checks", "common/mesh")
 # The kinds whose every field must have a row.
 KINDS = ("istio.networking.v1alpha3.VirtualService",)
 

@@ -43,7 +43,8 @@ static void read_request(json_t *q, struct request *r, char ip[64])
 		.path = text(q, "path", "/"),
 		.scheme = text(q, "scheme", "http"),
 		.alpn = json_object_get(q, "alpn"),
-		.headers = json_object_get(q, "headers")};
+		.headers = json_object_get(q, "headers"),
+		.claims = json_object_get(q, "claims")};
 }
 
 /* The listener of the original destination, else the one of its port, else the catch-all. */
@@ -124,6 +125,24 @@ static void tell_clusters(json_t *resources, json_t *out, json_t *action)
 		tell_cluster(resources, out, text(x, "name", ""), json_integer_value(json_object_get(x, "weight")));
 }
 
+/* What rewrites leave of path and authority; regular expressions are not replayed. */
+static void tell_upstream(json_t *out, json_t *route, json_t *action, const struct request *r)
+{
+	const char *prefix = text(json_object_get(route, "match"), "prefix", NULL);
+	const char *rewrite = text(action, "prefixRewrite", NULL);
+	struct str path = str_of(r->path), query = {0};
+	char line[1024];
+
+	if (rewrite && prefix)
+		(void)snprintf(line, sizeof(line), "%s%s", rewrite, r->path + strlen(prefix));
+	else if (rewrite && str_cut(path, '?', &path, &query))
+		(void)snprintf(line, sizeof(line), "%s?%.*s", rewrite, STR_ARG(query));
+	else
+		(void)snprintf(line, sizeof(line), "%s", rewrite ? rewrite : r->path);
+	json_object_set_new(out, "upstream",
+		json_pack("{s:s, s:s}", "path", line, "authority", text(action, "hostRewriteLiteral", r->authority)));
+}
+
 static void walk_http(json_t *resources, json_t *out, json_t *hcm, const struct request *r)
 {
 	const char *rds = text(json_object_get(hcm, "rds"), "routeConfigName", NULL);
@@ -146,6 +165,7 @@ static void walk_http(json_t *resources, json_t *out, json_t *hcm, const struct 
 	if ((x = json_object_get(route, "route"))) {
 		json_object_set(out, "action", x);
 		tell_clusters(resources, out, x);
+		tell_upstream(out, route, x, r);
 	}
 	json_object_set(out, "rule", route);
 }

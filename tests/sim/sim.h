@@ -9,8 +9,9 @@
 
 /*
  * The request: {"inbound": bool, "dst": "ip:port", "tls": bool, "sni": "...", "alpn": [..], "http": bool (default true),
- * "method", "authority", "path", "scheme", "headers": {..}}.
+ * "method", "authority", "path", "scheme", "headers": {..}, "claims": {..} of a verified JWT}.
  * The answer (the caller's, decref): {"listener", "chain", "result": "http" | "tcp" | "closed", "mtls": bool, "routes", "host",
- * "route", "clusters": {name: weight}, "status": 404 or a direct response's, "redirect": {..}, "endpoints": ["ip:port/istio"], ...}.
+ * "route", "clusters": {name: weight}, "status": 404 or a direct response's, "redirect": {..}, "endpoints": ["ip:port/istio"],
+ * "upstream": {"path", "authority"} as the destination sees them, ...}.
  */
 json_t *sim_walk(json_t *resources, json_t *request);

@@ -11,7 +11,7 @@ struct request {
 	const char *ip;
 	unsigned port;
 	const char *sni, *method, *authority, *path, *scheme;
-	json_t *alpn, *headers;
+	json_t *alpn, *headers, *claims;
 };
 
 const char *text(json_t *o, const char *key, const char *fallback);

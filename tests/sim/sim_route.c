@@ -136,6 +136,35 @@ static bool query_matches(json_t *m, const char *path)
 	return false;
 }
 
+/* ---- claims, as the JWT filter leaves them in the dynamic metadata */
+static bool value_matches(json_t *m, json_t *value)
+{
+	json_t *list = json_object_get(json_object_get(m, "orMatch"), "valueMatchers"), *x, *one;
+	size_t i;
+
+	json_array_foreach(list, i, x) if (value_matches(x, value)) return true;
+	if (json_is_true(json_object_get(m, "presentMatch")))
+		return value != NULL;
+	if ((x = json_object_get(m, "stringMatch")))
+		return json_is_string(value) && string_matches(x, json_string_value(value));
+	one = json_object_get(json_object_get(m, "listMatch"), "oneOf");
+	json_array_foreach(value, i, x) if (one && value_matches(one, x)) return true;
+	return false;
+}
+
+static bool claim_matches(json_t *m, const struct request *r)
+{
+	json_t *segment, *value = r->claims;
+	size_t i;
+
+	if (!streq(text(m, "filter", ""), "envoy.filters.http.jwt_authn") ||
+		!streq(text(json_array_get(json_object_get(m, "path"), 0), "key", ""), "payload"))
+		return false;
+	json_array_foreach(json_object_get(m, "path"), i, segment) if (i)
+		value = json_object_get(value, text(segment, "key", ""));
+	return value_matches(json_object_get(m, "value"), value) != json_is_true(json_object_get(m, "invert"));
+}
+
 static bool route_matches(json_t *route, const struct request *r)
 {
 	json_t *m = json_object_get(route, "match"), *x;
@@ -145,6 +174,7 @@ static bool route_matches(json_t *route, const struct request *r)
 		return false;
 	json_array_foreach(json_object_get(m, "headers"), i, x) if (!header_matches(x, r)) return false;
 	json_array_foreach(json_object_get(m, "queryParameters"), i, x) if (!query_matches(x, r->path)) return false;
+	json_array_foreach(json_object_get(m, "dynamicMetadata"), i, x) if (!claim_matches(x, r)) return false;
 	return true;
 }
 

@@ -24,6 +24,10 @@
 #define VS(name, host, body) \
 	"apiVersion: networking.istio.io/v1\nkind: VirtualService\n" META(name, "default") "spec:\n  hosts: [" host \
 											   "]\n" body
+#define DELEGATE(export_to, prefix) \
+	"apiVersion: networking.istio.io/v1\nkind: VirtualService\n" META( \
+		"leaf", "default") "spec:\n  exportTo: " export_to "\n  http: [{match: [{uri: {prefix: " prefix \
+				   "}}], route: [{destination: {host: a}}]}]\n"
 #define DR(name, host, body) \
 	"apiVersion: networking.istio.io/v1\nkind: DestinationRule\n" META(name, "default") "spec:\n  host: " host \
 											    "\n" body
@@ -58,6 +62,16 @@ static const struct slot slots[] = {
 			VS("b", "b",
 				"  gateways: [default/web, mesh]\n  http: [{route: [{destination: {host: a}}]}]\n"),
 			NULL}},
+	{"vs-root.yaml",
+		{VS("root", "b",
+			 "  http: [{match: [{uri: {prefix: /r}}], delegate: {name: leaf}}, {route: [{destination: "
+			 "{host: b}}]}]\n"),
+			VS("root", "c",
+				"  tcp: [{match: [{destinationSubnets: [10.0.0.0/8]}], route: "
+				"[{destination: {host: a}}]}]\n"),
+			NULL}},
+	{"vs-leaf.yaml", {DELEGATE("[\"*\"]", "/r/a"), DELEGATE("[default]", "/r/b"), DELEGATE("[elsewhere]", "/r/a"),
+				 VS("leaf", "a", "  http: [{route: [{destination: {host: b}}]}]\n"), NULL}},
 	{"dr-a.yaml",
 		{DR("a", "a", "  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]\n"),
 			DR("a", "a", "  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}\n"),
