@@ -176,7 +176,7 @@ static bool start_status(struct agent *a, struct err *e)
 {
 	a->status = status_new(a->loop, a->config, e);
 	if (!a->status)
-		return err_in(e, "--status-address");
+		return err_in(e, "status port");
 	status_mount(a->status, daemon_admin(a->daemon));
 	a->envoy_pages = envoy_pages_new(a->loop, a->config, daemon_admin(a->daemon));
 	return true;

@@ -109,6 +109,18 @@ static void split_level(const char *spec, char **level, char **components)
 	*components = others.len ? xstrndup(others.ptr, others.len) : NULL;
 }
 
+static bool check_level(const char *spec, struct err *e)
+{
+	static const char *const levels[] = {"trace", "debug", "info", "warning", "warn", "error", "critical", "off"};
+	char *level cleanup(free_p) = NULL, *components cleanup(free_p) = NULL;
+	split_level(spec, &level, &components);
+	for (size_t i = 0; i < ARRAY_LEN(levels); i++)
+		if (streq(level, levels[i]))
+			return true;
+	return err_set(e, ERR_PEER,
+		"--envoy-log-level: \"%.40s\" is not trace, debug, info, warning, error, critical or off", level);
+}
+
 struct arguments {
 	const char *items[ARGUMENTS_MAX + 1];
 	size_t n;
@@ -330,7 +342,7 @@ struct envoy *envoy_new(struct loop *l, const struct agent_config *c, const char
 {
 	struct envoy *v = xzalloc(sizeof(*v));
 	*v = (struct envoy){.loop = l, .config = c, .last_status = -1};
-	if (!find_program(program(c), e) || !write_bootstrap(v, state_dir, e)) {
+	if (!check_level(c->envoy_log_level, e) || !find_program(program(c), e) || !write_bootstrap(v, state_dir, e)) {
 		envoy_free(v);
 		return NULL;
 	}

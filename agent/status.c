@@ -178,18 +178,6 @@ static void add_own_metrics(struct strbuf *out)
 	}
 }
 
-/* An OpenMetrics answer ends with "# EOF", after which nothing may come: it is taken away. */
-static void add_application_metrics(struct str in, struct strbuf *out)
-{
-	struct str line;
-	while (str_split(&in, '\n', &line)) {
-		if (str_ends(line, STR("\r")))
-			line.len--;
-		if (line.len && !str_eqc(line, "# EOF"))
-			add_line(out, line, 0, "", 0);
-	}
-}
-
 /* ---- /stats/prometheus */
 
 struct scrape {
@@ -241,10 +229,14 @@ static void on_envoy_metrics(void *ctx, int status, struct str body, struct str 
 static void on_application_metrics(void *ctx, int status, struct str body, struct str type)
 {
 	struct scrape *s = ctx;
-	if (status != 200)
+	/* OpenMetrics was not asked for, and a page of both formats would be neither. */
+	if (status != 200 || str_starts(type, STR("application/openmetrics-text"))) {
 		scrape_failed("application", status, body);
-	else
-		add_application_metrics(body, &s->application);
+	} else {
+		strbuf_add(&s->application, body);
+		if (!str_ends(body, STR("\n")))
+			strbuf_addc(&s->application, '\n');
+	}
 	finish_scrape(s);
 }
 
@@ -402,6 +394,8 @@ struct status *status_new(struct loop *l, const struct agent_config *c, struct e
 	s->envoy_url = xasprintf("http://127.0.0.1:%u/stats/prometheus", c->envoy_admin_port);
 	s->http = http_client_new(l);
 	s->server = admin_new(l, c->status_address, &port, e);
+	if (!s->server)
+		(void)err_in(e, "--status-address");
 	if (!s->server || !application_url(c, port, &s->application_url, e)) {
 		status_free(s);
 		return NULL;

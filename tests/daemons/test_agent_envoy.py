@@ -47,11 +47,19 @@ APPLICATION = """
 import http.server, time
 class H(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    mode = ""
     def do_GET(self):
-        if self.path == "/slow":
-            time.sleep(1)
-        body = b"# TYPE carts gauge\\ncarts 7\\n# EOF\\n" if self.path == "/stats" else b"hello"
+        if self.path.startswith("/mode/"):
+            H.mode = self.path[6:]
+        if self.path.startswith("/slow"):
+            time.sleep(float(self.path[6:]))
+        body = b"# TYPE carts gauge\\ncarts 7" if self.path == "/stats" else b"hello"
+        if self.path == "/stats" and H.mode == "large":
+            body = b"carts 7\\n" * (5 << 20)
+        if self.path == "/stats" and H.mode == "slow":
+            time.sleep(2)
         self.send_response(200)
+        self.send_header("content-type", "application/openmetrics-text; version=1.0.0" if H.mode == "openmetrics" else "text/plain")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -102,14 +110,14 @@ class Mesh:
     def start_pilot(self):
         self.daemon("pilot", "--xds-address", "127.0.0.1:15010", "--xds-tls-address", "127.0.0.1:0")
 
-    def start_agent(self):
+    def start_agent(self, *options):
         annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/stats"}
         self.daemon(
             "agent", "--pod-name", "cart-1", "--pod-namespace", "shop", "--pod-ip", POD, "--service-account", "cart", "--workload",
             "cart", "--labels", '{"app":"cart","version":"v1"}', "--annotations", json.dumps(annotations), "--plaintext",
             "--discovery-address", "127.0.0.1:15010", "--ca-address", "127.0.0.1:8060", "--ca-roots",
             self.folder / "citadel/root-cert.pem", "--token-file", self.folder / "token", "--envoy", ENVOY, "--concurrency", "1",
-            "--proxy-mark", "1337", "--drain-duration", f"{DRAIN_S}s")
+            "--proxy-mark", "1337", *(options or ("--drain-duration", f"{DRAIN_S}s")))
 
     def log(self, name):
         return (self.folder / (name + ".log")).read_text()
@@ -236,7 +244,7 @@ def test_T01_standard_metrics(running):
     until(lambda: series(running.metrics(), "istio_request_duration_milliseconds_count", **labels) >= 3)
     text = running.metrics()
     assert "# TYPE istio_requests_total counter" in text
-    assert "envoy_istio_" not in text and "# EOF" not in text
+    assert "envoy_istio_" not in text
     own = running.metrics(15090)
     assert series(own, "istio_requests_total", **labels) >= 3
     assert "istio_agent_" not in own
@@ -250,6 +258,27 @@ def test_A10_metrics_of_envoy_application_and_agent_together(running):
     assert "\nistio_agent_envoy_running 1\n" in text
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
     assert len(names) == len(set(names)), sorted(n for n in names if names.count(n) > 1)
+
+
+@pytest.mark.parametrize("mode", ["large", "openmetrics"])
+def test_A10_application_metrics_that_cannot_be_merged_are_left_out(running, mode):
+    before = series(running.metrics(), "istio_agent_scrape_failures_total", type="application")
+    assert running.call("/mode/" + mode)[0] == 200
+    text = running.metrics()
+    assert "carts" not in text and "envoy_server_state{} 0" in text
+    assert series(text, "istio_agent_scrape_failures_total", type="application") == before + 1
+    assert running.call("/mode/ordinary")[0] == 200
+    assert "\ncarts 7\n" in running.metrics()
+
+
+def test_A10_scrapes_at_a_time_are_limited(running):
+    assert running.call("/mode/slow")[0] == 200
+    url = f"http://{POD}:15020/stats/prometheus"
+    under_way = [running.outside.start("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url, stdout=subprocess.PIPE) for _ in range(5)]
+    codes = sorted(p.communicate()[0] for p in under_way)
+    assert codes == ["200"] * 4 + ["503"]
+    assert running.call("/mode/ordinary")[0] == 200
+    assert "\ncarts 7\n" in running.metrics()
 
 
 def test_A10_a_part_that_does_not_answer_is_left_out_and_counted(running):
@@ -280,13 +309,20 @@ def test_A01_envoy_is_started_again(running):
     assert series(running.metrics(), "istio_agent_envoy_exits_total", reason="signal") >= 1
 
 
-def test_A01_an_envoy_that_is_not_there_is_an_error(running, tmp_path):
+@pytest.mark.parametrize("option, value, why", [
+    ("--envoy", "/nowhere/envoy", "--envoy /nowhere/envoy: No such file or directory"),
+    ("--envoy-log-level", "loud,misc:error", '--envoy-log-level: "loud" is not trace, debug'),
+    ("--status-address", "127.0.0.1", "status port: --status-address: "),
+    ("--annotations", '{"prometheus.io/scrape":"true","prometheus.io/port":"http"}', 'annotation prometheus.io/port: "http" is not 1..65535'),
+    ("--annotations", '{"prometheus.io/scrape":"true","prometheus.io/scheme":"ftp"}', 'annotation prometheus.io/scheme: "ftp" is neither'),
+])
+def test_A01_what_is_wrong_is_said_at_the_start(running, tmp_path, option, value, why):
     done = running.pod.run(
         BUILD / "agent/agent", "--state-dir", tmp_path, "--pod-name", "a", "--pod-ip", POD, "--plaintext", "--discovery-address",
-        "127.0.0.1:1", "--ca-roots", "/dev/null", "--status-address", "127.0.0.1:0", "--bus", "none", "--envoy", "/nowhere/envoy",
-        "--admin-address", "127.0.0.1:0", check=False)
+        "127.0.0.1:1", "--ca-roots", "/dev/null", *([] if option == "--status-address" else ["--status-address", "127.0.0.1:0"]), "--bus", "none", "--envoy", ENVOY,
+        "--admin-address", "127.0.0.1:0", option, value, check=False)
     assert done.returncode == 1
-    assert "--envoy /nowhere/envoy: No such file or directory" in done.stderr
+    assert why in done.stderr.replace('\\"', '"')
 
 
 def test_A10_only_the_pod_itself_may_end_the_agent(running):
@@ -303,7 +339,7 @@ def test_A10_only_the_pod_itself_may_end_the_agent(running):
 
 def test_A13_drain_serves_until_the_end(running):
     envoy = running.envoy()["pid"]
-    slow = running.outside.start("curl", "-s", "-m", "10", f"http://{POD}:8080/slow", stdout=subprocess.PIPE)
+    slow = running.outside.start("curl", "-s", "-m", "10", f"http://{POD}:8080/slow/1", stdout=subprocess.PIPE)
     agent = running.processes.pop("agent")
     start = time.monotonic()
     agent.terminate()
@@ -316,3 +352,91 @@ def test_A13_drain_serves_until_the_end(running):
     assert DRAIN_S <= time.monotonic() - start < DRAIN_S + 5
     assert not pathlib.Path(f"/proc/{envoy}").exists()
     assert "Envoy ended" in running.log("agent") and "is killed" not in running.log("agent")
+
+
+def test_A13_the_last_connection_may_end_the_drain(running):
+    running.end("agent")
+    running.start_agent("--drain-duration", "100ms", "--exit-on-zero-connections")
+    until(running.is_ready)
+    slow = running.outside.start("curl", "-s", "-m", "10", f"http://{POD}:8080/slow/3", stdout=subprocess.PIPE)
+    connections = "http://127.0.0.1:15000/stats?filter=0.0.0.0_15006.downstream_cx_active$"
+    until(lambda: " 1" in running.get(connections)[1])
+    start = time.monotonic()
+    assert running.end("agent") == 0
+    took = time.monotonic() - start
+    assert slow.communicate()[0] == "hello"
+    # Longer than the drain, and than the time after which Envoy takes no new connections; no longer than the request.
+    assert 2 < took < 6
+
+
+def ignores(pid, signo):
+    """Whether a process ignores a signal, as the kernel tells."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn:"))
+    return mask >> (signo - 1) & 1
+
+
+class Impostor:
+    """An agent whose Envoy is a script."""
+
+    def __init__(self, folder, script, *options):
+        program = folder / "envoy"
+        program.write_text("#!/bin/sh\n" + script)
+        program.chmod(0o755)
+        self.folder = folder
+        self.ns = Namespace(user=os.getuid() != 0)
+        self.log = open(folder / "log", "w+")
+        self.agent = self.ns.start(
+            BUILD / "agent/agent", "--state-dir", folder, "--bus", "none", "--pod-name", "a", "--pod-ip", "10.0.0.1", "--plaintext",
+            "--discovery-address", "127.0.0.1:1", "--ca-roots", "/dev/null", "--envoy", program, "--admin-address",
+            f"unix:{folder}/admin", *options, stderr=self.log)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.agent.poll() is None:
+            self.agent.kill()
+            self.agent.wait(10)
+        self.log.close()
+        self.ns.close()
+
+    def envoy(self):
+        done = self.ns.run("curl", "-s", "--unix-socket", self.folder / "admin", "http://agent/debug/envoy", check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def text(self):
+        return (self.folder / "log").read_text()
+
+
+def test_A01_pauses_between_starts_grow(tmp_path):
+    with Impostor(tmp_path, "exit 3\n") as i:
+        pauses = []
+
+        def seen():
+            page = i.envoy()
+            if page.get("state") == "waiting to restart" and page["restart_pause_ms"] not in pauses[-1:]:
+                assert page["last_exit"] == {"status": 3, "signal": 0}
+                pauses.append(page["restart_pause_ms"])
+            return len(pauses) >= 3
+
+        until(seen)
+        # Each is the double of the one before, give or take a fifth each.
+        assert all(1.2 < b / a < 3.1 for a, b in zip(pauses, pauses[1:])), pauses
+        # A stop does not wait for the next start.
+        i.agent.terminate()
+        start = time.monotonic()
+        assert i.agent.wait(10) == 0
+        assert time.monotonic() - start < 1
+
+
+def test_A13_an_envoy_that_does_not_end_is_killed(tmp_path):
+    with Impostor(tmp_path, "trap '' TERM\nwhile :; do sleep 1; done\n", "--drain-duration", "0s") as i:
+        page = until(lambda: (got := i.envoy()).get("state") == "running" and got)
+        # Not before the script has set its trap.
+        until(lambda: ignores(page["pid"], signal.SIGTERM))
+        i.agent.terminate()
+        assert i.agent.wait(20) == 0
+        assert not pathlib.Path(f"/proc/{page['pid']}").exists()
+        assert "Envoy does not end and is killed after_ms=5000" in i.text()
+        assert "Envoy ended status=-1 signal=9" in i.text()
