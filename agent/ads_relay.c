@@ -12,6 +12,7 @@
 
 #include "agent/ads_state.h"
 #include "agent/agent.h"
+#include "agent/sotw_relay.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
@@ -23,6 +24,8 @@
 #define WAIT_MS 2000 /* for pilot's first answer, when there is a last good configuration */
 #define WAIT_UNREACHABLE_MS 200 /* the same when the last attempt to connect has already failed */
 #define SAVE_MS 500 /* changes within this time are one write */
+#define SAVE_GAP_MS 2000 /* from one write to the next */
+#define SAVE_RETRY_MS 10000 /* after a write that failed */
 #define RETRY_MIN_MS 200
 #define RETRY_MAX_MS 10000
 #define STABLE_MS 5000 /* a stream to pilot that lived this long was a good one, even when pilot had nothing to send */
@@ -54,7 +57,7 @@ struct ads_relay {
 	struct arena *node_arena;
 	const Core__Node *node; /* from the first request of Envoy's stream */
 	struct timer *wait, *retry, *save;
-	uint64_t up_since_ms;
+	uint64_t up_since_ms, saved_ms;
 	unsigned failures; /* streams to pilot that ended soon and without an answer, one after the other */
 	bool offline; /* Envoy is answered from the last good configuration; there is no stream to pilot */
 	bool told_away; /* logged once per absence */
@@ -85,15 +88,19 @@ static void save_now(void *ctx)
 	if (!ads_state_dirty(r->state))
 		return;
 	bool ok = ads_state_save(r->state, r->cache_file, &e);
+	r->saved_ms = clock_mono_ms();
 	metric_add(&cache_writes, 1, ok ? "ok" : "error");
-	if (!ok)
-		log_error(&ads_log, "last good configuration not written", KV("error", e.text));
+	if (ok)
+		return;
+	log_error(&ads_log, "last good configuration not written", KV("error", e.text));
+	timer_start(r->save, SAVE_RETRY_MS, 0);
 }
 
 static void save_soon(struct ads_relay *r)
 {
+	uint64_t since = clock_mono_ms() - r->saved_ms;
 	if (ads_state_dirty(r->state) && !timer_active(r->save))
-		timer_start(r->save, SAVE_MS, 0);
+		timer_start(r->save, since + SAVE_MS < SAVE_GAP_MS ? SAVE_GAP_MS - since : SAVE_MS, 0);
 }
 
 /* ---- from the last good configuration */
@@ -191,6 +198,12 @@ static void on_up_message(struct grpc_stream *s, const uint8_t *data, size_t len
 	}
 }
 
+/* Pilot does not want this proxy, which time alone will not mend. */
+static bool is_refusal(enum grpc_status status)
+{
+	return status == GRPC_PERMISSION_DENIED || status == GRPC_UNAUTHENTICATED || status == GRPC_INVALID_ARGUMENT;
+}
+
 static void on_up_close(struct grpc_stream *s, enum grpc_status status, struct str message)
 {
 	struct ads_relay *r = grpc_stream_user(s);
@@ -199,8 +212,8 @@ static void on_up_close(struct grpc_stream *s, enum grpc_status status, struct s
 		return;
 	(void)snprintf(
 		r->last_error, sizeof(r->last_error), "%s: " STR_FMT, grpc_status_name(status), STR_ARG(message));
-	log_info(&ads_log, "stream to pilot ended", KV("pilot", r->target), KV("status", grpc_status_name(status)),
-		KV("reason", message));
+	LOG_AT(&ads_log, is_refusal(status) ? LOG_WARN : LOG_INFO, "stream to pilot ended", KV("pilot", r->target),
+		KV("status", grpc_status_name(status)), KV("reason", message));
 	up_lost(r);
 }
 
@@ -384,6 +397,7 @@ struct ads_relay *ads_relay_new(struct loop *l, const struct ads_relay_options *
 	(void)snprintf(r->last_error, sizeof(r->last_error), "no connection yet");
 	load(r);
 	grpc_server_route(r->server, ADS, &down_handler, r);
+	sotw_relay_route(r->server, &r->channel);
 	if (!grpc_server_listen(r->server, address, NULL, NULL, e)) {
 		ads_relay_free(r);
 		return NULL;
@@ -397,7 +411,7 @@ void ads_relay_free(struct ads_relay *r)
 		return;
 	save_now(r);
 	r->down = r->up = NULL; /* their on_close() has nothing to do */
-	grpc_channel_free(r->channel);
+	grpc_channel_free(take(r->channel));
 	grpc_server_free(r->server);
 	timer_free(r->wait);
 	timer_free(r->retry);
@@ -434,7 +448,7 @@ void ads_relay_debug(const struct ads_relay *r, struct strbuf *json)
 		: r->offline ? "last-good"
 			     : "nothing");
 	strbuf_add_json(json, str_of(r->last_error));
-	strbuf_adds(json, ",\"types\":");
+	strbuf_addf(json, ",\"unsaved\":%s,\"types\":", ads_state_dirty(r->state) ? "true" : "false");
 	ads_state_debug(r->state, json);
 	strbuf_addc(json, '}');
 }

@@ -45,6 +45,7 @@ struct agent {
 	struct envoy *envoy; /* NULL with --no-envoy */
 	struct status *status;
 	struct envoy_pages *envoy_pages;
+	int64_t not_after_ms; /* of the last certificate */
 	bool started; /* the first certificate has been seen */
 };
 
@@ -77,6 +78,7 @@ static void on_identity(void *ctx)
 	if (!a->started)
 		metric_set(&startup, (double)(clock_mono_ms() - a->started_ms) / 1000);
 	a->started = true;
+	a->not_after_ms = m->not_after_ms;
 	daemon_ready(a->daemon, "identity");
 	sds_changed(a->sds);
 	if (a->config->plaintext)
@@ -98,9 +100,8 @@ static void on_attempt(void *ctx, bool ok, uint64_t took_ms)
 static void on_scrape(void *ctx)
 {
 	const struct agent *a = ctx;
-	const struct identity_material *m = identity_get(a->identity);
-	if (m)
-		metric_set(&cert_expiry, (double)(m->not_after_ms - clock_wall_ms()) / 1000, "default");
+	if (a->started) /* negative when it has expired and there is no other */
+		metric_set(&cert_expiry, (double)(a->not_after_ms - clock_wall_ms()) / 1000, "default");
 }
 
 static bool start_identity(struct agent *a, struct err *e)

@@ -2,6 +2,7 @@
 
 Needs the built daemons: FAIRLEAD_BUILD names the build folder (default: build/gcc)."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -10,13 +11,15 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import grpc
 import pytest
 
 import xds_client as xds
-from xds_client import CDS, EDS, LDS, RDS, Envoy, Secrets, until
+from netns import Namespace
+from xds_client import CDS, EDS, LDS, RDS, Envoy, Pilot, Secrets, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
@@ -34,10 +37,10 @@ def openssl(*args, data=None):
 
 
 class Daemon:
-    def __init__(self, folder, name, *options):
+    def __init__(self, folder, name, *options, prefix=()):
         self.name, self.folder = name, folder
         self.admin = folder / (name + ".admin")
-        self.options = [BUILD / name / name, "--admin-address", f"unix:{self.admin}", "--state-dir", folder / name, *options]
+        self.options = [*prefix, BUILD / name / name, "--admin-address", f"unix:{self.admin}", "--state-dir", folder / name, *options]
         self.process = None
         self.start()
 
@@ -85,8 +88,8 @@ class Daemon:
 class Mesh:
     """Citadel and pilot on a recording of Bookinfo, and agents on demand."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, prefix=()):
+        self.folder, self.prefix = folder, prefix
         self.daemons = []
         self.xds, self.tls, self.ca = free_port(), free_port(), free_port()
         self.recording = folder / "recording"
@@ -99,7 +102,7 @@ class Mesh:
         self.pilot = None
 
     def add(self, name, *options):
-        self.daemons.append(Daemon(self.folder, name, *options))
+        self.daemons.append(Daemon(self.folder, name, *options, prefix=self.prefix))
         return self.daemons[-1]
 
     def token(self, namespace, account):
@@ -125,19 +128,27 @@ class Mesh:
         return codes
 
 
-@pytest.fixture
-def mesh():
+@contextlib.contextmanager
+def a_mesh(prefix=()):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="agent-test-"))  # short: a Unix socket's path has 107 bytes
-    m = Mesh(folder)
-    yield m
-    codes = m.stop()
+    m = Mesh(folder, prefix)
+    try:
+        yield m
+    finally:
+        codes = m.stop()
     assert set(codes.values()) == {0}, codes
     shutil.rmtree(folder)
 
 
-def start_agent(mesh, *options):
+@pytest.fixture
+def mesh():
+    with a_mesh() as m:
+        yield m
+
+
+def start_agent(mesh, *options, envoy="--no-envoy"):
     agent = mesh.add(
-        "agent", "--no-envoy", "--pod-name", "productpage-v1-1", "--pod-namespace", "default", "--pod-ip", "10.88.1.11",
+        "agent", envoy, "--pod-name", "productpage-v1-1", "--pod-namespace", "default", "--pod-ip", "10.88.1.11",
         "--service-account", "bookinfo-productpage", "--workload", "productpage-v1", "--labels", '{"app":"productpage","version":"v1"}',
         "--ca-roots", mesh.roots, "--token-file", mesh.token("default", "bookinfo-productpage"),
         "--status-address", f"127.0.0.1:{free_port()}", "--discovery-address", f"127.0.0.1:{mesh.tls}", *options)
@@ -182,12 +193,7 @@ def settled(mesh, agent):
     cache = mesh.folder / "agent/last-good.xds"
     until(lambda: all(t["unanswered"] == 0 for t in agent.page("ads")["types"]))
     until(lambda: cache.exists() and agent.metric("istio_agent_xds_last_good_writes") > 0)
-    size = None
-    while size != cache.stat().st_size:  # one write may still be waiting for its half second
-        size = cache.stat().st_size
-        writes = agent.metric("istio_agent_xds_last_good_writes")
-        end = time.monotonic() + 1
-        until(lambda: time.monotonic() > end or agent.metric("istio_agent_xds_last_good_writes") > writes)
+    until(lambda: not agent.page("ads")["unsaved"])
     return cache
 
 
@@ -388,6 +394,176 @@ def test_A19_N14_an_envoy_that_stays_is_not_told_twice_when_its_agent_restarts(m
     assert [r["type"] for r in again.seen] == [RDS]
     assert mesh.pilot.metric("pilot_xds_pushes") == pushes + 1
     again.close()
+
+
+def script_of(resources, silent=()):
+    """Answers first requests with what `resources` has of the type, as (name, version) pairs, and nothing else."""
+
+    def script(request, send):
+        type_url = xds.text(request, 2)
+        if 6 not in request and type_url in resources and type_url not in silent:
+            send(xds.delta_response(type_url, "p1", resources[type_url]))
+
+    return script
+
+
+def fake_pilot(mesh, script):
+    """An agent that uses it, without TLS."""
+    pilot = Pilot(mesh.xds, script)
+    address = f"127.0.0.1:{mesh.xds}"
+    return pilot, start_agent(mesh, "--plaintext", "--discovery-address", address, "--ca-address", f"127.0.0.1:{mesh.ca}")
+
+
+def test_A19_N14_pilot_that_is_connected_but_silent_counts_as_away(mesh):
+    clusters = {CDS: [("a", "1"), ("b", "1")]}
+    pilot, agent = fake_pilot(mesh, script_of(clusters))
+    envoy = ads(mesh)
+    envoy.subscribe(CDS)
+    until(lambda: len(envoy.held.get(CDS, ())) == 2)
+    settled(mesh, agent)
+    envoy.close()
+    pilot.script = script_of(clusters, silent=[CDS])
+    streams = len(pilot.streams)
+    start = time.monotonic()
+    again = ads(mesh)
+    again.subscribe(CDS)
+    until(lambda: len(again.held.get(CDS, ())) == 2)
+    assert 1.5 < time.monotonic() - start < 6
+    # Pilot's next stream hears what Envoy holds by now.
+    until(lambda: len(pilot.streams) == streams + 2 and pilot.streams[-1])
+    assert xds.held_by(pilot.streams[-2][0]) == {}
+    assert xds.held_by(pilot.streams[-1][0]) == {"a": "1", "b": "1"}
+    assert 1 in pilot.streams[-1][0], "the node is in the first request of each stream"
+    again.close()
+    pilot.close()
+
+
+def test_A07_refused_stream_is_tried_again_later_and_later(mesh):
+    times = []
+
+    def refuse(request, send):
+        times.append(time.monotonic())
+        pilot.context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
+
+    pilot, agent = fake_pilot(mesh, refuse)
+    envoy = ads(mesh)
+    envoy.subscribe(CDS)
+    until(lambda: len(times) >= 5, 20)
+    gaps = [b - a for a, b in zip(times, times[1:])]
+    assert gaps[3] > 2 * gaps[0], gaps
+    assert "PERMISSION_DENIED" in agent.page("ads")["lastError"] and "not you" in agent.page("ads")["lastError"]
+    assert not envoy.seen and envoy.error is None
+    envoy.close()
+    pilot.close()
+
+
+def test_A07_new_stream_of_envoy_replaces_the_old(mesh):
+    pilot, agent = fake_pilot(mesh, script_of({CDS: [("a", "1")]}))
+    old = ads(mesh)
+    old.subscribe(CDS)
+    until(lambda: old.held.get(CDS))
+    new = ads(mesh)
+    new.subscribe(CDS)
+    until(lambda: new.held.get(CDS))
+    error = until(lambda: old.error)
+    assert error.code() == grpc.StatusCode.UNAVAILABLE and "newer stream" in error.details()
+    assert len(pilot.streams) == 2
+    old.close()
+    new.close()
+    pilot.close()
+
+
+def test_A07_slow_envoy_holds_pilot_back(mesh):
+    """Responses wait in pilot, not in the agent, while Envoy does not read."""
+    body = "x" * (1 << 20)
+
+    def flood(request, send):
+        for i in range(64 if 6 not in request else 0):
+            send(xds.delta_response(CDS, f"n{i}", [(f"{i}-{body}", "1")]))
+
+    pilot, agent = fake_pilot(mesh, flood)
+    until((mesh.folder / "agent/envoy-rev.json").exists)
+    gate = threading.Event()
+
+    class Slow(Envoy):
+        def read(self):
+            gate.wait(30)
+            super().read()
+
+    envoy = Slow(mesh.folder / "agent/xds.sock", bootstrap_node(mesh))
+    envoy.subscribe(CDS)
+    until(lambda: agent.metric("istio_agent_xds_proxy_responses") >= 2)
+    stalled = None
+    while stalled != (stalled := agent.metric("istio_agent_xds_proxy_responses")):
+        end = time.monotonic() + 0.5
+        until(lambda: time.monotonic() > end)
+    assert stalled < 40, "the agent took everything"
+    gate.set()
+    until(lambda: len(envoy.held.get(CDS, ())) == 64, 30)
+    until(lambda: [t["unanswered"] for t in agent.page("ads")["types"]] == [0])
+    envoy.close()
+    pilot.close()
+
+
+def test_A07_P96_state_of_the_world_passes_through(mesh):
+    stream = None
+    agent = start_agent(mesh)
+    method = xds.ADS_METHOD.replace("Delta", "Stream")
+    until((mesh.folder / "agent/envoy-rev.json").exists)
+    stream = xds.Stream(mesh.folder / "agent/xds.sock", method)
+    assert until(lambda: stream.error).code() == grpc.StatusCode.UNAVAILABLE
+    stream.close()
+    mesh.start_pilot()
+    until(lambda: agent.page("ads")["connected"], 20)
+    stream = xds.Stream(mesh.folder / "agent/xds.sock", method)
+    stream.out.put(xds.message((2, bootstrap_node(mesh)), (4, CDS)))
+    response = until(lambda: stream.responses)[0]
+    assert xds.text(response, 4) == CDS and len(response[2]) > 10
+    stream.out.put(xds.message((1, xds.text(response, 1)), (4, CDS), (5, xds.text(response, 5))))
+    mesh.pilot.kill()
+    assert until(lambda: stream.error).code() == grpc.StatusCode.UNAVAILABLE
+    stream.close()
+
+
+def curl(ns, *options):
+    done = subprocess.run([*ns.enter(), "curl", "-s", "-m", "5", *map(str, options)], capture_output=True, text=True, check=False)
+    return done.stdout
+
+
+def test_A03_A19_real_envoy_rotates_and_restarts_without_pilot():
+    envoy_path = subprocess.run([ROOT / "tools/envoy-path"], capture_output=True, text=True, check=True).stdout.strip()
+    ns = Namespace(user=os.getuid() != 0)
+    with a_mesh(ns.enter()) as mesh:
+        mesh.start_pilot()
+        agent = start_agent(mesh, "--envoy", envoy_path, "--cert-ttl", "6s", "--concurrency", "1", "--drain-duration", "100ms",
+                            envoy="--log-level=info")
+
+        def serials():
+            found = json.loads(curl(ns, "http://127.0.0.1:15000/certs") or "{}").get("certificates", [])
+            return {c["serial_number"] for chain in found for c in chain.get("cert_chain", [])}
+
+        def ready():
+            return agent.get("/healthz/ready")[0] == 200
+
+        until(ready, 20)
+        first = until(serials)
+        until(lambda: serials() and not serials() & first, 20)
+        settled(mesh, agent)
+        dump = "http://127.0.0.1:15000/config_dump?resource=dynamic_listeners"
+        names = lambda: {x["name"] for x in json.loads(curl(ns, dump) or "{}").get("configs", [])}
+        listeners = until(names)
+        mesh.pilot.kill()
+        os.kill(agent.page("envoy")["pid"], signal.SIGKILL)
+        until(lambda: agent.page("envoy").get("starts") == 2)
+        until(ready, 20)
+        assert names() == listeners
+        assert agent.metric("istio_agent_xds_last_good_answers") >= 3
+        mesh.start_pilot()
+        until(lambda: agent.page("ads")["pilotStream"], 20)
+        until(lambda: mesh.pilot.metric("pilot_xds_delta_resumed") > 0)
+        assert mesh.pilot.metric("pilot_xds_pushes") == 0
+        assert agent.metric("istio_agent_xds_rejects") == 0
+    ns.close()
 
 
 def test_A07_plaintext_needs_no_certificate_for_ads(mesh):

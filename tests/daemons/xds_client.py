@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from concurrent import futures
 
 import grpc
 
@@ -138,6 +139,54 @@ class Envoy(Stream):
 
     def count(self, type_url):
         return sum(1 for r in self.seen if r["type"] == type_url)
+
+
+class Pilot:
+    """A pilot that says what the test wants: `script(request fields, send)` is called for each request of each stream."""
+
+    def __init__(self, port, script):
+        self.script, self.streams, self.context = script, [], None
+        self.server = grpc.server(futures.ThreadPoolExecutor(8))
+        handlers = {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self.serve)}
+        service = ADS_METHOD.split("/")[1]
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        assert self.server.add_insecure_port("127.0.0.1:%d" % port) == port
+        self.server.start()
+
+    def serve(self, requests, context):
+        out, seen = queue.Queue(), []
+        self.streams.append(seen)
+        self.context = context
+
+        def read():
+            try:
+                for data in requests:
+                    r = fields(data)
+                    seen.append(r)
+                    self.script(r, out.put)
+            except Exception:  # noqa: BLE001, grpcio raises a bare Exception when the call is over
+                pass
+            out.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        yield from iter(out.get, None)
+
+    def refuse(self, code):
+        self.context.abort(code, "refused by the test")
+
+    def close(self):
+        self.server.stop(None).wait(10)
+
+
+def delta_response(type_url, nonce, resources=(), removed=()):
+    """resources: (name, version); what they hold does not matter to an agent."""
+    packed = [(2, message((1, version), (2, message((1, type_url), (2, name))), (3, name))) for name, version in resources]
+    return message(*packed, (4, type_url), (5, nonce), *[(6, name) for name in removed])
+
+
+def held_by(request):
+    """The versions that a request lists."""
+    return {text(e, 1): text(e, 2) for e in map(fields, request.get(5, []))}
 
 
 class Secrets(Stream):
