@@ -13,11 +13,27 @@
 
 METRIC(probes, COUNTER, "citadel_probe_total", "Self-probes: certificates signed for a test", "result");
 
-static char *own_csr(const struct citadel *c, const struct pki_key *k, struct err *e)
+/* A certificate for citadel's own id and names; done() comes once, perhaps at once. */
+static void ask(struct citadel *c, const struct pki_key *k, uint64_t ttl_ms,
+	void (*done)(void *ctx, enum signer_result r, const struct signer_answer *a))
 {
+	struct arena *a cleanup(arena_free_p) = arena_new();
 	const char *uris[] = {c->own_id, NULL};
-	char *csr = NULL;
-	return k && pki_csr_new(k, uris, c->own_dns, &csr, e) ? csr : NULL;
+	char *csr cleanup(free_p) = NULL;
+	struct str der = {0};
+	struct err e = {0};
+	if (k && pki_csr_new(k, uris, c->own_dns, &csr, &e) && pki_csr_der(a, str_of(csr), &der, &e))
+		signer_sign(c->signer, der, c->own_id, c->own_dns,
+			ttl_ms < c->cfg->max_ttl_ms ? ttl_ms : c->cfg->max_ttl_ms, done, c);
+	else
+		done(c, SIGNER_FAILED, &(struct signer_answer){.why = str_of(k ? e.text : "no key could be made")});
+}
+
+/* The certificate with what leads from it to the roots; the caller frees it. */
+static char *chain_of(const struct signer_ca *ca, const struct signer_answer *a)
+{
+	char *leaf cleanup(free_p) = pki_pem("CERTIFICATE", (const unsigned char *)a->der.ptr, a->der.len);
+	return xasprintf("%s%s", leaf, ca->chain);
 }
 
 static bool listen_all(struct citadel *c, struct err *e)
@@ -35,10 +51,10 @@ static bool listen_all(struct citadel *c, struct err *e)
 	return true;
 }
 
-static bool install(struct citadel *c, struct str leaf, struct err *e)
+static bool install(struct citadel *c, const struct signer_answer *a, struct err *e)
 {
 	const struct signer_ca *ca = signer_ca(c->signer);
-	char *key = NULL, *chain = xasprintf(STR_FMT "\n%s", STR_ARG(leaf), ca->chain);
+	char *key = NULL, *chain = chain_of(ca, a);
 	bool ok = pki_key_pem(c->server_key, &key, e) &&
 		  tls_context_set_identity(c->tls, str_of(chain), str_of(key), e) &&
 		  tls_context_set_roots(c->tls, str_of(ca->roots), e);
@@ -47,13 +63,13 @@ static bool install(struct citadel *c, struct str leaf, struct err *e)
 	return ok;
 }
 
-static void on_server_cert(void *ctx, enum signer_result r, struct str text)
+static void on_server_cert(void *ctx, enum signer_result r, const struct signer_answer *a)
 {
 	struct citadel *c = ctx;
 	struct err e = {0};
-	bool ok = r == SIGNER_OK && install(c, text, &e);
+	bool ok = r == SIGNER_OK && install(c, a, &e);
 	if (r != SIGNER_OK)
-		(void)err_set(&e, ERR_SYSTEM, STR_FMT, STR_ARG(text));
+		(void)err_set(&e, ERR_SYSTEM, STR_FMT, STR_ARG(a->why));
 	pki_key_free(take(c->server_key));
 	timer_start(c->renew, ok ? random_jitter(SERVER_TTL_MS / 2, 0.1) : 1000, 0);
 	if (!ok) {
@@ -70,12 +86,7 @@ void serving_renew(struct citadel *c)
 	if (c->server_key || !signer_up(c->signer))
 		return;
 	c->server_key = pki_key_new(PKI_P256, &e);
-	char *csr cleanup(free_p) = own_csr(c, c->server_key, &e);
-	uint64_t ttl_ms = SERVER_TTL_MS < c->cfg->max_ttl_ms ? SERVER_TTL_MS : c->cfg->max_ttl_ms;
-	if (csr)
-		signer_sign(c->signer, str_of(csr), c->own_id, c->own_dns, ttl_ms, on_server_cert, c);
-	else
-		on_server_cert(c, SIGNER_FAILED, str_of(e.text));
+	ask(c, c->server_key, SERVER_TTL_MS, on_server_cert);
 }
 
 static void on_renew(void *ctx)
@@ -88,15 +99,15 @@ void serving_start(struct citadel *c)
 	c->renew = timer_new(daemon_loop(c->daemon), on_renew, c);
 }
 
-static void on_probe(void *ctx, enum signer_result r, struct str text)
+static void on_probe(void *ctx, enum signer_result r, const struct signer_answer *a)
 {
 	struct citadel *c = ctx;
 	struct err e = {0};
 	const struct signer_ca *ca = signer_ca(c->signer);
-	char *chain cleanup(free_p) = ca ? xasprintf(STR_FMT "\n%s", STR_ARG(text), ca->chain) : NULL;
-	bool ok = r == SIGNER_OK && chain && pki_verify(str_of(chain), str_of(ca->roots), clock_wall_ms(), &e);
+	char *chain cleanup(free_p) = r == SIGNER_OK ? chain_of(ca, a) : NULL;
+	bool ok = chain && pki_verify(str_of(chain), str_of(ca->roots), clock_wall_ms(), &e);
 	if (r != SIGNER_OK)
-		(void)err_set(&e, ERR_SYSTEM, STR_FMT, STR_ARG(text));
+		(void)err_set(&e, ERR_SYSTEM, STR_FMT, STR_ARG(a->why));
 	metric_add(&probes, 1, ok ? "ok" : "failed");
 	if (ok)
 		daemon_ready(c->daemon, "signer");
@@ -110,12 +121,7 @@ void probe_now(struct citadel *c)
 {
 	struct err e = {0};
 	struct pki_key *k = pki_key_new(PKI_P256, &e);
-	char *csr cleanup(free_p) = own_csr(c, k, &e);
-	if (csr)
-		signer_sign(c->signer, str_of(csr), c->own_id, c->own_dns,
-			60000 < c->cfg->max_ttl_ms ? 60000 : c->cfg->max_ttl_ms, on_probe, c);
-	else
-		on_probe(c, SIGNER_FAILED, str_of(e.text));
+	ask(c, k, 60000, on_probe);
 	pki_key_free(k);
 }
 

@@ -20,12 +20,14 @@
 
 #define CHANNEL_FD 1
 #define SKEW_MS (2 * 60 * 1000)
+#define ANSWERS_TOGETHER 8 /* a millisecond's work: the first does not wait long for the last */
 
 struct child {
 	struct ca_options ca_options;
 	uint64_t max_ttl_ms;
 	const char **dns;
 	struct ca ca;
+	struct pki_issuer *issuer;
 };
 
 static const struct option_row rows[] = {
@@ -58,7 +60,7 @@ static bool reply(const struct frame *f)
 	return send_all(strbuf_str(&b));
 }
 
-static bool sign(struct arena *a, const struct child *c, const struct frame *f, char **out, struct err *e)
+static bool sign(struct arena *a, const struct child *c, const struct frame *f, struct pki_issued *out, struct err *e)
 {
 	struct pki_csr csr;
 	uint64_t ttl_ms = 0;
@@ -69,7 +71,7 @@ static bool sign(struct arena *a, const struct child *c, const struct frame *f, 
 	for (size_t i = 3; i < f->n; i++)
 		dns[i - 3] = arena_cstr(a, f->fields[i]);
 	const struct policy policy = {c->ca_options.trust_domain, c->dns};
-	if (!pki_csr_parse(a, f->fields[0], &csr, e) || !policy_names(&policy, uris[0], dns, e) ||
+	if (!pki_csr_verify(a, f->fields[0], &csr, e) || !policy_names(&policy, uris[0], dns, e) ||
 		!policy_csr(&csr, uris[0], dns, e))
 		return false;
 	if (ttl_ms < 1000 || ttl_ms > c->max_ttl_ms)
@@ -84,43 +86,68 @@ static bool sign(struct arena *a, const struct child *c, const struct frame *f, 
 		.path_len = -1};
 	if (r.not_after_ms <= now_ms)
 		return err_set(e, ERR_SYSTEM, "the CA certificate itself has expired");
-	return pki_issue(c->ca.key, c->ca.cert, &r, out, e);
+	return pki_issuer_sign(a, c->issuer, &r, out, e);
 }
 
-static bool answer(const struct child *c, const struct frame *f)
+static void answer(const struct child *c, const struct frame *f, struct strbuf *out)
 {
 	struct arena *a cleanup(arena_free_p) = arena_new();
 	struct err e = {0};
-	char *pem cleanup(free_p) = NULL;
-	struct frame r = {.type = FRAME_SIGNED, .id = f->id, .n = 1};
-	if (!sign(a, c, f, &pem, &e))
-		r.type = e.kind == ERR_DENIED || e.kind == ERR_PEER || e.kind == ERR_LIMIT ? FRAME_REFUSED
-											   : FRAME_FAILED;
-	r.fields[0] = str_of(pem ? pem : e.text);
-	return reply(&r);
+	struct pki_issued cert = {0};
+	struct frame r = {.id = f->id};
+	if (sign(a, c, f, &cert, &e)) {
+		r.type = FRAME_SIGNED;
+		r.n = 3;
+		r.fields[0] = cert.der;
+		r.fields[1] = cert.serial_hex;
+		r.fields[2] = str_of(arena_printf(a, "%lld", (long long)cert.not_after_ms));
+	} else {
+		bool refused = e.kind == ERR_DENIED || e.kind == ERR_PEER || e.kind == ERR_LIMIT;
+		r.type = refused ? FRAME_REFUSED : FRAME_FAILED;
+		r.n = 1;
+		r.fields[0] = str_of(e.text);
+	}
+	frame_write(out, &r);
+}
+
+/* Answers what is whole in *in, some at a time in one write; what is left moves to the front. False: the end. */
+static bool answer_all(const struct child *c, struct strbuf *in, int *code)
+{
+	struct str rest = strbuf_str(in);
+	struct strbuf out cleanup(strbuf_done) = {0};
+	struct frame f;
+	size_t used = 0, n = 0;
+	do {
+		if (!frame_read(rest, &f, &used, NULL)) {
+			*code = 1;
+			return false;
+		}
+		if (used)
+			answer(c, &f, &out);
+		rest = str_from(rest, used);
+		if (out.len && (!used || ++n % ANSWERS_TOGETHER == 0)) {
+			if (!send_all(strbuf_str(&out)))
+				return false;
+			out.len = 0;
+		}
+	} while (used);
+	memmove(in->ptr, rest.ptr, rest.len);
+	in->len = rest.len;
+	return true;
 }
 
 static int serve(const struct child *c)
 {
 	struct strbuf in cleanup(strbuf_done) = {0};
 	char chunk[65536];
+	int code = 0;
 	for (;;) {
-		struct frame f;
-		size_t used = 0;
-		if (!frame_read(strbuf_str(&in), &f, &used, NULL))
-			return 1;
-		if (used) {
-			if (!answer(c, &f))
-				return 0;
-			struct str rest = str_from(strbuf_str(&in), used);
-			memmove(in.ptr, rest.ptr, rest.len);
-			in.len = rest.len;
-			continue;
-		}
 		ssize_t n = read(CHANNEL_FD, chunk, sizeof(chunk));
 		if (n == 0 || (n < 0 && errno != EINTR))
 			return 0;
 		strbuf_add(&in, str_n(chunk, n > 0 ? (size_t)n : 0));
+		if (in.len && !answer_all(c, &in, &code))
+			return code;
 	}
 }
 
@@ -129,7 +156,10 @@ static bool start(struct arena *a, struct child *c, int argc, char **argv, struc
 	const char *const *rest = NULL;
 	if (!options_parse(a, "citadel-signer", rows, ARRAY_LEN(rows), argc, argv, c, &rest, e))
 		return false;
-	if (!ca_load(a, &c->ca_options, &c->ca, e) || !sandbox_enter(e))
+	if (!ca_load(a, &c->ca_options, &c->ca, e))
+		return false;
+	c->issuer = pki_issuer_new(c->ca.key, c->ca.cert, e);
+	if (!c->issuer || !sandbox_enter(e))
 		return false;
 	return reply(&(struct frame){.type = FRAME_HELLO, .n = 3, .fields = {c->ca.cert, c->ca.chain, c->ca.roots}}) ||
 	       err_errno(e, "signer: hello");
@@ -145,6 +175,7 @@ int signer_command(int argc, char **argv)
 		code = serve(&c);
 	else
 		(void)reply(&(struct frame){.type = FRAME_FAILED, .n = 1, .fields = {str_of(e.text)}});
+	pki_issuer_free(c.issuer);
 	pki_key_free(c.ca.key);
 	arena_free(a);
 	return code;

@@ -12,8 +12,8 @@
 
 enum frame_type {
 	FRAME_HELLO, /* child: issuer certificate, chain, roots */
-	FRAME_SIGN, /* parent: CSR, SPIFFE URI, lifetime in ms, DNS names ... */
-	FRAME_SIGNED, /* child: certificate */
+	FRAME_SIGN, /* parent: CSR in DER, SPIFFE URI, lifetime in ms, DNS names ... */
+	FRAME_SIGNED, /* child: certificate in DER, serial number in hexadecimal, end in ms */
 	FRAME_REFUSED, /* child: text; policy said no */
 	FRAME_FAILED, /* child: text; it could not */
 	FRAME_TYPE_COUNT

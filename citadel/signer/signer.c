@@ -1,5 +1,6 @@
 /*
- * DOC: One link = one signer process with its end of a socket pair. Requests carry numbers and are answered in order. A link that ends takes
+ * DOC: One link = one signer process with its end of a socket pair. Requests carry numbers and are answered in order; those that come in one
+ * round of the loop are written together before it waits again. A link that ends takes
  * its open requests with it (UNAVAILABLE: the caller may repeat them) and is replaced after a delay that doubles up to 5 s.
  */
 #include "citadel/signer/signer.h"
@@ -17,6 +18,7 @@
 #include "common/base/metric.h"
 #include "common/base/vec.h"
 #include "common/io/proc.h"
+#include "common/pki/pki.h"
 
 #define PENDING_MAX 4096u
 #define BACKOFF_MAX_MS 5000u
@@ -26,7 +28,7 @@ METRIC(starts, COUNTER, "citadel_signer_starts_total", "Signer processes started
 
 struct pending {
 	uint32_t id;
-	void (*done)(void *ctx, enum signer_result r, struct str text);
+	void (*done)(void *ctx, enum signer_result r, const struct signer_answer *a);
 	void *ctx;
 };
 
@@ -45,16 +47,18 @@ struct signer {
 	struct signer_options o;
 	struct link *current, *next;
 	struct timer *restart;
+	struct before_wait *flush;
 	uint64_t backoff_ms;
 	uint32_t last_id;
-	char *cert, *chain, *roots;
+	struct arena *arena; /* of ca */
 	struct signer_ca ca;
 };
 
 static void link_end(struct link *k, const char *why)
 {
+	const struct signer_answer a = {.why = str_of(why)};
 	for (size_t i = 0; i < k->pending.len; i++)
-		k->pending.items[i].done(k->pending.items[i].ctx, SIGNER_UNAVAILABLE, str_of(why));
+		k->pending.items[i].done(k->pending.items[i].ctx, SIGNER_UNAVAILABLE, &a);
 	vec_done(&k->pending);
 	watch_free(k->watch);
 	(void)close(k->fd);
@@ -83,16 +87,28 @@ static void link_lost(struct link *k, const char *why)
 		s->o.on_down(s->o.ctx, text);
 }
 
+static const char *const *links_of(struct arena *a, struct str chain)
+{
+	struct pki_cert *certs = NULL;
+	size_t n = 0;
+	if (chain.len && !pki_certs_parse(a, chain, &certs, &n, NULL))
+		n = 0; /* cannot be: the signer has read it */
+	const char **out = ARENA_ARRAY(a, const char *, n + 1);
+	for (size_t i = 0; i < n; i++) {
+		char *pem = pki_pem("CERTIFICATE", (const unsigned char *)certs[i].der.ptr, certs[i].der.len);
+		out[i] = arena_strdup(a, pem);
+		free(pem);
+	}
+	return out;
+}
+
 static void on_hello(struct link *k, const struct frame *f)
 {
 	struct signer *s = k->owner;
-	free(s->cert);
-	free(s->chain);
-	free(s->roots);
-	s->cert = xstrndup(f->fields[0].ptr, f->fields[0].len);
-	s->chain = xstrndup(f->fields[1].ptr, f->fields[1].len);
-	s->roots = xstrndup(f->fields[2].ptr, f->fields[2].len);
-	s->ca = (struct signer_ca){s->cert, s->chain, s->roots};
+	arena_free(s->arena);
+	s->arena = arena_new();
+	s->ca = (struct signer_ca){arena_cstr(s->arena, f->fields[0]), arena_cstr(s->arena, f->fields[1]),
+		arena_cstr(s->arena, f->fields[2]), links_of(s->arena, f->fields[1])};
 	struct link *old = s->current == k ? NULL : s->current;
 	s->current = k;
 	s->next = NULL;
@@ -108,12 +124,20 @@ static void on_answer(struct link *k, const struct frame *f)
 {
 	static const enum signer_result results[FRAME_TYPE_COUNT] = {
 		[FRAME_SIGNED] = SIGNER_OK, [FRAME_REFUSED] = SIGNER_REFUSED, [FRAME_FAILED] = SIGNER_FAILED};
+	enum signer_result result = results[f->type];
+	uint64_t not_after_ms = 0;
+	struct signer_answer a = {.why = f->fields[0]};
+	if (result == SIGNER_OK && str_u64(f->fields[2], INT64_MAX, &not_after_ms))
+		a = (struct signer_answer){
+			.der = f->fields[0], .serial_hex = f->fields[1], .not_after_ms = (int64_t)not_after_ms};
+	else if (result == SIGNER_OK)
+		result = SIGNER_FAILED;
 	for (size_t i = 0; i < k->pending.len; i++) {
 		struct pending p = k->pending.items[i];
 		if (p.id != f->id)
 			continue;
 		k->pending.items[i] = k->pending.items[--k->pending.len];
-		p.done(p.ctx, results[f->type], f->fields[0]);
+		p.done(p.ctx, result, &a);
 		return;
 	}
 }
@@ -143,7 +167,7 @@ static bool take_frames(struct link *k)
 		}
 		if (!k->ready && f.type == FRAME_HELLO && f.n == 3)
 			on_hello(k, &f);
-		else if (k->ready && f.n == 1)
+		else if (k->ready && f.n == (f.type == FRAME_SIGNED ? 3 : 1))
 			on_answer(k, &f);
 	}
 	strbuf_add(&k->in, rest);
@@ -190,6 +214,13 @@ static void on_link(void *ctx, int events)
 	}
 	strbuf_add(&k->in, str_n(chunk, (size_t)n));
 	(void)take_frames(k);
+}
+
+static void on_flush(void *ctx)
+{
+	struct signer *s = ctx;
+	if (signer_up(s) && s->current->out.len && !flush(s->current))
+		link_lost(s->current, "the signer process has ended");
 }
 
 static const char *const *arguments(struct arena *a, const struct signer_options *o)
@@ -259,6 +290,7 @@ struct signer *signer_new(struct loop *l, const struct signer_options *o, struct
 	s->o = *o;
 	s->backoff_ms = 100;
 	s->restart = timer_new(l, on_restart, s);
+	s->flush = before_wait_new(l, on_flush, s);
 	s->current = link_new(s, e);
 	if (s->current)
 		return s;
@@ -271,13 +303,12 @@ void signer_free(struct signer *s)
 	if (!s)
 		return;
 	timer_free(s->restart);
+	before_wait_free(s->flush);
 	if (s->next)
 		link_end(take(s->next), "citadel stops");
 	if (s->current)
 		link_end(take(s->current), "citadel stops");
-	free(s->cert);
-	free(s->chain);
-	free(s->roots);
+	arena_free(s->arena);
 	free(s);
 }
 
@@ -306,26 +337,38 @@ void signer_reload(struct signer *s)
 		log_error(&scope, "signer does not start", KV("error", e.text));
 }
 
+/* Before there is anything to wait for. */
+static bool refused(struct signer *s, size_t n_dns, struct signer_answer *why, enum signer_result *result)
+{
+	*result = SIGNER_UNAVAILABLE;
+	if (n_dns + 3 > FRAME_FIELDS) {
+		*result = SIGNER_REFUSED;
+		why->why = STR("too many DNS names");
+	} else if (!signer_up(s)) {
+		why->why = STR("the signer is not running");
+	} else if (s->current->pending.len >= PENDING_MAX) {
+		why->why = STR("too many requests wait for the signer");
+	}
+	return why->why.len != 0;
+}
+
 void signer_sign(struct signer *s, struct str csr, const char *uri, const char *const *dns, uint64_t ttl_ms,
-	void (*done)(void *ctx, enum signer_result r, struct str text), void *ctx)
+	void (*done)(void *ctx, enum signer_result r, const struct signer_answer *a), void *ctx)
 {
 	char ttl[32];
-	(void)snprintf(ttl, sizeof(ttl), "%llu", (unsigned long long)ttl_ms);
-	struct frame f = {.type = FRAME_SIGN, .id = ++s->last_id, .n = 3, .fields = {csr, str_of(uri), str_of(ttl)}};
-	for (size_t i = 0; dns && dns[i]; i++) {
-		if (f.n == FRAME_FIELDS) {
-			done(ctx, SIGNER_REFUSED, STR("too many DNS names"));
-			return;
-		}
-		f.fields[f.n++] = str_of(dns[i]);
-	}
-	if (!signer_up(s) || s->current->pending.len >= PENDING_MAX) {
-		done(ctx, SIGNER_UNAVAILABLE,
-			signer_up(s) ? STR("too many requests wait for the signer") : STR("the signer is not running"));
+	size_t n_dns = 0;
+	struct signer_answer why = {0};
+	enum signer_result result;
+	while (dns && dns[n_dns])
+		n_dns++;
+	if (refused(s, n_dns, &why, &result)) {
+		done(ctx, result, &why);
 		return;
 	}
+	(void)snprintf(ttl, sizeof(ttl), "%llu", (unsigned long long)ttl_ms);
+	struct frame f = {.type = FRAME_SIGN, .id = ++s->last_id, .n = 3, .fields = {csr, str_of(uri), str_of(ttl)}};
+	for (size_t i = 0; i < n_dns; i++)
+		f.fields[f.n++] = str_of(dns[i]);
 	vec_push(&s->current->pending, ((struct pending){f.id, done, ctx}));
-	frame_write(&s->current->out, &f);
-	if (!flush(s->current))
-		link_lost(s->current, "the signer process has ended");
+	frame_write(&s->current->out, &f); /* on_flush() sends it */
 }

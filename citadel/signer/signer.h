@@ -24,6 +24,15 @@ enum signer_result { SIGNER_OK, SIGNER_REFUSED, SIGNER_FAILED, SIGNER_UNAVAILABL
 
 struct signer_ca {
 	const char *cert, *chain, *roots; /* PEM; borrowed until the next on_ready */
+	const char *const *links; /* the certificates of chain one by one, NULL-terminated */
+};
+
+/* Borrowed for the call. */
+struct signer_answer {
+	struct str why; /* unless SIGNER_OK */
+	struct str der; /* the certificate */
+	struct str serial_hex;
+	int64_t not_after_ms;
 };
 
 struct signer *signer_new(struct loop *l, const struct signer_options *o, struct err *e) MUST_CHECK;
@@ -33,6 +42,6 @@ bool signer_up(const struct signer *s);
 int signer_pid(const struct signer *s); /* 0: none */
 /* A second signer reads the CA again; it takes over when it said hello, and when it fails the old one stays. */
 void signer_reload(struct signer *s);
-/* done() comes exactly once, perhaps at once. text: the certificate's PEM, or why not. */
+/* csr in DER; its proof of possession is the signer's to verify. done() comes exactly once, perhaps at once. */
 void signer_sign(struct signer *s, struct str csr, const char *uri, const char *const *dns, uint64_t ttl_ms,
-	void (*done)(void *ctx, enum signer_result r, struct str text), void *ctx);
+	void (*done)(void *ctx, enum signer_result r, const struct signer_answer *a), void *ctx);

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "common/pb/base64.h"
+#include "common/base/base64.h"
 #include "common/pb/codec.h"
 #include "common/pb/scalar.h"
 #include "wkt/struct.pb-c.h"

@@ -4,7 +4,7 @@
  * functions.
  */
 #include "common/base/limits.h"
-#include "common/pb/base64.h"
+#include "common/base/base64.h"
 #include "common/pb/codec.h"
 #include "common/pb/scalar.h"
 #include "common/pb/wkt_text.h"

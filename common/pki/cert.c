@@ -186,34 +186,91 @@ static int fill(mbedtls_x509write_cert *w, const struct pki_cert_request *r, con
 	return rc ? rc : set_sans(w, r);
 }
 
-bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r,
-	char **out_pem, struct err *e)
+static char *hex(struct arena *a, const unsigned char *data, size_t len)
 {
-	mbedtls_x509_crt issuer;
-	mbedtls_x509_crt_init(&issuer);
-	if ((r->ca || !issuer_cert_pem.ptr) && str_empty(r->common_name) && str_empty(r->organization))
+	char *out = arena_alloc(a, len * 2 + 1);
+	for (size_t i = 0; i < len; i++) {
+		out[2 * i] = "0123456789abcdef"[data[i] >> 4];
+		out[2 * i + 1] = "0123456789abcdef"[data[i] & 15];
+	}
+	out[2 * len] = 0;
+	return out;
+}
+
+struct pki_issuer {
+	const struct pki_key *key;
+	bool self_signed;
+	mbedtls_x509_crt cert; /* unless self-signed */
+};
+
+void pki_issuer_free(struct pki_issuer *i)
+{
+	if (!i)
+		return;
+	mbedtls_x509_crt_free(&i->cert);
+	free(i);
+}
+
+static void issuer_free_p(struct pki_issuer **i)
+{
+	pki_issuer_free(*i);
+}
+
+struct pki_issuer *pki_issuer_new(const struct pki_key *key, struct str cert_pem, struct err *e)
+{
+	struct pki_issuer *i cleanup(issuer_free_p) = xzalloc(sizeof(*i));
+	i->key = key;
+	i->self_signed = cert_pem.ptr == NULL;
+	mbedtls_x509_crt_init(&i->cert);
+	if (!i->self_signed && !pki_crt_parse(&i->cert, cert_pem, e)) {
+		(void)err_in(e, "issuer certificate");
+		return NULL;
+	}
+	return take(i);
+}
+
+bool pki_issuer_sign(struct arena *a, const struct pki_issuer *i, const struct pki_cert_request *r,
+	struct pki_issued *out, struct err *e)
+{
+	if ((r->ca || i->self_signed) && str_empty(r->common_name) && str_empty(r->organization))
 		return err_set(e, ERR_BUG, "an issuer must have a name (RFC 5280, 4.1.2.4)");
-	if (issuer_cert_pem.ptr && !pki_crt_parse(&issuer, issuer_cert_pem, e))
-		return err_in(e, "issuer certificate");
 	mbedtls_pk_context subject;
 	mbedtls_pk_init(&subject);
 	mbedtls_x509write_cert w;
 	mbedtls_x509write_crt_init(&w);
-	unsigned char pem[16384];
+	unsigned char der[16384], serial[16] = {0};
 	int rc = mbedtls_pk_parse_public_key(&subject, (const unsigned char *)r->spki_der.ptr, r->spki_der.len);
 	if (!rc) {
 		mbedtls_x509write_crt_set_subject_key(&w, &subject);
-		mbedtls_x509write_crt_set_issuer_key(&w, (mbedtls_pk_context *)&issuer_key->pk);
-		rc = fill(&w, r, issuer_cert_pem.ptr ? &issuer : NULL);
+		mbedtls_x509write_crt_set_issuer_key(&w, (mbedtls_pk_context *)&i->key->pk);
+		rc = fill(&w, r, i->self_signed ? NULL : &i->cert);
 	}
 	if (!rc)
-		rc = mbedtls_x509write_crt_pem(&w, pem, sizeof(pem), pki_random, NULL);
+		rc = mbedtls_mpi_write_binary(&w.serial, serial, sizeof(serial));
+	if (!rc)
+		rc = mbedtls_x509write_crt_der(&w, der, sizeof(der), pki_random, NULL);
 	mbedtls_x509write_crt_free(&w);
 	mbedtls_pk_free(&subject);
-	mbedtls_x509_crt_free(&issuer);
-	if (rc)
+	if (rc < 0)
 		return pki_library_error(e, rc, "issue a certificate");
-	*out_pem = xstrdup((char *)pem);
+	/* mbedTLS writes at the end of the buffer; the result is the length. */
+	*out = (struct pki_issued){
+		.der = arena_str(a, str_n(der + sizeof(der) - rc, (size_t)rc)),
+		.serial_hex = str_of(hex(a, serial, sizeof(serial))),
+		.not_after_ms = r->not_after_ms / 1000 * 1000,
+	};
+	return true;
+}
+
+bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r,
+	char **out_pem, struct err *e)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	struct pki_issuer *i cleanup(issuer_free_p) = pki_issuer_new(issuer_key, issuer_cert_pem, e);
+	struct pki_issued issued = {0};
+	if (!i || !pki_issuer_sign(a, i, r, &issued, e))
+		return false;
+	*out_pem = pki_pem("CERTIFICATE", (const unsigned char *)issued.der.ptr, issued.der.len);
 	return true;
 }
 
@@ -226,14 +283,6 @@ static int64_t wall_ms_of(const mbedtls_x509_time *t)
 		.tm_min = t->min,
 		.tm_sec = t->sec};
 	return (int64_t)timegm(&tm) * 1000;
-}
-
-static char *hex(struct arena *a, const unsigned char *data, size_t len)
-{
-	char *out = arena_alloc(a, len * 2 + 1);
-	for (size_t i = 0; i < len; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", data[i]);
-	return out;
 }
 
 bool pki_cert_sans(struct arena *a, const mbedtls_x509_crt *crt, struct pki_sans *out, struct err *e)

@@ -11,7 +11,6 @@
 #include <mbedtls/asn1.h>
 #include <mbedtls/md.h>
 #include <mbedtls/oid.h>
-#include <mbedtls/pem.h>
 #include <mbedtls/platform.h>
 
 #include "common/base/str.h"
@@ -49,7 +48,7 @@ bool pki_csr_new(
  * have: their name is the SAN.
  */
 struct request {
-	unsigned char *der;
+	unsigned char *der; /* all strings point into it; in the arena */
 	struct str info; /* CertificationRequestInfo: what is signed */
 	struct str attributes; /* content of [0] */
 	struct str spki;
@@ -64,7 +63,6 @@ static void request_done(struct request *r)
 {
 	mbedtls_pk_free(&r->pk);
 	mbedtls_free(r->pk_options);
-	free(r->der);
 }
 
 static bool malformed(struct err *e, const char *what)
@@ -215,45 +213,44 @@ static bool split_request(struct request *r, size_t der_len, struct err *e)
 	return split_info(r, e);
 }
 
-/* The DER between the armour; text before the first line of it is allowed (RFC 7468, 2). */
-static bool unarmour(struct str pem, unsigned char **out, size_t *len, struct err *e)
+bool pki_csr_der(struct arena *a, struct str pem, struct str *out, struct err *e)
 {
-	static const char *const labels[] = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"};
-	char *text = xstrndup(pem.ptr ? pem.ptr : "", pem.len);
-	int rc = -1;
-	for (size_t i = 0; rc && i < ARRAY_LEN(labels); i++) {
-		char begin[64], end[64];
-		size_t used = 0;
-		mbedtls_pem_context ctx;
-		mbedtls_pem_init(&ctx);
-		(void)snprintf(begin, sizeof(begin), "-----BEGIN %s-----", labels[i]);
-		(void)snprintf(end, sizeof(end), "-----END %s-----", labels[i]);
-		rc = mbedtls_pem_read_buffer(&ctx, begin, end, (const unsigned char *)text, NULL, 0, &used);
-		if (!rc) {
-			*len = ctx.buflen;
-			*out = xmalloc(ctx.buflen + 1);
-			memcpy(*out, ctx.buf, ctx.buflen);
-		}
-		mbedtls_pem_free(&ctx);
-	}
-	free(text);
-	return rc == 0 || err_set(e, ERR_PEER, "the CSR is not PEM of a CERTIFICATE REQUEST (RFC 7468, 7)");
+	if (pem.len > LIMIT_CSR_BYTES)
+		return err_set(e, ERR_LIMIT, "CSR of %zu bytes; the limit is %u", pem.len, LIMIT_CSR_BYTES);
+	return pki_unarmour(a, pem, "CERTIFICATE REQUEST", out) ||
+	       pki_unarmour(a, pem, "NEW CERTIFICATE REQUEST", out) ||
+	       err_set(e, ERR_PEER, "the CSR is not PEM of a CERTIFICATE REQUEST (RFC 7468, 7)");
+}
+
+static bool read_request(struct arena *a, struct str der, bool proof, struct pki_csr *out, struct err *e)
+{
+	static const char *none[] = {NULL};
+	struct pki_csr parsed = {.uris = none, .dns = none, .other_sans = none};
+	struct request r cleanup(request_done) = {.der = arena_dup(a, der.ptr, der.len)};
+	mbedtls_pk_init(&r.pk);
+	if (der.len > LIMIT_CSR_BYTES)
+		return err_set(e, ERR_LIMIT, "CSR of %zu bytes; the limit is %u", der.len, LIMIT_CSR_BYTES);
+	if (!split_request(&r, der.len, e) || (proof && !verify_signature(&r, e)) ||
+		!parse_attributes(a, &r, &parsed, e))
+		return false;
+	parsed.key_type = pki_pk_name(&r.pk, &parsed.key_bits);
+	parsed.spki_der = r.spki;
+	*out = parsed;
+	return true;
+}
+
+bool pki_csr_read(struct arena *a, struct str der, struct pki_csr *out, struct err *e)
+{
+	return read_request(a, der, false, out, e);
+}
+
+bool pki_csr_verify(struct arena *a, struct str der, struct pki_csr *out, struct err *e)
+{
+	return read_request(a, der, true, out, e);
 }
 
 bool pki_csr_parse(struct arena *a, struct str pem, struct pki_csr *out, struct err *e)
 {
-	if (pem.len > LIMIT_CSR_BYTES)
-		return err_set(e, ERR_LIMIT, "CSR of %zu bytes; the limit is %u", pem.len, LIMIT_CSR_BYTES);
-	static const char *none[] = {NULL};
-	struct pki_csr parsed = {.uris = none, .dns = none, .other_sans = none};
-	struct request r cleanup(request_done) = {0};
-	mbedtls_pk_init(&r.pk);
-	size_t len = 0;
-	if (!unarmour(pem, &r.der, &len, e) || !split_request(&r, len, e) || !verify_signature(&r, e) ||
-		!parse_attributes(a, &r, &parsed, e))
-		return false;
-	parsed.key_type = pki_pk_name(&r.pk, &parsed.key_bits);
-	parsed.spki_der = str_n(arena_dup(a, r.spki.ptr, r.spki.len), r.spki.len);
-	*out = parsed;
-	return true;
+	struct str der = {0};
+	return pki_csr_der(a, pem, &der, e) && pki_csr_verify(a, der, out, e);
 }

@@ -33,6 +33,10 @@ struct pki_csr {
 };
 /* Parses, verifies the proof of possession (signature). Wrong input is ERR_PEER with what is wrong. Limit: LIMIT_CSR_BYTES. */
 bool pki_csr_parse(struct arena *a, struct str pem, struct pki_csr *out, struct err *e) MUST_CHECK;
+/* The same in steps: armour off; what it says, without proof (for who hands it on to one that verifies it); with proof. */
+bool pki_csr_der(struct arena *a, struct str pem, struct str *out_der, struct err *e) MUST_CHECK;
+bool pki_csr_read(struct arena *a, struct str der, struct pki_csr *out, struct err *e) MUST_CHECK;
+bool pki_csr_verify(struct arena *a, struct str der, struct pki_csr *out, struct err *e) MUST_CHECK;
 
 struct pki_cert_request {
 	struct str spki_der; /* subject's public key */
@@ -48,6 +52,18 @@ struct pki_cert_request {
 /* Signs with issuer_key; issuer_cert_pem NULL = self-signed. Serial: 127 random bits. */
 bool pki_issue(const struct pki_key *issuer_key, struct str issuer_cert_pem, const struct pki_cert_request *r,
 	char **out_pem, struct err *e) MUST_CHECK;
+
+/* An issuer taken apart once, for who issues often. The key is borrowed and must live longer; cert_pem.ptr NULL = self-signed. */
+struct pki_issuer;
+struct pki_issuer *pki_issuer_new(const struct pki_key *key, struct str cert_pem, struct err *e) MUST_CHECK;
+void pki_issuer_free(struct pki_issuer *i);
+struct pki_issued {
+	struct str der; /* in the arena, as the serial number */
+	struct str serial_hex;
+	int64_t not_after_ms;
+};
+bool pki_issuer_sign(struct arena *a, const struct pki_issuer *i, const struct pki_cert_request *r,
+	struct pki_issued *out, struct err *e) MUST_CHECK;
 
 struct pki_cert {
 	const char *subject, *issuer;

@@ -20,6 +20,9 @@ const char *pki_pk_name(const mbedtls_pk_context *pk, unsigned *bits);
 /* Initialises and fills crt; on error it is freed already. */
 bool pki_crt_parse(mbedtls_x509_crt *crt, struct str pem, struct err *e);
 
+/* The first armour with this label in text; *out is in the arena. False: there is none, or it is no base64. */
+bool pki_unarmour(struct arena *a, struct str text, const char *label, struct str *out) MUST_CHECK;
+
 /* GeneralName tags of RFC 5280, context specific. */
 #define SAN_OTHER 0
 #define SAN_EMAIL 1

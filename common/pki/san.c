@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <mbedtls/asn1.h>
-#include <mbedtls/base64.h>
 #include <mbedtls/oid.h>
 
 #include "common/base/vec.h"
@@ -126,21 +125,4 @@ bool pki_sans_write(const char *const *uris, const char *const *dns, unsigned ch
 	memcpy(*out, p, *len);
 	free(buf);
 	return true;
-}
-
-char *pki_pem(const char *label, const unsigned char *der, size_t len)
-{
-	size_t b64_len = 0;
-	(void)mbedtls_base64_encode(NULL, 0, &b64_len, der, len);
-	unsigned char *b64 = xzalloc(b64_len + 1);
-	(void)mbedtls_base64_encode(b64, b64_len, &b64_len, der, len);
-	struct strbuf out = {0};
-	strbuf_addf(&out, "-----BEGIN %s-----\n", label);
-	for (size_t i = 0; i < b64_len; i += 64) {
-		strbuf_add(&out, str_n(b64 + i, min_size(64, b64_len - i)));
-		strbuf_addc(&out, '\n');
-	}
-	strbuf_addf(&out, "-----END %s-----\n", label);
-	free(b64);
-	return strbuf_take(&out);
 }

@@ -1,4 +1,4 @@
-/* Base64 by RFC 4648, as protobuf's JSON form has bytes. Internal to common/pb. */
+/* Base64 by RFC 4648: bytes in protobuf's JSON form, and between the lines of PEM. Not in constant time: nothing secret. */
 #pragma once
 
 #include "common/base/arena.h"

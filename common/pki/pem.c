@@ -1,0 +1,49 @@
+/*
+ * DOC: Armour (RFC 7468) of what is public: requests and certificates, which citadel reads and writes for every call. Private keys stay with
+ * mbedTLS, which decodes them in constant time. Text around the armour is allowed, a header inside it (encryption) is not.
+ */
+#include "common/pki/pki_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/base64.h"
+
+char *pki_pem(const char *label, const unsigned char *der, size_t len)
+{
+	struct strbuf text cleanup(strbuf_done) = {0}, out = {0};
+	base64_write(str_n(der, len), &text);
+	strbuf_addf(&out, "-----BEGIN %s-----\n", label);
+	for (struct str rest = strbuf_str(&text); rest.len; rest = str_from(rest, min_size(64, rest.len))) {
+		strbuf_add(&out, str_sub(rest, 0, 64));
+		strbuf_addc(&out, '\n');
+	}
+	strbuf_addf(&out, "-----END %s-----\n", label);
+	return strbuf_take(&out);
+}
+
+/* What is between two marks, of which the first must be there too; empty when they are not. */
+static struct str between(struct arena *a, struct str text, const char *label)
+{
+	struct str begin = str_of(arena_printf(a, "-----BEGIN %s-----", label));
+	struct str end = str_of(arena_printf(a, "-----END %s-----", label));
+	const char *from = text.len ? memmem(text.ptr, text.len, begin.ptr, begin.len) : NULL;
+	struct str rest = from ? str_from(text, (size_t)(from - text.ptr) + begin.len) : (struct str){0};
+	const char *to = rest.len ? memmem(rest.ptr, rest.len, end.ptr, end.len) : NULL;
+	return to ? str_sub(rest, 0, (size_t)(to - rest.ptr)) : (struct str){0};
+}
+
+bool pki_unarmour(struct arena *a, struct str text, const char *label, struct str *out)
+{
+	struct str body = between(a, text, label);
+	char *compact = arena_alloc(a, body.len + 1);
+	size_t len = 0;
+	for (size_t i = 0; i < body.len; i++) {
+		char c = body.ptr[i];
+		if (c == '-' || c == '_') /* of base64url only */
+			return false;
+		if (c != '\n' && c != '\r' && c != ' ' && c != '\t')
+			compact[len++] = c;
+	}
+	return len && len % 4 == 0 && base64_read(a, str_n(compact, len), out);
+}
