@@ -7,15 +7,24 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/* Three bytes, or the one or two that are left, into four characters. */
+static void group(const char *in, size_t n, char out[4])
+{
+	uint32_t bits = 0;
+	for (size_t k = 0; k < 3; k++)
+		bits = bits << 8 | (k < n ? (uint8_t)in[k] : 0);
+	for (size_t k = 0; k < 4; k++)
+		out[k] = k <= n ? alphabet[bits >> (18 - 6 * k) & 0x3f] : '=';
+}
+
 void base64_write(struct str data, struct strbuf *out)
 {
-	for (size_t i = 0; i < data.len; i += 3) {
-		size_t n = min_size(data.len - i, 3);
-		uint32_t bits = 0;
-		for (size_t k = 0; k < 3; k++)
-			bits = bits << 8 | (k < n ? (uint8_t)data.ptr[i + k] : 0);
-		for (size_t k = 0; k < 4; k++)
-			strbuf_addc(out, k <= n ? alphabet[bits >> (18 - 6 * k) & 0x3f] : '=');
+	char line[64];
+	for (size_t i = 0; i < data.len; i += 48) {
+		size_t len = 0, end = min_size(data.len, i + 48);
+		for (size_t k = i; k < end; k += 3, len += 4)
+			group(data.ptr + k, min_size(end - k, 3), line + len);
+		strbuf_add(out, str_n(line, len));
 	}
 }
 

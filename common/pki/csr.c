@@ -48,7 +48,7 @@ bool pki_csr_new(
  * have: their name is the SAN.
  */
 struct request {
-	unsigned char *der; /* all strings point into it; in the arena */
+	unsigned char *der; /* all strings point into it; the caller's */
 	struct str info; /* CertificationRequestInfo: what is signed */
 	struct str attributes; /* content of [0] */
 	struct str spki;
@@ -226,7 +226,7 @@ static bool read_request(struct arena *a, struct str der, bool proof, struct pki
 {
 	static const char *none[] = {NULL};
 	struct pki_csr parsed = {.uris = none, .dns = none, .other_sans = none};
-	struct request r cleanup(request_done) = {.der = arena_dup(a, der.ptr, der.len)};
+	struct request r cleanup(request_done) = {.der = (unsigned char *)der.ptr}; /* only read */
 	mbedtls_pk_init(&r.pk);
 	if (der.len > LIMIT_CSR_BYTES)
 		return err_set(e, ERR_LIMIT, "CSR of %zu bytes; the limit is %u", der.len, LIMIT_CSR_BYTES);
@@ -234,7 +234,7 @@ static bool read_request(struct arena *a, struct str der, bool proof, struct pki
 		!parse_attributes(a, &r, &parsed, e))
 		return false;
 	parsed.key_type = pki_pk_name(&r.pk, &parsed.key_bits);
-	parsed.spki_der = r.spki;
+	parsed.spki_der = str_n(arena_dup(a, r.spki.ptr, r.spki.len), r.spki.len);
 	*out = parsed;
 	return true;
 }

@@ -11,11 +11,10 @@
 
 char *pki_pem(const char *label, const unsigned char *der, size_t len)
 {
-	struct strbuf text cleanup(strbuf_done) = {0}, out = {0};
-	base64_write(str_n(der, len), &text);
+	struct strbuf out = {0};
 	strbuf_addf(&out, "-----BEGIN %s-----\n", label);
-	for (struct str rest = strbuf_str(&text); rest.len; rest = str_from(rest, min_size(64, rest.len))) {
-		strbuf_add(&out, str_sub(rest, 0, 64));
+	for (size_t i = 0; i < len; i += 48) { /* 64 characters */
+		base64_write(str_n(der + i, min_size(48, len - i)), &out);
 		strbuf_addc(&out, '\n');
 	}
 	strbuf_addf(&out, "-----END %s-----\n", label);
