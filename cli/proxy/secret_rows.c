@@ -6,7 +6,7 @@
 
 #include "cli/proxy/rows.h"
 #include "common/base/clock.h"
-#include "common/pb/base64.h"
+#include "common/base/base64.h"
 #include "common/pki/pki.h"
 
 /* PEM text of a DataSource. */

@@ -10,7 +10,7 @@
 #include "common/base/arena.h"
 #include "common/io/file.h"
 #include "common/kube/kube_internal.h"
-#include "common/pb/base64.h"
+#include "common/base/base64.h"
 #include "common/pb/node.h"
 
 #define SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
