@@ -54,9 +54,40 @@ void citadel_refresh_keys(struct citadel *c)
 	refresh_one(&c->authn.sources[1], c->cfg->jwks, &c->jwks_stamp);
 }
 
+static void on_cluster_keys(void *ctx, const char *issuer, struct str jwks)
+{
+	struct citadel *c = ctx;
+	struct authn_source *s = &c->authn.sources[2];
+	struct jwks *keys = NULL;
+	struct err e = {0};
+	if (!jwks_parse(jwks, &keys, &e)) {
+		log_error(&citadel_log, "the cluster's token keys are not understood, the old ones stay",
+			KV("error", e.text));
+		return;
+	}
+	jwks_free(s->keys);
+	s->keys = keys;
+	free(c->cluster_issuer);
+	c->cluster_issuer = xstrdup(issuer);
+	c->cluster_issuers[0] = c->cluster_issuer;
+	s->issuers = c->cluster_issuers;
+}
+
+static bool start_cluster(struct citadel *c, struct err *e)
+{
+	const struct citadel_cluster_options o = {
+		.api = {.kubeconfig = c->cfg->kubeconfig}, .on_keys = on_cluster_keys, .ctx = c};
+	if (!c->cfg->kubernetes)
+		return true;
+	c->cluster = citadel_cluster_new(daemon_loop(c->daemon), &o, e);
+	return c->cluster || err_in(e, "--kubernetes");
+}
+
 static void on_signer_ready(void *ctx)
 {
 	struct citadel *c = ctx;
+	if (c->cluster)
+		citadel_cluster_set_roots(c->cluster, str_of(signer_ca(c->signer)->roots));
 	trust_publish(c);
 	serving_renew(c);
 	probe_now(c);
@@ -161,7 +192,7 @@ static bool start_all(struct citadel *c, struct err *e)
 {
 	set_lists(c);
 	daemon_not_ready(c->daemon, "signer", "waiting for the first signature");
-	if (!start_signer(c, e))
+	if (!start_cluster(c, e) || !start_signer(c, e))
 		return false;
 	const char *dir = daemon_state_dir(c->daemon);
 	if (dir && !token_key_ready(dir, e))
@@ -230,6 +261,8 @@ void citadel_stop(void *self)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(c->authn.sources); i++)
 		jwks_free(c->authn.sources[i].keys);
+	citadel_cluster_free(c->cluster);
+	free(c->cluster_issuer);
 	arena_free(c->arena);
 	free(c);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "citadel/authn/authn.h"
+#include "citadel/kube/cluster.h"
 #include "citadel/signer/signer.h"
 #include "common/bus/bus.h"
 #include "common/daemon/daemon.h"
@@ -15,6 +16,8 @@
 
 struct citadel_config {
 	const char *address, *unix_path, *ca_dir, *root_key, *trust_domain, *jwks;
+	const char *kubeconfig;
+	bool kubernetes;
 	uint64_t root_ttl_ms, max_ttl_ms, default_ttl_ms, probe_interval_ms;
 	const char **jwt_issuers, **jwt_audiences, **forwarders, **control_plane, **control_plane_dns;
 };
@@ -35,6 +38,9 @@ struct citadel {
 	const char *own_jwks; /* path, or NULL */
 	uint64_t own_jwks_stamp, jwks_stamp;
 	struct signer *signer;
+	struct citadel_cluster *cluster; /* NULL: not on Kubernetes */
+	const char *cluster_issuers[2];
+	char *cluster_issuer;
 	struct grpc_server *server;
 	struct tls_context *tls;
 	bool listening;

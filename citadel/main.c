@@ -27,6 +27,13 @@ static const struct option_row options[] = {
 	{.name = "jwt-issuer", OPT_LIST(struct citadel_config, jwt_issuers, "issuers whose tokens --jwks verifies")},
 	{.name = "jwt-audience",
 		OPT_LIST(struct citadel_config, jwt_audiences, "accepted audiences (default istio-ca)")},
+	{.name = "kubernetes",
+		OPT_BOOL(struct citadel_config, kubernetes,
+			"accept the cluster's service account tokens; keep the ConfigMap istio-ca-root-cert in every "
+			"namespace")},
+	{.name = "kubeconfig",
+		OPT_STR(struct citadel_config, kubeconfig, NULL,
+			"credentials for --kubernetes (default: those of the pod that this runs in)")},
 	{.name = "trusted-forwarder", OPT_LIST(struct citadel_config, forwarders, "ids that may relay for others")},
 	{.name = "control-plane-identity",
 		OPT_LIST(struct citadel_config, control_plane, "ids that may have DNS names")},

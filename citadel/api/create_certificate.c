@@ -134,6 +134,8 @@ static void create(struct call *k, const Ca__IstioCertificateRequest *q)
 	struct err e = {0};
 	if (!caller_of(k, &e)) {
 		metric_add(&authn_failures, 1);
+		if (k->c->cluster) /* perhaps with a key that the cluster has since our last look */
+			citadel_cluster_refresh_keys(k->c->cluster);
 		refuse(k, GRPC_UNAUTHENTICATED, e.text);
 		return;
 	}

@@ -16,7 +16,7 @@ struct authn_context {
 	const char *trust_domain;
 	const char *const *audiences;
 	const char *const *forwarders;
-	struct authn_source sources[2]; /* our own tokens; --jwks with --jwt-issuer */
+	struct authn_source sources[3]; /* our own tokens; --jwks with --jwt-issuer; the cluster's */
 	int64_t now_ms;
 };
 

@@ -19,6 +19,7 @@ struct http_call {
 	struct strbuf body;
 	size_t max_body;
 	bool too_large, refused;
+	bool deferred; /* sent from inside on_data(): libcurl takes it when that has returned */
 	char *request_body;
 	char error[CURL_ERROR_SIZE];
 	bool (*on_data)(void *ctx, struct str piece);
@@ -106,6 +107,9 @@ static void collect(struct http_client *c)
 {
 	int left;
 	CURLMsg *m;
+	for (struct http_call *p = c->list; p; p = p->next)
+		if (p->deferred)
+			p->deferred = curl_multi_add_handle(c->multi, p->easy) != CURLM_OK;
 	c->busy++;
 	while (!c->freed && (m = curl_multi_info_read(c->multi, &left))) {
 		struct http_call *p = NULL;
@@ -289,6 +293,7 @@ struct http_call *http_send(struct http_client *c, const struct http_request *r,
 		p->next->prev = p;
 	c->list = p;
 	set_options(p, r);
-	(void)curl_multi_add_handle(c->multi, p->easy); /* asks for the timer: the rest comes from the loop */
+	/* Asks for the timer: the rest comes from the loop. */
+	p->deferred = curl_multi_add_handle(c->multi, p->easy) == CURLM_RECURSIVE_API_CALL;
 	return p;
 }

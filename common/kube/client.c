@@ -27,9 +27,11 @@ struct kube {
 	struct kube_config config;
 	char *token; /* of the file */
 	uint64_t token_ms; /* when it was read */
+	bool closing;
 };
 
 struct kube_call {
+	const struct kube *kube;
 	char method[8];
 	kube_done done;
 	void *ctx;
@@ -59,6 +61,7 @@ void kube_free(struct kube *k)
 {
 	if (!k)
 		return;
+	k->closing = true;
 	http_client_free(k->http);
 	kube_config_done(&k->config);
 	wipe(k->token);
@@ -150,6 +153,10 @@ static void on_done(void *ctx, int status, struct str body, struct str type)
 	struct kube_call *c = ctx;
 	char reason[256], code[8];
 	(void)type;
+	if (c->kube->closing) {
+		free(c);
+		return;
+	}
 	(void)snprintf(code, sizeof(code), "%d", status);
 	metric_add(&requests, 1, c->method, code);
 	if (status >= 200 && status < 300) {
@@ -165,6 +172,7 @@ void kube_send(struct kube *k, const struct kube_request *r, kube_done done, voi
 {
 	struct kube_call *c = xzalloc(sizeof(*c));
 	(void)snprintf(c->method, sizeof(c->method), "%s", r->method ? r->method : "GET");
+	c->kube = k;
 	c->done = done;
 	c->ctx = ctx;
 	(void)kube_http(k, r, BODY_MAX, NULL, on_done, c);

@@ -9,6 +9,12 @@ import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+def kubeconfig(url):
+    return json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+                       "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+                       "clusters": [{"name": "k", "cluster": {"server": url}}], "users": [{"name": "u", "user": {"token": "secret"}}]})
+
+
 class FakeKube:
     def __init__(self):
         self.lock = threading.Condition()
@@ -19,6 +25,8 @@ class FakeKube:
         self.known = None  # resource paths that exist; None: all
         self.refusals = []  # (status, message) for the next requests
         self.requests = []  # "GET /path?query"
+        self.jwks = {"keys": []}
+        self.issuer = "https://kubernetes.default.svc"
         self.generation = 0  # raised to end all watches
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
@@ -102,6 +110,10 @@ class FakeKube:
                 try:
                     if refusal:
                         self.status(*refusal)
+                    elif url.path == "/.well-known/openid-configuration":
+                        self.answer(200, {"issuer": fake.issuer, "jwks_uri": fake.url + "/openid/v1/jwks"})
+                    elif url.path == "/openid/v1/jwks":
+                        self.answer(200, fake.jwks)
                     elif not known:
                         self.status(404, "the server could not find the requested resource")
                     elif query.get("watch"):
@@ -111,9 +123,24 @@ class FakeKube:
                 except (BrokenPipeError, ConnectionResetError):
                     pass
 
+            def do_PATCH(self):
+                url = urllib.parse.urlsplit(self.path)
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with fake.lock:
+                    fake.requests.append(f"PATCH {self.path}")
+                    refusal = fake.refusals.pop(0) if fake.refusals else None
+                if refusal:
+                    self.status(*refusal)
+                    return
+                assert self.headers["Content-Type"] == "application/apply-patch+yaml" and "fieldManager=" in url.query
+                parts = url.path.rsplit("/", 1)[0].split("/")  # /api/v1/namespaces/NS/configmaps
+                fake.apply("/".join(parts[:3] + parts[5:]), body)
+                self.answer(200, body)
+
             def list(self, path, query):
                 with fake.lock:
-                    items = [o for (p, _), o in sorted(fake.objects.items()) if p == path]
+                    name = dict(part.split("=") for part in query.get("fieldSelector", "").split(",") if part).get("metadata.name")
+                    items = [o for (p, _), o in sorted(fake.objects.items()) if p == path and name in (None, o["metadata"]["name"])]
                     version = fake.version
                 start, size = int(query.get("continue", 0)), int(query.get("limit", 1000000))
                 meta = {"resourceVersion": str(version)}

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from fake_kube import FakeKube, wait_until
+from fake_kube import FakeKube, kubeconfig, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
@@ -38,9 +38,7 @@ def virtual_service(name, host, ns="shop", **extra):
 class Galley:
     def __init__(self, folder, fake, *extra):
         self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(json.dumps({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-            "clusters": [{"name": "k", "cluster": {"server": fake.url}}], "users": [{"name": "u", "user": {"token": "secret"}}]}))
+        self.kubeconfig.write_text(kubeconfig(fake.url))
         self.socket = folder / "admin"
         self.log = open(folder / "log", "w+")
         self.process = subprocess.Popen(
