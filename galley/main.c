@@ -1,3 +1,4 @@
+#include "galley/crds.h"
 #include "galley/daemon.h"
 
 /* DOC: Galley, the daemon: tables and one call. Start reading at galley/README.md; the way of the data is pipeline.c. */
@@ -22,6 +23,10 @@ static const struct option_row options[] = {
 					  "annotation sidecar.istio.io/status says so")},
 };
 
+static const struct daemon_command commands[] = {
+	{"crds", "print the CustomResourceDefinitions of the kinds that galley reads", crds_command},
+};
+
 int main(int argc, char **argv)
 {
 	const struct daemon_def def = {
@@ -30,6 +35,8 @@ int main(int argc, char **argv)
 		.admin_port = 15024,
 		.options = options,
 		.n_options = ARRAY_LEN(options),
+		.commands = commands,
+		.n_commands = ARRAY_LEN(commands),
 		.pages = galley_pages,
 		.n_pages = galley_n_pages,
 		.config_size = sizeof(struct galley_config),
