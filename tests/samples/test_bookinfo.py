@@ -9,7 +9,7 @@ import time
 
 import png
 import pytest
-from bookinfo_apps import until
+from bookinfo_apps import App, until
 
 GATEWAY = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
 COLOR_OF = {"v1": "none", "v2": "black", "v3": "red"}
@@ -261,6 +261,13 @@ def test_second_instance_on_a_port_says_why_it_stops(start):
                            str(first.port)], capture_output=True, text=True, timeout=20,
                           check=False)
     assert code.returncode == 1 and "details: 127.0.0.1:" in code.stderr
+
+
+def test_start_asks_no_dns(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket\ndef no(*_): raise SystemExit('DNS was asked')\nsocket.getfqdn = socket.gethostbyaddr = no\n")
+    app = App("details", env={"PYTHONPATH": str(tmp_path)})
+    assert app.port and app.stop() == 0
 
 
 def screenshot(url, folder):

@@ -21,6 +21,7 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from urllib.parse import parse_qs, urlsplit
 
 MAX_BODY_BYTES = 64 * 1024
@@ -227,6 +228,11 @@ class _Server(ThreadingHTTPServer):
         self.log_requests = options.log_requests
         self.drain = _Drain()
         super().__init__((options.host, options.port), _Handler)
+
+    def server_bind(self):
+        # HTTPServer would ask DNS for this host's name, which costs ten seconds where no DNS answers.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
 
     def handle_error(self, request, client_address):
         # A peer that goes away in the middle of an answer is no event; anything else is our bug.
