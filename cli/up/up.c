@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/target.h"
 #include "cli/up/hosts.h"
+#include "cli/up/listening.h"
 #include "cli/up/mesh.h"
 #include "cli/up/netns.h"
 #include "cli/up/relay.h"
@@ -159,6 +160,11 @@ static void round_over(struct up *u)
 	}
 }
 
+static void note_missing(struct up *u, const char *unit)
+{
+	strbuf_addf(&u->missing, "%s%s", u->missing.len ? " " : "", unit);
+}
+
 static void on_ready_answer(void *ctx, int status, struct str body, struct str content_type)
 {
 	struct question *q = ctx;
@@ -166,7 +172,7 @@ static void on_ready_answer(void *ctx, int status, struct str body, struct str c
 	(void)body;
 	(void)content_type;
 	if (status != 200)
-		strbuf_addf(&u->missing, "%s%s", u->missing.len ? " " : "", q->unit);
+		note_missing(u, q->unit);
 	free(q->unit);
 	free(q);
 	u->waiting--;
@@ -193,6 +199,8 @@ static void poll_ready(void *ctx)
 	u->waiting = 1; /* holds the round open until all questions are asked */
 	for (const struct unit *x = u->mesh.units; x; x = x->next) {
 		const struct pod *p = x->kind == UNIT_POD ? mesh_pod(&u->mesh, x) : NULL;
+		if (p && x->wanted && !pod_listens(&u->mesh.paths, p))
+			note_missing(u, x->name);
 		if (!x->wanted || (x->kind == UNIT_POD && (!p || !p->proxy)))
 			continue;
 		char *dir cleanup(free_p) = p ? pod_state_dir(&u->mesh.paths, p) : NULL;
