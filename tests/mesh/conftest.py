@@ -2,6 +2,7 @@
 import time
 
 import pytest
+from mesh import Mesh
 
 
 class Figures:
@@ -20,6 +21,55 @@ FIGURES = Figures()
 @pytest.fixture(scope="session")
 def figures():
     return FIGURES
+
+
+class Shared:
+    """One mesh for many tests; a test that fails leaves it to nobody."""
+
+    def __init__(self):
+        self.mesh = None
+
+    def get(self):
+        self.mesh = self.mesh or Mesh().start()
+        return self.mesh
+
+    def drop(self, check=False):
+        mesh, self.mesh = self.mesh, None
+        if mesh:
+            mesh.end(check)
+
+
+@pytest.fixture(scope="session")
+def shared_mesh():
+    shared = Shared()
+    yield shared
+    shared.drop(check=True)
+
+
+@pytest.fixture
+def mesh(shared_mesh, request):
+    """Bookinfo, up and as it is in samples/bookinfo, whatever the test before did."""
+    try:
+        found = shared_mesh.get()
+        found.reset()
+    except Exception as problem:
+        if shared_mesh.mesh:
+            problem.add_note(shared_mesh.mesh.logs())
+        shared_mesh.drop()
+        raise
+    request.node.mesh = found
+    yield found
+    if getattr(request.node, "failed", False):
+        shared_mesh.drop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call" and report.failed:
+        item.failed = True
+        if getattr(item, "mesh", None):
+            report.sections.append(("logs of the mesh", item.mesh.logs()))
 
 
 def pytest_addoption(parser):
@@ -51,6 +101,8 @@ class Lines:
     def pytest_sessionfinish(self):
         for report in self.failed:
             print(f"\n---- {report.nodeid}\n{report.longrepr}", flush=True)
+            for title, text in report.sections:
+                print(f"---- {title}\n{text}", flush=True)
         if FIGURES.rows:
             print("\nmeasured:")
         for what, value in FIGURES.rows:

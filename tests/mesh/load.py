@@ -126,6 +126,15 @@ class Load:
         with self.lock:
             return sorted((s for s in self.samples if s.start >= since), key=lambda s: s.start)
 
+    def more(self, count):
+        """Waits until so many further requests have been answered."""
+        now = time.monotonic()
+        end = now + 60
+        while len(self.taken(now)) < count:
+            assert time.monotonic() < end and not self.broken, f"{len(self.taken(now))} requests in 60 s; {self.broken}"
+            time.sleep(0.02)
+        return self
+
     def failures(self):
         return [s for s in self.taken() if s.error]
 

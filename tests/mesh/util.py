@@ -113,6 +113,12 @@ def children(pid):
     return found
 
 
+def listens(pid, port):
+    """Whether some process in the network namespace of this one listens on a port."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in pathlib.Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
 def private_kb(pid):
     """Memory that only this process holds."""
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
