@@ -125,6 +125,8 @@ static bool control_open(struct up *u, struct err *e)
 static void print_summary(struct up *u)
 {
 	size_t pods = 0;
+	char *self cleanup(free_p) = realpath("/proc/self/exe", NULL); /* it need not be on the reader's $PATH */
+	const char *program = self ? self : "fairlead";
 	for (const struct unit *x = u->mesh.units; x; x = x->next)
 		pods += x->kind == UNIT_POD && x->wanted;
 	(void)printf("\nThe mesh is up: galley, pilot, citadel and %zu pods, ready after %.1f s.\n\n"
@@ -132,12 +134,13 @@ static void print_summary(struct up *u)
 		     "  configuration  %s   (edit a file: it takes effect at once)\n"
 		     "  state, logs    %s\n\n"
 		     "Try, in another terminal:\n"
-		     "  fairlead status --state %s\n"
-		     "  fairlead proxy-status --state %s\n"
-		     "  fairlead validate %s\n\n"
+		     "  %s status --state %s\n"
+		     "  %s proxy-status --state %s\n"
+		     "  %s validate %s\n\n"
 		     "Ctrl-C ends it.\n",
 		pods, (double)(clock_mono_ms() - u->started_ms) / 1000.0, u->listen_address, u->listen_address,
-		u->mesh.paths.dir, u->mesh.paths.state, u->mesh.paths.state, u->mesh.paths.state, u->mesh.paths.dir);
+		u->mesh.paths.dir, u->mesh.paths.state, program, u->mesh.paths.state, program, u->mesh.paths.state,
+		program, u->mesh.paths.dir);
 	(void)fflush(stdout);
 }
 

@@ -76,6 +76,7 @@ def pytest_addoption(parser):
     parser.addoption("--lines", action="store_true", help="one line for each scenario, as tools/demo --check prints")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     config.addinivalue_line("markers", "scenario(number): a scenario of the mesh that tools/demo --check runs")
     if config.getoption("--lines"):
@@ -83,7 +84,17 @@ def pytest_configure(config):
         config.pluginmanager.register(Lines(config), "lines")
 
 
+def pytest_collection_modifyitems(items):
+    """In the order of the scenarios' numbers; what is none comes last."""
+    def number(item):
+        mark = item.get_closest_marker("scenario")
+        return mark.args[0] if mark else 99
+    items.sort(key=number)
+
+
 class Lines:
+    """The report of --lines."""
+
     def __init__(self, config):
         self.config, self.failed, self.started = config, [], time.monotonic()
 
@@ -98,6 +109,7 @@ class Lines:
         if report.failed:
             self.failed.append(report)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self):
         for report in self.failed:
             print(f"\n---- {report.nodeid}\n{report.longrepr}", flush=True)
