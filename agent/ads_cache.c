@@ -93,7 +93,7 @@ static bool decode_resource(struct ads_type *t, struct str packed, struct err *e
 
 static bool decode_type(struct ads_state *s, struct str *rest, struct err *e)
 {
-	struct str url, packed;
+	struct str url = {0}, packed = {0};
 	uint32_t n = 0;
 	if (!take_bytes(rest, &url, e) || !take_u32(rest, &n, e))
 		return false;

@@ -457,6 +457,49 @@ def test_A07_refused_stream_is_tried_again_later_and_later(mesh):
     pilot.close()
 
 
+def test_A07_garbage_from_pilot_costs_its_stream_only(mesh):
+    good = script_of({CDS: [("a", "1")]})
+
+    def script(request, send):
+        if len(pilot.streams) == 1:
+            send(b"\xff\xff\xff")
+        else:
+            good(request, send)
+
+    pilot, agent = fake_pilot(mesh, script)
+    envoy = ads(mesh)
+    envoy.subscribe(CDS)
+    until(lambda: envoy.held.get(CDS))
+    assert "stream to pilot given up" in agent.log()
+    assert envoy.count(CDS) == 1 and envoy.error is None
+    envoy.close()
+    pilot.close()
+
+
+@pytest.mark.parametrize("request_bytes,words", [(b"\xff\xff\xff", ""), (xds.message((2, CDS)), "must carry the node")])
+def test_A07_requests_that_are_wrong_are_refused(mesh, request_bytes, words):
+    agent = start_agent(mesh)
+    stream = xds.Stream(mesh.folder / "agent/xds.sock", xds.ADS_METHOD)
+    stream.out.put(request_bytes)
+    error = until(lambda: stream.error)
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and words in error.details()
+    until(lambda: not agent.page("ads")["envoyStream"])
+    stream.close()
+
+
+def test_A19_cache_that_cannot_be_written_is_told_and_envoy_is_served(mesh):
+    (mesh.folder / "agent/last-good.xds/in-the-way").mkdir(parents=True)
+    pilot, agent = fake_pilot(mesh, script_of({CDS: [("a", "1")]}))
+    assert "last good configuration not used" in agent.log()
+    envoy = ads(mesh)
+    envoy.subscribe(CDS)
+    until(lambda: envoy.held.get(CDS))
+    until(lambda: agent.metric('istio_agent_xds_last_good_writes{result="error"}') == 1)
+    assert "last good configuration not written" in agent.log() and agent.page("ads")["unsaved"]
+    envoy.close()
+    pilot.close()
+
+
 def test_A07_new_stream_of_envoy_replaces_the_old(mesh):
     pilot, agent = fake_pilot(mesh, script_of({CDS: [("a", "1")]}))
     old = ads(mesh)

@@ -1,11 +1,16 @@
 """A small Envoy for tests, on grpcio: the wire format of the xDS messages by field number, a delta ADS stream and SDS streams on Unix sockets."""
 
+import pathlib
 import queue
+import sys
 import threading
 import time
 from concurrent import futures
 
 import grpc
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "mesh"))
+import wire  # noqa: E402
 
 PREFIX = "type.googleapis.com/"
 CDS = PREFIX + "envoy.config.cluster.v3.Cluster"
@@ -17,46 +22,16 @@ ADS_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggreg
 SDS_SERVICE = "/envoy.service.secret.v3.SecretDiscoveryService/"
 
 
-def varint(n):
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def message(*fields):
+def message(*numbered):
     """(number, bytes, text or integer), ... -> the packed message."""
-    out = b""
-    for number, value in fields:
-        if isinstance(value, int):
-            out += varint(number << 3) + varint(value)
-            continue
-        data = value.encode() if isinstance(value, str) else value
-        out += varint(number << 3 | 2) + varint(len(data)) + data
-    return out
+    return b"".join(wire.put(number, value) for number, value in numbered)
 
 
 def fields(data):
     """A packed message -> {number: [value, ...]}, length-delimited values as bytes."""
-    out, at = {}, 0
-
-    def number():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            value |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                return value
-
-    while at < len(data):
-        key = number()
-        value = number()
-        if key & 7 == 2:
-            value, at = data[at : at + value], at + value
-        out.setdefault(key >> 3, []).append(value)
+    out = {}
+    for number, value in wire.fields(data):
+        out.setdefault(number, []).append(value)
     return out
 
 
@@ -64,17 +39,8 @@ def text(parsed, number):
     return parsed.get(number, [b""])[0].decode()
 
 
-def struct(values):
-    """A google.protobuf.Struct of strings and nested structs."""
-    entries = []
-    for key, value in values.items():
-        packed = message((5, struct(value))) if isinstance(value, dict) else message((3, value))
-        entries.append((1, message((1, key), (2, packed))))
-    return message(*entries)
-
-
 def node(node_id, cluster, metadata):
-    return message((1, node_id), (2, cluster), (3, struct(metadata)))
+    return message((1, node_id), (2, cluster), (3, wire.struct_of(metadata)))
 
 
 class Stream:
