@@ -108,7 +108,7 @@ static void pump(struct stream *s, uint64_t now)
 {
 	struct worker *w = s->worker;
 	while (grpc_stream_queued(s->grpc) < QUEUE_BYTES_MAX && session_next(s->session, now, &w->out))
-		grpc_stream_sendv(s->grpc, w->out.pieces, w->out.n_pieces);
+		grpc_stream_send_slices(s->grpc, w->out.pieces, w->out.n_pieces);
 	uint64_t wake = session_wake_us(s->session);
 	if (wake && !timer_active(w->wake))
 		timer_start(w->wake, wake > now ? (wake - now) / 1000 + 1 : 1, 0);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "common/io/grpc.h"
 #include "pilot/xds/session.h"
 
 struct worker;

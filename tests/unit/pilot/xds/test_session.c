@@ -203,7 +203,7 @@ static void take_response(struct client *c)
 	enum xds_type t = c->out.type;
 
 	for (size_t i = 0; i < c->out.n_pieces; i++)
-		strbuf_add(&b, str_n(c->out.pieces[i]->data, c->out.pieces[i]->len));
+		strbuf_add(&b, str_n(c->out.pieces[i].ptr, c->out.pieces[i].len));
 	assert_int_equal(b.len, c->out.bytes);
 	if (c->mode == XDS_SOTW) {
 		const Ads__DiscoveryResponse *r = PB_UNPACK(
