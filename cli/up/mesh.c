@@ -18,6 +18,7 @@
 #define RESTART_MIN_MS 300
 #define RESTART_MAX_MS 5000
 #define STABLE_MS 10000
+#define NUDGE_MS 1000
 #define STOP_GRACE_MS 40000 /* a pod's own is 30 s */
 #define TOKEN_TTL_S 86400
 #define TOKEN_RENEW_MS (TOKEN_TTL_S / 2 * 1000ull)
@@ -30,6 +31,7 @@ static void on_exit_unit(void *ctx, int status, int signo)
 {
 	struct unit *u = ctx;
 	proc_free(take(u->proc));
+	u->ending = false;
 	if (u->mesh->stopping) {
 		stop_next(u->mesh);
 		return;
@@ -56,6 +58,7 @@ void unit_start(struct unit *u)
 	struct err e = {0};
 	o.argv = u->argv;
 	o.stdout_fd = o.stderr_fd = fd;
+	o.new_pid_namespace = u->kind == UNIT_POD;
 	o.own_group = true; /* Ctrl-C is for the runner, which stops the rest in order */
 	u->started_ms = clock_mono_ms();
 	u->starts++;
@@ -71,12 +74,28 @@ static void on_restart(void *ctx)
 	unit_start(ctx);
 }
 
+static void terminate(struct unit *u)
+{
+	if (!u->proc)
+		return;
+	u->ending = true;
+	proc_kill(u->proc, SIGTERM);
+}
+
+/* The first process of a PID namespace does not get signals that it has no handler for yet: a pod that has only just started is told again. */
+static void nudge_pods(void *ctx)
+{
+	struct mesh *m = ctx;
+	for (struct unit *u = m->units; u; u = u->next)
+		if (u->kind == UNIT_POD && u->ending)
+			terminate(u);
+}
+
 void unit_stop(struct unit *u)
 {
 	u->wanted = false;
 	timer_stop(u->restart);
-	if (u->proc)
-		proc_kill(u->proc, SIGTERM);
+	terminate(u);
 }
 
 void unit_kill(struct unit *u)
@@ -195,6 +214,8 @@ void mesh_start_daemons(struct mesh *m, const char *const *only)
 	mint_tokens(m);
 	m->token_timer = timer_new(m->loop, mint_tokens, m);
 	timer_start(m->token_timer, TOKEN_RENEW_MS, TOKEN_RENEW_MS);
+	m->nudge = timer_new(m->loop, nudge_pods, m);
+	timer_start(m->nudge, NUDGE_MS, NUDGE_MS);
 	for (struct unit *u = m->units; u; u = u->next) {
 		bool start = !only || !only[0];
 		for (size_t i = 0; only && only[i]; i++)
@@ -233,8 +254,7 @@ static void start_pod(struct mesh *m, const struct pod *p)
 	}
 	free(spec);
 	u->pod_hash = p->hash;
-	if (u->proc)
-		proc_kill(u->proc, SIGTERM); /* comes back with the new specification */
+	terminate(u); /* comes back with the new specification */
 	u->wanted = true;
 	unit_start(u);
 }
@@ -294,11 +314,11 @@ static size_t running(const struct mesh *m, enum unit_kind kind)
 	return n;
 }
 
-static void terminate(const struct mesh *m, enum unit_kind kind)
+static void terminate_all(const struct mesh *m, enum unit_kind kind)
 {
 	for (struct unit *u = m->units; u; u = u->next)
-		if (u->kind == kind && u->proc)
-			proc_kill(u->proc, SIGTERM);
+		if (u->kind == kind)
+			terminate(u);
 }
 
 /* Daemons when the last pod has ended, so that agents can still drain and report. */
@@ -308,7 +328,7 @@ static void stop_next(struct mesh *m)
 		return;
 	if (!m->daemons_told) {
 		m->daemons_told = true;
-		terminate(m, UNIT_DAEMON);
+		terminate_all(m, UNIT_DAEMON);
 	}
 	if (!running(m, UNIT_DAEMON))
 		loop_stop(m->loop);
@@ -334,13 +354,14 @@ void mesh_stop(struct mesh *m)
 	timer_start(m->grace, STOP_GRACE_MS, 0);
 	for (struct unit *u = m->units; u; u = u->next)
 		timer_stop(u->restart);
-	terminate(m, UNIT_POD);
+	terminate_all(m, UNIT_POD);
 	stop_next(m);
 }
 
 void mesh_free(struct mesh *m)
 {
 	timer_free(m->token_timer);
+	timer_free(m->nudge);
 	timer_free(m->grace);
 	hosts_free(m->hosts);
 	while (m->units) {

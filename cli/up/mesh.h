@@ -22,6 +22,7 @@ struct unit {
 	uint64_t backoff_ms;
 	unsigned starts;
 	bool wanted;
+	bool ending; /* SIGTERM was sent */
 	uint64_t pod_hash; /* UNIT_POD */
 	struct unit *next;
 };
@@ -37,6 +38,7 @@ struct mesh {
 	bool daemons_told; /* to stop, after the last pod ended */
 	struct timer *grace;
 	struct timer *token_timer;
+	struct timer *nudge;
 	struct hosts *hosts;
 };
 

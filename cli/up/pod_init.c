@@ -1,7 +1,8 @@
 /*
  * DOC: The process that is a pod: it makes the pod's namespaces, sets up traffic capture, starts the agent and the application, starts them
  * again with backoff when they end, and on SIGTERM lets the agent drain before the application goes. It is to the pod what the kubelet and the
- * pause container are on Kubernetes.
+ * pause container are on Kubernetes. It is the first process of the pod's PID namespace: it reaps whatever loses its parent, and when it ends,
+ * by whatever, the kernel ends everything in the pod.
  */
 #include "cli/up/pod_init.h"
 
@@ -53,11 +54,46 @@ struct pod_init {
 
 static void child_start(struct child *c);
 
+/* The id by which the machine knows a child: /proc is the machine's, so that our children stand there with both ids. 0: not found. */
+static int machine_pid(int inside)
+{
+	char self[32] = "", path[96];
+	char *list cleanup(free_p) = NULL;
+	size_t len = 0;
+	struct str rest, child, line;
+	if (readlink("/proc/self", self, sizeof(self) - 1) < 0)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%s/task/%s/children", self, self);
+	if (!file_read(path, 1u << 20, &list, &len, NULL))
+		return 0;
+	for (rest = str_n(list, len); str_split(&rest, ' ', &child);) {
+		char *status cleanup(free_p) = NULL;
+		uint32_t id = 0, last = 0;
+		(void)snprintf(path, sizeof(path), "/proc/" STR_FMT "/status", STR_ARG(child));
+		if (!str_u32(child, INT32_MAX, &id) || !file_read(path, 65536, &status, &len, NULL))
+			continue;
+		for (struct str lines = str_n(status, len); str_split(&lines, '\n', &line);) {
+			size_t at;
+			if (str_starts(line, STR("NSpid:")) && str_rfind(line, '\t', &at) &&
+				str_u32(str_from(line, at + 1), INT32_MAX, &last) && (int)last == inside)
+				return (int)id;
+		}
+	}
+	return 0;
+}
+
+static int child_pid(const struct child *c)
+{
+	return c->proc ? machine_pid(proc_pid(c->proc)) : 0;
+}
+
 static void write_run_file(struct pod_init *p)
 {
+	char self[32] = "0";
+	(void)!readlink("/proc/self", self, sizeof(self) - 1);
 	char *path = xasprintf("%s/run.json", p->spec.pod_dir);
-	char *text = xasprintf("{\"pid\": %d, \"agent\": %d, \"app\": %d}\n", (int)getpid(),
-		p->agent.proc ? proc_pid(p->agent.proc) : 0, p->app.proc ? proc_pid(p->app.proc) : 0);
+	char *text = xasprintf(
+		"{\"pid\": %s, \"agent\": %d, \"app\": %d}\n", self, child_pid(&p->agent), child_pid(&p->app));
 	struct err e = {0};
 	if (!file_write_atomic(path, str_of(text), 0644, &e))
 		log_warn(&pod_log, "run file not written", KV("error", e.text));
@@ -75,10 +111,31 @@ static void stop_app_or_loop(struct pod_init *p)
 		loop_stop(p->loop);
 }
 
+/* Orphans of the application are ours now. The agent and the application itself belong to their struct proc. */
+static void reap_orphans(struct pod_init *p)
+{
+	const struct child *own[] = {&p->agent, &p->app};
+	siginfo_t info = {0};
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) {
+		for (size_t i = 0; i < ARRAY_LEN(own); i++)
+			if (own[i]->proc && proc_pid(own[i]->proc) == info.si_pid)
+				return;
+		(void)waitpid(info.si_pid, NULL, 0);
+		info.si_pid = 0;
+	}
+}
+
+static void on_child_signal(void *ctx, int signo)
+{
+	(void)signo;
+	reap_orphans(ctx);
+}
+
 static void on_child_exit(void *ctx, int status, int signo)
 {
 	struct child *c = ctx;
 	proc_free(take(c->proc));
+	reap_orphans(c->pod);
 	write_run_file(c->pod);
 	if (c->pod->stopping) {
 		stop_app_or_loop(c->pod);
@@ -254,6 +311,23 @@ static bool prepare(struct pod_init *p, struct err *e)
 	       (!s->pod.proxy || s->pod.gateway || capture(p, e));
 }
 
+/* The first process of a PID namespace loses signals for which it has no handler, unless they wait. */
+static void block_signals(void)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static void unblock_signals(void)
+{
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static void run(struct pod_init *p)
 {
 	p->loop = loop_new();
@@ -262,6 +336,8 @@ static void run(struct pod_init *p)
 	child_init(p, &p->app, "app");
 	struct signal_watch *term = signal_new(p->loop, SIGTERM, on_signal, p);
 	struct signal_watch *intr = signal_new(p->loop, SIGINT, on_signal, p);
+	struct signal_watch *chld = signal_new(p->loop, SIGCHLD, on_child_signal, p);
+	unblock_signals();
 	p->agent.argv = agent_argv(p);
 	p->app.argv = p->spec.pod.command;
 	p->app.env = app_environment(p);
@@ -276,6 +352,7 @@ static void run(struct pod_init *p)
 	proc_free(p->app.proc);
 	signal_free(term);
 	signal_free(intr);
+	signal_free(chld);
 	timer_free(p->agent.restart);
 	timer_free(p->app.restart);
 	timer_free(p->deadline);
@@ -288,6 +365,7 @@ int pod_init_main(int argc, char **argv)
 {
 	struct err e = {0};
 	struct pod_init p = {.arena = arena_new()};
+	block_signals();
 	log_set_process("pod");
 	bool ok = argc == 2 || err_set(&e, ERR_PEER, "usage: fairlead pod-init SPEC");
 	ok = ok && spec_read(p.arena, argv[1], &p.spec, &e) && prepare(&p, &e);

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -88,6 +89,15 @@ static void change_user(const struct proc_options *o, int report)
 		keep_caps();
 }
 
+/* In a namespace of its own the child has no parent to name; there the pipe tells, whose other end only the parent has. */
+static bool parent_is_gone(const struct proc_options *o, int report, int parent)
+{
+	struct pollfd p = {.fd = report, .events = POLLOUT};
+	if (!o->new_pid_namespace)
+		return getppid() != parent;
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
 static void child(const struct proc_options *o, int report, int parent)
 {
 	reset_signals();
@@ -106,7 +116,7 @@ static void child(const struct proc_options *o, int report, int parent)
 	/* After the change of user, which clears it. The parent may be gone already: then nobody would tell us. */
 	if (!o->survives_parent && prctl(PR_SET_PDEATHSIG, SIGKILL))
 		fail(report, "set parent-death signal");
-	if (!o->survives_parent && getppid() != parent)
+	if (!o->survives_parent && parent_is_gone(o, report, parent))
 		_exit(127);
 	(void)syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
 	char *const *argv = (char *const *)(uintptr_t)o->argv;
@@ -159,9 +169,11 @@ struct proc *proc_start(struct loop *l, const struct proc_options *o, void (*on_
 		return NULL;
 	}
 	int parent = getpid();
-	pid_t pid = fork();
-	if (pid == 0)
+	pid_t pid = o->new_pid_namespace ? (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0) : fork();
+	if (pid == 0) {
+		(void)close(report[0]); /* so that the parent's is the only one */
 		child(o, report[1], parent);
+	}
 	(void)close(report[1]);
 	cleanup(close_p) int read_end = report[0];
 	if (pid < 0) {

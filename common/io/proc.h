@@ -16,6 +16,7 @@ struct proc_options {
 	int uid; /* -1: unchanged */
 	int gid;
 	bool survives_parent;
+	bool new_pid_namespace; /* the child is its first process: when it ends, by whatever, everything below it ends too */
 	bool own_group; /* a process group of its own: a terminal's Ctrl-C does not reach it */
 	int netns_fd; /* -1: unchanged; else setns() before exec */
 	bool keep_cap_net_admin; /* ambient CAP_NET_ADMIN, CAP_NET_BIND_SERVICE survive the change of uid */
