@@ -7,7 +7,7 @@
 
 #include "cli/proxy/rows.h"
 #include "common/base/clock.h"
-#include "common/pb/base64.h"
+#include "common/base/base64.h"
 #include "common/pki/pki.h"
 
 static json_t *parse(const char *text)
