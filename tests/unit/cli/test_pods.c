@@ -20,7 +20,7 @@ struct bench {
 static int setup(void **state)
 {
 	struct bench *b = xzalloc(sizeof(*b));
-	(void)snprintf(b->root, sizeof(b->root), "/tmp/fl-pods-XXXXXX");
+	(void)snprintf(b->root, sizeof(b->root), "/tmp/pods-XXXXXX");
 	b->arena = arena_new();
 	*state = b;
 	return mkdtemp(b->root) ? 0 : -1;

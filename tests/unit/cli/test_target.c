@@ -25,7 +25,7 @@ struct bench {
 static int setup(void **state)
 {
 	struct bench *b = xzalloc(sizeof(*b));
-	(void)snprintf(b->root, sizeof(b->root), "/tmp/fl-tg-XXXXXX");
+	(void)snprintf(b->root, sizeof(b->root), "/tmp/tg-XXXXXX");
 	b->arena = arena_new();
 	*state = b;
 	if (!mkdtemp(b->root))
