@@ -1,5 +1,6 @@
 """The agent and its Envoy, a real one: readiness, metrics, restart, drain. One pod with its application in a network namespace of its own,
 galley, pilot and citadel beside it on loopback, and a caller outside."""
+import functools
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+import xds_client
 from netns import Namespace, connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -69,14 +71,7 @@ http.server.ThreadingHTTPServer(("0.0.0.0", 8080), H).serve_forever()
 """
 
 
-def until(check, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        got = check()
-        if got:
-            return got
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {check()}")
+until = functools.partial(xds_client.until, seconds=20)
 
 
 class Mesh:
