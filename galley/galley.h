@@ -48,5 +48,8 @@ void galley_debug_quarantine(const struct galley *g, struct strbuf *out);
 void galley_debug_foreign(const struct galley *g, struct strbuf *out);
 void galley_debug_services(const struct galley *g, struct strbuf *out);
 
-/* `fairlead validate`: puts every file below a directory, or one file. False: something could not be read. */
+/* Every file below a directory that galley would read, or one file, once. False: something could not be read; fn got the rest. */
+bool galley_read(
+	const char *path, void (*fn)(void *ctx, struct str file, struct str text), void *ctx, struct err *e) MUST_CHECK;
+/* `fairlead validate`: puts all that galley_read() gives. */
 bool galley_load(struct galley *g, const char *path, struct err *e) MUST_CHECK;

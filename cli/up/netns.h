@@ -14,5 +14,5 @@
 /* After this the process is in the node's namespaces; sockets opened before still belong to the machine's. */
 bool netns_enter_node(struct err *e) MUST_CHECK;
 /* In a pod's own process, which is in the node's namespaces: leaves them for new ones, wires eth0 with `ip` to the node's bridge, and
- * binds `hosts_file` over /etc/hosts. */
-bool netns_enter_pod(const char *ip, const char *hosts_file, struct err *e) MUST_CHECK;
+ * binds the files over /etc/hosts and /etc/resolv.conf. */
+bool netns_enter_pod(const char *ip, const char *hosts_file, const char *resolv_file, struct err *e) MUST_CHECK;
