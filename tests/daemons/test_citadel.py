@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build"))
+BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 CITADEL = BUILD / "citadel" / "citadel"
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 ME = "spiffe://cluster.local/ns/shop/sa/cart"
