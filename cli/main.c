@@ -9,6 +9,7 @@ static const struct command *const commands[] = {
 	&up_command,
 	&status_command,
 	&validate_command,
+	&analyze_command,
 	&proxy_status_command,
 	&proxy_config_command,
 	&bus_command,

@@ -367,6 +367,8 @@ PAGE(objects)
 PAGE(quarantine)
 PAGE(foreign)
 PAGE(services)
+PAGE(analysis)
+PAGE(verdicts)
 
 static void page_bus(void *self, struct str query, struct strbuf *out)
 {
@@ -415,6 +417,8 @@ static void page_status(void *self, struct str query, struct strbuf *out)
 
 const struct debug_page galley_pages[] = {
 	{"diagnostics", "everything that is wrong with the configuration now", page_diagnostics},
+	{"analysis", "the same in analysis codes, and what only shows across objects", page_analysis},
+	{"verdicts", "each route rule: live, shadowed (by which rule) or never matches (why)", page_verdicts},
 	{"objects", "objects: where they are defined, which version is in force", page_objects},
 	{"quarantine", "objects whose newest version is not in force, and why", page_quarantine},
 	{"kubernetes", "lists and watches of the Kubernetes API, with their age", page_kubernetes},

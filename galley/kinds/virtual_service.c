@@ -2,6 +2,7 @@
 
 #include "common/mesh/claims.h"
 #include "common/mesh/host.h"
+#include "galley/checks/cover.h"
 #include "galley/checks/names.h"
 #include "galley/checks/shared.h"
 #include "galley/checks/values.h"
@@ -394,31 +395,46 @@ static void tcp_route(struct check *c, const Cfg__TCPRoute *r, const char *path)
 
 /* ---- rules that nothing reaches */
 
-static bool takes_everything(const Cfg__HTTPRoute *r)
+static size_t matches_in(const Cfg__HTTPRoute *r)
 {
-	if (r->n_match == 0)
-		return true;
-	for (size_t i = 0; i < r->n_match; i++) {
-		const Cfg__HTTPMatchRequest *m = r->match[i];
-		bool all_uri = !m->uri || (m->uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX &&
-						  streq(m->uri->prefix, "/"));
-		if (all_uri && !m->scheme && !m->method && !m->authority && !m->n_headers && !m->port &&
-			!m->n_source_labels && !m->n_gateways && !m->n_query_params && !m->n_without_headers &&
-			str_empty(m->source_namespace))
-			return true;
-	}
+	return max_size(1, r->n_match);
+}
+
+static const Cfg__HTTPMatchRequest *match_at(const Cfg__HTTPRoute *r, size_t i)
+{
+	return r->n_match ? r->match[i] : NULL;
+}
+
+/* The first rule whose match, before match i of rule k, takes all that it would; false: none. What a delegate takes is not known here. */
+static bool winner_over(const Cfg__VirtualService *vs, size_t k, size_t i, size_t *winner)
+{
+	for (size_t rule = 0; rule <= k; rule++)
+		for (size_t m = 0; m < (rule == k ? i : matches_in(vs->http[rule])); m++)
+			if (!vs->http[rule]->delegate &&
+				match_covers(match_at(vs->http[rule], m), match_at(vs->http[k], i))) {
+				*winner = rule;
+				return true;
+			}
 	return false;
 }
 
 static void unreachable(struct check *c, const Cfg__VirtualService *vs)
 {
-	for (size_t i = 0; i + 1 < vs->n_http; i++) {
-		if (!takes_everything(vs->http[i]))
-			continue;
-		for (size_t k = i + 1; k < vs->n_http; k++)
+	for (size_t k = 0; k < vs->n_http; k++) {
+		size_t n = matches_in(vs->http[k]), taken = 0, winner, first = 0;
+		for (size_t i = 0; i < n; i++)
+			if (winner_over(vs, k, i, &winner) && !taken++)
+				first = winner;
+		if (taken == n)
 			check_warn(c, "IST0130", "analysis: VirtualServiceUnreachableRule",
-				path_at(c, "spec.http[%zu]", k), "is never reached: http[%zu] takes every request", i);
-		return;
+				path_at(c, "spec.http[%zu]", k), "is never reached: http[%zu] takes %s", first,
+				n > 1 ? "the requests of its first match, earlier rules those of the others"
+				      : "all of its requests");
+		for (size_t i = 0; taken < n && i < n; i++)
+			if (winner_over(vs, k, i, &winner))
+				check_info(c, "IST0131", "analysis: VirtualServiceIneffectiveMatch",
+					path_at(c, "spec.http[%zu].match[%zu]", k, i),
+					"has no effect: http[%zu] takes all of its requests", winner);
 	}
 }
 

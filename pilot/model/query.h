@@ -67,7 +67,7 @@ struct rule view_rule(struct view *v, enum question aspect, struct str host, str
 const Cfg__Subset *rule_subset(const struct rule *r, struct str name);
 
 /* ---- virtual services */
-/* For sidecars: the one that applies to a host (exact before the longest wildcard, then the oldest), NULL: none. */
+/* For sidecars: the one whose HTTP rules apply to a host (exact before the longest wildcard, then the oldest), NULL: none. */
 const struct entry *view_virtual_service(struct view *v, struct str host);
 struct entries {
 	const struct entry **items;

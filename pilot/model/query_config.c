@@ -191,7 +191,7 @@ const struct entry *view_virtual_service(struct view *v, struct str host)
 	const struct found_service *found = covering(v, host, &n), *best = NULL;
 
 	for (size_t i = 0; i < n; i++)
-		if (!best || found_cmp(&found[i], best) < 0)
+		if (vs_of(found[i].entry)->n_http && (!best || found_cmp(&found[i], best) < 0))
 			best = &found[i];
 	ask_source(v, best ? best->entry : NULL);
 	return best ? best->entry : NULL;
