@@ -81,8 +81,7 @@ static const struct option_row options[] = {
 	OUTPUT_ROW(struct analyze_config, output),
 	{.name = "domain-suffix",
 		OPT_STR(struct analyze_config, domain_suffix, "cluster.local", "suffix of the names of services")},
-	{.name = "verdicts",
-		OPT_BOOL(struct analyze_config, verdicts, "list every route rule with its verdict")},
+	{.name = "verdicts", OPT_BOOL(struct analyze_config, verdicts, "list every route rule with its verdict")},
 };
 
 const struct command analyze_command = {
