@@ -13,6 +13,7 @@ MAY = {
     "common/mesh": {"common/base", "common/pb", "protos"},
     "common/re": {"common/base"},
     "common/p256": {"common/base"},
+    "common/gcm": {"common/base"},
     "common/pki": {"common/base", "common/p256"},
     "common/io": {"common/base"},
     "common/bus": {"common/base", "common/io", "common/pb", "common/mesh", "protos"},
