@@ -1,6 +1,6 @@
 /*
  * DOC: AES-GCM of TLS records by OpenSSL's libcrypto, in the same way as the curve (common/p256/wrap.c): the linker sends mbedTLS's calls of
- * its module here. mbedTLS 2.28 multiplies block by block, 5.6 ns a byte; OpenSSL's takes 0.23 (docs/decisions/p256.md), and 3 MB of
+ * its module here. mbedTLS 2.28 multiplies block by block, 5.6 ns a byte; OpenSSL's takes 0.23 (docs/decisions/crypto.md), and 3 MB of
  * configuration go to each sidecar. A context with an AES key holds an OpenSSL one in the room of mbedTLS's tables and says so in `mode`,
  * which is zero or one otherwise; with any other cipher it stays mbedTLS's. Only what TLS asks for is there: a record at a time, a nonce of
  * 12 bytes. The key is wiped when the context is freed.
