@@ -177,7 +177,7 @@ def test_G05_the_ca_bundle_is_set_and_repaired(tmp_path):
         fake.apply(VALIDATING, {"metadata": {"name": "fairlead"}, "webhooks": webhooks})  # applied again, without the bundle
         wait_until(lambda: all(bundles()))
         assert not any(bundles((VALIDATING, "/of-others")))
-        assert hook.page("webhook")["configurations"] == [{"configuration": "fairlead", "found": True, "current": True}]
+        wait_until(lambda: hook.page("webhook")["configurations"] == [{"configuration": "fairlead", "found": True, "current": True}])
     finally:
         assert hook.stop() == 0
         fake.close()
