@@ -10,6 +10,9 @@
 #define NODE_ADDRESS "10.88.0.1"
 #define NODE_PREFIX "16"
 #define NODE_BRIDGE "fl0"
+/* Of the control plane on the node. */
+#define PILOT_ADDRESS NODE_ADDRESS ":15012"
+#define CITADEL_ADDRESS NODE_ADDRESS ":8060"
 
 /* After this the process is in the node's namespaces; sockets opened before still belong to the machine's. */
 bool netns_enter_node(struct err *e) MUST_CHECK;

@@ -351,8 +351,8 @@ static bool paths_from(struct up *u, const char *dir, struct err *e)
 	p->dir = arena_strdup(u->arena, real);
 	p->bin = u->config->bin ? u->config->bin : default_bin(u->arena);
 	p->state = arena_strdup(u->arena, u->config->state ? u->config->state : state);
-	p->discovery = NODE_ADDRESS ":15012";
-	p->ca = NODE_ADDRESS ":15012";
+	p->discovery = PILOT_ADDRESS;
+	p->ca = PILOT_ADDRESS;
 	p->cert_ttl = u->config->cert_ttl;
 	if (!config_read(u->arena, real, &p->trust_domain, e))
 		return false;
