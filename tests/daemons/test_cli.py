@@ -516,6 +516,21 @@ def test_a_dead_pod_comes_back(mesh):
     until(lambda: mesh.ask("status").returncode == 0, 60)
 
 
+@pytest.mark.parametrize("part", ["app", "agent"])
+def test_a_dead_part_of_a_pod_comes_back(mesh, part):
+    def parts():
+        return json.loads((mesh.state / "pods/default.web-1/run.json").read_text())
+
+    before, unit = parts(), mesh.unit("default/web-1")
+    os.kill(before[part], signal.SIGKILL)
+    after = until(lambda: (lambda p: p if p[part] not in (0, before[part]) else None)(parts()))
+    other = "agent" if part == "app" else "app"
+    assert after[other] == before[other] and after["pid"] == before["pid"]
+    assert mesh.unit("default/web-1")["starts"] == unit["starts"]
+    until(lambda: mesh.ask("status").returncode == 0, 60)
+    until(lambda: fetch(mesh, "/again"), 60)
+
+
 def test_pods_follow_the_directory(mesh):
     (mesh.dir / "more.yaml").write_text(WEB.replace("web-1", "web-2").replace("10.88.7.1", "10.88.7.3"))
     until(lambda: {p["name"]: p["ready"] for p in mesh.json("status")["pods"]}.get("web-2"), 60)
