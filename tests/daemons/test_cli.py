@@ -200,8 +200,9 @@ def mesh():
 def test_every_command_is_listed_and_has_help():
     listed = run("--help")
     assert listed.returncode == 0
-    assert re.findall(r"^  ([a-z][a-z-]+) ", listed.stdout, re.M) == COMMANDS
-    for command in COMMANDS:
+    commands = re.findall(r"^  ([a-z][a-z-]+) ", listed.stdout, re.M)
+    assert set(COMMANDS) <= set(commands) and len(set(commands)) == len(commands)
+    for command in commands:
         done = run(command, "--help")
         assert done.returncode == 0 and done.stderr == ""
         assert f"Usage: fairlead {command}" in done.stdout
