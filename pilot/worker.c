@@ -52,7 +52,7 @@ struct worker {
 	VEC(struct stream *) streams;
 };
 
-static bool admit(void *ctx, const struct proxy *p, struct err *e)
+static bool admit(void *ctx, struct proxy *p, struct err *e)
 {
 	const struct stream *s = ctx;
 	const struct tls_peer *peer = grpc_stream_peer(s->grpc);
@@ -64,8 +64,10 @@ static bool admit(void *ctx, const struct proxy *p, struct err *e)
 		return err_set(e, ERR_DENIED, "xDS over TLS needs a client certificate");
 	if (!spiffe_parse(peer->spiffe_id, &id, e))
 		return err_in(e, "client certificate");
-	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account)))
+	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account))) {
+		p->verified_ns = p->ns;
 		return true;
+	}
 	metric_add(&denied, 1);
 	return err_set(e, ERR_DENIED,
 		"identity " STR_FMT " is not that of proxy " STR_FMT " (namespace " STR_FMT ", service account " STR_FMT
@@ -108,7 +110,7 @@ static void pump(struct stream *s, uint64_t now)
 {
 	struct worker *w = s->worker;
 	while (grpc_stream_queued(s->grpc) < QUEUE_BYTES_MAX && session_next(s->session, now, &w->out))
-		grpc_stream_send_slices(s->grpc, w->out.pieces, w->out.n_pieces);
+		grpc_stream_sendv(s->grpc, w->out.pieces, w->out.n_pieces);
 	uint64_t wake = session_wake_us(s->session);
 	if (wake && !timer_active(w->wake))
 		timer_start(w->wake, wake > now ? (wake - now) / 1000 + 1 : 1, 0);

@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "common/io/grpc.h"
 #include "pilot/xds/session.h"
 
 struct worker;

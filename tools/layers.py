@@ -26,7 +26,7 @@ MAY = {
     "agent": {"common", "protos"},
     "cli": {"common", "protos"},
     # Inside the daemons: what is pure stays pure, and the order model < translate < features holds.
-    "galley/kinds": {"common/base", "common/pb", "common/mesh", "common/re", "protos", "galley/checks", "galley/kind.h", "galley/kinds.h"},
+    "galley/kinds": {"common/base", "common/pb", "common/mesh", "common/pki", "common/re", "protos", "galley/checks", "galley/kind.h", "galley/kinds.h"},
     "galley/analyze": {"common/base", "common/pb", "common/mesh", "protos", "galley/checks", "galley/object.h",
                        "galley/discovery/discovery.h"},
     "galley/checks": {"common/base", "common/pb", "common/mesh", "common/re", "protos"},

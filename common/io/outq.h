@@ -9,8 +9,14 @@
 
 #include "common/io/buf.h"
 
+struct out_piece {
+	struct buf *buf;
+	const uint8_t *ptr;
+	size_t len;
+};
+
 struct outq {
-	struct buf_slice *items;
+	struct out_piece *items;
 	size_t head, len, cap; /* items[head .. len) wait */
 	size_t bytes;
 	struct buf *tail; /* chunk that short pieces go into */

@@ -246,6 +246,26 @@ void view_gateway_services(struct view *v, struct str gateway, struct entries *o
 		ask_source(v, out->items[i]);
 }
 
+/* ---- Secrets */
+const Fl__Credential *view_credential(struct view *v, struct str name)
+{
+	struct str own = v->scope->attributes->verified_ns, ns, rest;
+	struct rows rows;
+
+	if (!str_cut(name, '/', &ns, &rest)) {
+		ns = own;
+		rest = name;
+	}
+	if (!own.len || !str_eq(ns, own))
+		return NULL;
+	rows = ask(v, TOPIC_SECRET, Q_SECRET,
+		str_of(arena_printf(v->scratch, STR_FMT "/" STR_FMT, STR_ARG(own), STR_ARG(rest))));
+	if (!rows.n)
+		return NULL;
+	ask_source(v, rows.items[0].entry);
+	return rows.items[0].entry->value;
+}
+
 /* ---- gateways */
 void view_gateways(struct view *v, struct entries *out)
 {

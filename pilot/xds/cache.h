@@ -12,10 +12,8 @@
 #include "pilot/xds/reads.h"
 
 struct engine;
+struct xds_session;
 struct xds_scope;
-struct xds_holding;
-struct holding_step;
-typedef VEC(struct holding_step) xds_step_list;
 
 struct xds_entry {
 	struct read_dep reads;
@@ -45,14 +43,11 @@ struct xds_scope {
 	const struct scope *scope; /* in the arena */
 	struct arena *arena;
 	struct str id; /* in the engine's table */
-	unsigned users; /* sessions, entries, holdings */
-	unsigned sessions;
+	unsigned users; /* sessions and entries */
 	struct read_index *index;
 	struct xds_names names[XDS_TYPE_COUNT];
 	struct map *entries[XDS_TYPE_COUNT];
-	VEC(struct xds_holding *) holdings[XDS_TYPE_COUNT]; /* that clients have; borrowed */
-	xds_step_list firsts[XDS_MODE_COUNT][XDS_TYPE_COUNT]; /* from nothing: what proxies begin with */
-	/* While a model is being taken over: what holdings have to look at. */
+	/* While a model is being taken over: what sessions have to look at. */
 	VEC(struct xds_entry *) changed;
 	bool names_changed[XDS_TYPE_COUNT];
 };
@@ -60,11 +55,10 @@ struct xds_scope {
 /* Takes the arena in which `scope` lives. One user. */
 struct xds_scope *xds_scope_new(struct engine *e, struct arena *a, const struct scope *scope, struct str id);
 void xds_scope_ref(struct xds_scope *s);
-void xds_scope_join(struct xds_scope *s); /* a session, with one use */
-void xds_scope_leave(struct xds_scope *s);
 void xds_scope_unref(struct xds_scope *s);
-/* Marks what recorded a touched key (NULL: all), and in the holdings what may differ now. */
-void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched, uint64_t at_us);
+/* Marks what recorded a touched key (NULL: all) and fills `changed`, which holds a use of each entry. */
+void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched);
+void xds_scope_touched_done(struct xds_scope *s);
 size_t xds_scope_bytes(const struct xds_scope *s);
 
 /* One more user; made when absent. */
@@ -75,8 +69,6 @@ void xds_entry_ref(struct xds_entry *e);
 void xds_entry_unref(struct xds_entry *e);
 /* Built now when it is stale; NULL: there is no such resource. Borrowed until the next model. */
 struct xds_resource *xds_entry_get(struct xds_entry *e);
-/* The same, and its bytes are there: they are made once more if they were dropped. */
-struct xds_resource *xds_entry_bytes(struct xds_entry *e);
 /* The configuration objects that an entry's resource is made from. */
 void xds_entry_sources(struct xds_entry *e, void (*fn)(void *ctx, const struct source_ref *s), void *ctx);
 const struct xds_names *xds_scope_names(struct xds_scope *s, enum xds_type t);

@@ -20,13 +20,11 @@ void engine_update(struct engine *e, struct model *m, const struct read_keys *to
 bool engine_has_content(const struct engine *e); /* before the first model nothing is served */
 const struct model *engine_model(const struct engine *e);
 const struct engine_source *engine_source(const struct engine *e);
-struct xds_store *engine_store(const struct engine *e);
 
 /* For sessions and scopes. */
-struct xds_session;
 void engine_join(struct engine *e, struct xds_session *s);
 void engine_leave(struct engine *e, struct xds_session *s);
-/* Joined; the scope of a proxy in the present model. The keys are recorded in reads (unsealed). */
+/* One more user; the scope of a proxy in the present model. The keys are recorded in reads (unsealed). */
 struct xds_scope *engine_scope(struct engine *e, const struct proxy *p, enum scope_kind kind, struct read_keys *reads);
 void engine_forget_scope(struct engine *e, struct xds_scope *s);
 

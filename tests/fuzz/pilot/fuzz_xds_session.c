@@ -38,10 +38,10 @@ static struct str bytes_of(struct arena *a, const struct xds_response *r)
 	char *out = arena_alloc(a, r->bytes + 1);
 	size_t at = 0;
 	for (size_t i = 0; i < r->n_pieces; i++) {
-		if (at + r->pieces[i].len > r->bytes)
+		if (at + r->pieces[i]->len > r->bytes)
 			fail("a response has more bytes than it says");
-		memcpy(out + at, r->pieces[i].ptr, r->pieces[i].len);
-		at += r->pieces[i].len;
+		memcpy(out + at, r->pieces[i]->data, r->pieces[i]->len);
+		at += r->pieces[i]->len;
 	}
 	return str_n(out, at);
 }
