@@ -152,8 +152,35 @@ static void match(struct check *c, const Cfg__HTTPMatchRequest *m, bool gateway,
 		match_header_name(c, m->without_headers[i]->key, at);
 		claim_header(c, m->without_headers[i]->key, gateway, at);
 	}
+	for (size_t i = 0; i < m->n_query_params; i++)
+		if (str_empty(m->query_params[i]->key))
+			check_error(c, "query-name", "api: HTTPMatchRequest.queryParams",
+				path_at(c, "%s.queryParams", path), "the name of a query parameter must not be empty");
 	check_labels(c, LABEL_VIEW(m, source_labels), path_at(c, "%s.sourceLabels", path),
 		"api: HTTPMatchRequest.sourceLabels");
+}
+
+/* ---- delegation: the matches of both sides are compared, which regular expressions do not allow */
+
+static void no_regex(struct check *c, const Cfg__StringMatch *m, const char *path, const char *what)
+{
+	if (m && m->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_REGEX)
+		check_error(c, "delegate-regex", "api: HTTPRoute.delegate", path_at(c, "%s.%s", path, what),
+			"a regular expression cannot be part of a delegation");
+}
+
+static void delegated_match(struct check *c, const Cfg__HTTPMatchRequest *m, const char *path)
+{
+	no_regex(c, m->uri, path, "uri");
+	no_regex(c, m->scheme, path, "scheme");
+	no_regex(c, m->method, path, "method");
+	no_regex(c, m->authority, path, "authority");
+	for (size_t i = 0; i < m->n_headers; i++)
+		no_regex(c, m->headers[i]->value, path, "headers");
+	for (size_t i = 0; i < m->n_query_params; i++)
+		no_regex(c, m->query_params[i]->value, path, "queryParams");
+	for (size_t i = 0; i < m->n_without_headers; i++)
+		no_regex(c, m->without_headers[i]->value, path, "withoutHeaders");
 }
 
 /* ---- actions of an HTTP route */
@@ -252,6 +279,9 @@ static void fault(struct check *c, const Cfg__HTTPFaultInjection *f, const char 
 	if (f->abort && f->abort->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP2_ERROR)
 		check_error(c, "fault", "api: HTTPFaultInjection.Abort.http2Error",
 			path_at(c, "%s.abort.http2Error", at), "is not supported");
+	if (f->delay && f->delay->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE__NOT_SET)
+		check_warn(c, "fault", "api: HTTPFaultInjection.Delay", path_at(c, "%s.delay", at),
+			"says no delay, so there is none");
 	if (f->delay &&
 		f->delay->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_EXPONENTIAL_DELAY)
 		check_error(c, "fault", "api: HTTPFaultInjection.Delay.exponentialDelay",
@@ -331,6 +361,8 @@ static void http_route(struct check *c, const Cfg__VirtualService *vs, const Cfg
 	conflicts(c, r, vs->n_hosts == 0, path);
 	for (size_t i = 0; i < r->n_match; i++)
 		match(c, r->match[i], gateway, path_at(c, "%s.match[%zu]", path, i));
+	for (size_t i = 0; (r->delegate || vs->n_hosts == 0) && i < r->n_match; i++)
+		delegated_match(c, r->match[i], path_at(c, "%s.match[%zu]", path, i));
 	headers(c, r->headers, path_at(c, "%s.headers", path));
 	authority_once(c, r, path);
 	redirect(c, r, path);
@@ -475,6 +507,12 @@ static const struct rule rules[] = {
 	{"http[].route[].headers.response.remove[]", check_header_remove, .source = "api: Headers"},
 	{"http[].headers.request.remove[]", check_header_remove, .source = "api: Headers"},
 	{"http[].headers.response.remove[]", check_header_remove, .source = "api: Headers"},
+	{"http[].redirect.uri", check_one_line, .source = "envoy: RedirectAction.path_redirect"},
+	{"http[].redirect.prefixRewrite", check_one_line, .source = "envoy: RedirectAction.prefix_rewrite"},
+	{"http[].redirect.authority", check_one_line, .source = "envoy: RedirectAction.host_redirect"},
+	{"http[].rewrite.uri", check_one_line, .source = "envoy: RouteAction.prefix_rewrite"},
+	{"http[].rewrite.authority", check_one_line, .source = "envoy: RouteAction.host_rewrite_literal"},
+	{"http[].rewrite.uriRegexRewrite.rewrite", check_one_line, .source = "envoy: RouteAction.regex_rewrite"},
 	{"http[].rewrite.uriRegexRewrite.match", check_regex, .source = "api: RegexRewrite.match"},
 	{"http[].timeout", check_duration, 1, 0, .source = "api: HTTPRoute.timeout"},
 	{"http[].fault.delay.percentage", check_percentage, .source = "api: HTTPFaultInjection.Delay.percentage"},
@@ -505,6 +543,7 @@ static const struct rule rules[] = {
 	{"tls[].route[].destination", NULL, .required = true, .source = "api: RouteDestination.destination"},
 	{"tls[].route[].weight", check_number, 0, 2147483647, .source = "api: RouteDestination.weight"},
 	{"tcp[].match[].destinationSubnets[]", check_cidr, .source = "api: L4MatchAttributes.destinationSubnets"},
+	{"tcp[].match[].sourceSubnet", check_cidr, .source = "api: L4MatchAttributes.sourceSubnet"},
 	{"tcp[].match[].port", check_port, .source = "api: L4MatchAttributes.port"},
 	{"tcp[].match[].gateways[]", check_gateway_names, .source = "api: L4MatchAttributes.gateways"},
 	{"tcp[].match[].sourceNamespace", check_label, .source = "api: L4MatchAttributes.sourceNamespace"},

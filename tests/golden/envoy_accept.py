@@ -70,7 +70,9 @@ def bootstrap(rendered):
                "explicitHttpConfig": {"http2ProtocolOptions": {}}}},
            "loadAssignment": {"clusterName": "sds-grpc", "endpoints": [{"lbEndpoints": [
                {"endpoint": {"address": {"pipe": {"path": "./sds.sock"}}}}]}]}}
+    # As the agent's bootstrap has it: Envoy's own limit of 100 refuses ordinary expressions.
     return {"node": {"id": "test", "cluster": "test"},
+            "layeredRuntime": {"layers": [{"name": "static", "staticLayer": {"re2.max_program_size.error_level": 32768}}]},
             "staticResources": {"listeners": rendered["lds"], "clusters": rendered["cds"] + [sds]}}, missing
 
 
