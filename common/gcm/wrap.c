@@ -13,16 +13,13 @@
 #include <openssl/evp.h>
 
 #include "common/base/util.h"
+#include "common/base/wrap.h"
 
-#define WRAPPED(name) \
-	extern __typeof__(mbedtls_gcm_##name) __real_mbedtls_gcm_##name; \
-	extern __typeof__(mbedtls_gcm_##name) __wrap_mbedtls_gcm_##name
-
-WRAPPED(setkey);
-WRAPPED(free);
-WRAPPED(starts);
-WRAPPED(crypt_and_tag);
-WRAPPED(auth_decrypt);
+WRAPPED(mbedtls_gcm_setkey);
+WRAPPED(mbedtls_gcm_free);
+WRAPPED(mbedtls_gcm_starts);
+WRAPPED(mbedtls_gcm_crypt_and_tag);
+WRAPPED(mbedtls_gcm_auth_decrypt);
 
 #define MODE_OPENSSL 0x4f53 /* neither MBEDTLS_GCM_ENCRYPT nor _DECRYPT */
 #define NONCE_BYTES 12
