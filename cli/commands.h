@@ -10,3 +10,4 @@ extern const struct command analyze_command;
 extern const struct command proxy_status_command;
 extern const struct command proxy_config_command;
 extern const struct command bus_command;
+extern const struct command bus_keys_command;

@@ -13,6 +13,7 @@ static const struct command *const commands[] = {
 	&proxy_status_command,
 	&proxy_config_command,
 	&bus_command,
+	&bus_keys_command,
 };
 
 int main(int argc, char **argv)

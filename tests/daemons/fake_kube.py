@@ -114,6 +114,10 @@ class FakeKube:
                         self.answer(200, {"issuer": fake.issuer, "jwks_uri": fake.url + "/openid/v1/jwks"})
                     elif url.path == "/openid/v1/jwks":
                         self.answer(200, fake.jwks)
+                    elif url.path.rsplit("/", 1)[0].endswith("/secrets"):
+                        path, name = url.path.rsplit("/", 1)
+                        obj = fake.objects.get((path, f"{path.split('/')[4]}/{name}"))
+                        self.answer(200, obj) if obj else self.status(404, "not found")
                     elif not known:
                         self.status(404, "the server could not find the requested resource")
                     elif query.get("watch"):
@@ -122,6 +126,22 @@ class FakeKube:
                         self.list(url.path, query)
                 except (BrokenPipeError, ConnectionResetError):
                     pass
+
+            def do_POST(self):
+                url = urllib.parse.urlsplit(self.path)
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                name = f"{body['metadata'].get('namespace', '')}/{body['metadata']['name']}"
+                with fake.lock:
+                    fake.requests.append(f"POST {self.path}")
+                    refusal = fake.refusals.pop(0) if fake.refusals else None
+                    exists = (url.path, name) in fake.objects
+                if refusal:
+                    self.status(*refusal)
+                elif exists:
+                    self.status(409, "already exists")
+                else:
+                    fake.apply(url.path, body)
+                    self.answer(201, body)
 
             def do_PATCH(self):
                 url = urllib.parse.urlsplit(self.path)
