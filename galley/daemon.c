@@ -9,10 +9,10 @@
 #include "common/base/metric.h"
 #include "common/base/map.h"
 #include "common/io/file.h"
+#include "common/io/trim.h"
 #include "galley/galley.h"
 #include "galley/source/directory.h"
 #include "galley/source/kubernetes.h"
-#include "galley/webhook/webhook.h"
 
 /*
  * DOC: The daemon. A change of the directory wakes the scan; the scan puts files into the pipeline, one commit makes one batch, and the
@@ -43,10 +43,10 @@ struct galleyd {
 	struct galley *galley;
 	struct directory *directory; /* one of the two sources */
 	struct kubernetes *kubernetes;
-	struct webhook *webhook; /* NULL: none wanted */
 	struct dir_watch *watch;
 	struct timer *retry; /* scans again; with Kubernetes: commits */
 	struct timer *second;
+	struct trim *trim;
 	uint64_t debounce_ms;
 	struct bus_keys *keys;
 	struct bus_publisher *publisher;
@@ -139,6 +139,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	log_info(&scope, "published", KV("changes", sent), KV("files", galley_counts(s->galley).files),
 		KV("microseconds", clock_mono_us() - began_us));
 	s->published = true;
+	trim_soon(s->trim);
 	daemon_ready(s->daemon, "source");
 	if (s->once)
 		(void)kill(getpid(), SIGTERM);
@@ -156,15 +157,18 @@ static void scan(void *ctx)
 	}
 	if (retry_ms) {
 		timer_start(s->retry, retry_ms, 0);
-		return;
-	}
-	if (e.kind != ERR_NONE) {
+	} else if (e.kind != ERR_NONE) {
 		log_warn(&scope, "a file cannot be read; its last content stays", KV("error", e.text));
 		timer_start(s->retry, 1000, 0);
 	}
-	if (s->touched || !s->published)
+	if (s->touched || (!s->published && !retry_ms))
 		commit(s, began);
 	s->touched = false;
+}
+
+static void on_file(void *ctx, const char *path, bool complete)
+{
+	directory_hint(((struct galleyd *)ctx)->directory, path, complete);
 }
 
 /* ---- the Kubernetes API */
@@ -267,30 +271,10 @@ static bool start_directory(struct galleyd *s, const struct galley_config *c, st
 		s->watch = dir_watch_new(daemon_loop(s->daemon), c->source, c->debounce_ms, scan, s, e);
 		if (!s->watch)
 			return err_in(e, "--source");
+		dir_watch_files(s->watch, on_file);
 	}
 	timer_start(s->retry, 0, 0);
 	return true;
-}
-
-static bool start_webhook(struct galleyd *s, const struct galley_config *c, struct err *e)
-{
-	const struct kube_options api = {.kubeconfig = c->kubeconfig, .context = c->kube_context};
-	const struct webhook_options o = {.address = c->webhook_address,
-		.domain_suffix = c->domain_suffix,
-		.cert_dir = c->webhook_cert_dir,
-		.ca_address = c->ca_address,
-		.ca_roots = c->ca_roots,
-		.ca_token = c->ca_token,
-		.ca_names = c->ca_names,
-		.dns = c->webhook_dns,
-		.trust_domain = c->trust_domain,
-		.state_dir = daemon_state_dir(s->daemon),
-		.api = c->webhook_configurations && c->webhook_configurations[0] ? &api : NULL,
-		.configurations = c->webhook_configurations};
-	if (str_empty(c->webhook_address))
-		return true;
-	s->webhook = webhook_new(daemon_loop(s->daemon), &o, e);
-	return s->webhook || err_in(e, "--webhook-address");
 }
 
 static bool start(struct galleyd *s, const struct galley_config *c, struct err *e)
@@ -304,10 +288,10 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 	s->once = c->once;
 	s->debounce_ms = c->debounce_ms;
 	s->reports = map_new();
+	s->trim = trim_new(daemon_loop(s->daemon));
 	s->galley = galley_new(&o);
 	daemon_not_ready(s->daemon, "source", "the source was not read yet");
-	return start_webhook(s, c, e) && start_publisher(s, c, e) &&
-	       (cluster ? start_kubernetes(s, c, e) : start_directory(s, c, e));
+	return start_publisher(s, c, e) && (cluster ? start_kubernetes(s, c, e) : start_directory(s, c, e));
 }
 
 bool galley_daemon_start(struct daemon *d, const void *config, void **self, struct err *e)
@@ -328,12 +312,12 @@ void galley_daemon_stop(void *self)
 	struct str key;
 	void *value;
 	dir_watch_free(s->watch);
-	webhook_free(s->webhook);
 	kubernetes_free(s->kubernetes);
 	if (s->retry)
 		timer_free(s->retry);
 	if (s->second)
 		timer_free(s->second);
+	trim_free(s->trim);
 	bus_publisher_free(s->publisher);
 	bus_keys_free(s->keys);
 	directory_free(s->directory);
@@ -349,8 +333,10 @@ bool galley_daemon_reload(void *self, struct err *e)
 {
 	const struct galleyd *s = self;
 	(void)e;
-	if (s->directory)
+	if (s->directory) {
+		directory_hint(s->directory, NULL, false);
 		scan(self);
+	}
 	return true;
 }
 
@@ -367,8 +353,6 @@ PAGE(objects)
 PAGE(quarantine)
 PAGE(foreign)
 PAGE(services)
-PAGE(analysis)
-PAGE(verdicts)
 
 static void page_bus(void *self, struct str query, struct strbuf *out)
 {
@@ -382,16 +366,6 @@ static void page_kubernetes(void *self, struct str query, struct strbuf *out)
 	(void)query;
 	if (s->kubernetes)
 		kubernetes_debug(s->kubernetes, out);
-	else
-		strbuf_adds(out, "null");
-}
-
-static void page_webhook(void *self, struct str query, struct strbuf *out)
-{
-	const struct galleyd *s = self;
-	(void)query;
-	if (s->webhook)
-		webhook_debug(s->webhook, out);
 	else
 		strbuf_adds(out, "null");
 }
@@ -417,12 +391,9 @@ static void page_status(void *self, struct str query, struct strbuf *out)
 
 const struct debug_page galley_pages[] = {
 	{"diagnostics", "everything that is wrong with the configuration now", page_diagnostics},
-	{"analysis", "the same in analysis codes, and what only shows across objects", page_analysis},
-	{"verdicts", "each route rule: live, shadowed (by which rule) or never matches (why)", page_verdicts},
 	{"objects", "objects: where they are defined, which version is in force", page_objects},
 	{"quarantine", "objects whose newest version is not in force, and why", page_quarantine},
 	{"kubernetes", "lists and watches of the Kubernetes API, with their age", page_kubernetes},
-	{"webhook", "the admission webhooks' server and their configurations", page_webhook},
 	{"foreign", "documents of kinds that galley does not read", page_foreign},
 	{"services", "services and endpoints as they are published", page_services},
 	{"bus", "topics, subscribers and sequence of the publisher", page_bus},

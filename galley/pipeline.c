@@ -1,7 +1,5 @@
 #include "galley/pipeline.h"
 
-#include "galley/kinds/secret.h"
-
 #include <stdlib.h>
 
 #include "galley/kind.h"
@@ -99,17 +97,6 @@ const Mesh__MeshConfig *galley_mesh(const struct galley *g, struct arena *scratc
 
 /* ---- what changed */
 
-/* Only what TLS can use leaves galley. */
-static void emit_secret(struct galley *g, const struct object *now, const struct object *any)
-{
-	const char *key = arena_printf(g->batch, "%s/%s", any->ns, any->name);
-	Fl__Credential c = FL__CREDENTIAL__INIT;
-	if (now && secret_credential(g->batch, (const Kube__Secret *)now->message, now->ns, now->name, &c))
-		galley_emit(g, TOPIC_SECRET, key, pb_pack(g->batch, &c), now->origin);
-	else
-		galley_emit_delete(g, TOPIC_SECRET, key);
-}
-
 static void on_change(void *ctx, const struct slot *slot, const struct object *before)
 {
 	struct galley *g = ctx;
@@ -123,9 +110,7 @@ static void on_change(void *ctx, const struct slot *slot, const struct object *b
 			galley_emit(g, TOPIC_NAMESPACE, any->name, pack_namespace(g->batch, any), any->origin);
 		else
 			galley_emit_delete(g, TOPIC_NAMESPACE, any->name);
-	} else if (slot->kind->id == KIND_SECRET)
-		emit_secret(g, slot->good, any);
-	else if (slot->kind->topic == TOPIC_NONE)
+	} else if (slot->kind->topic == TOPIC_NONE)
 		galley_space(g, any->ns)->dirty = true;
 	else if (slot->good)
 		vec_push(&g->changed, slot);
@@ -164,29 +149,47 @@ static void mesh_changed(struct galley *g, const Mesh__MeshConfig *mesh)
 
 /* ---- discovery */
 
-struct inputs {
-	VEC(const struct object *) of[KIND_COUNT];
-};
-
-static const enum kind_id input_kinds[] = {
-	KIND_SERVICE, KIND_ENDPOINT_SLICE, KIND_POD, KIND_WORKLOAD_ENTRY, KIND_SERVICE_ENTRY};
+static bool is_input(enum kind_id kind)
+{
+	return kind == KIND_SERVICE || kind == KIND_ENDPOINT_SLICE || kind == KIND_POD || kind == KIND_WORKLOAD_ENTRY ||
+	       kind == KIND_SERVICE_ENTRY;
+}
 
 static int by_name(const void *a, const void *b)
 {
 	return strcmp((*(const struct object *const *)a)->name, (*(const struct object *const *)b)->name);
 }
 
-static void collect(const struct galley *g, enum kind_id kind, const char *ns, struct inputs *in)
+static void sort_inputs(struct inputs *in)
+{
+	for (size_t i = 0; i < ARRAY_LEN(in->of); i++)
+		if (in->of[i].len > 1)
+			qsort(in->of[i].items, in->of[i].len, sizeof(*in->of[i].items), by_name);
+}
+
+static void inputs_done(struct inputs *in)
+{
+	for (size_t i = 0; i < ARRAY_LEN(in->of); i++)
+		vec_done(&in->of[i]);
+}
+
+/* One pass for all namespaces that are made anew; nodes are everyone's. */
+static void collect(struct galley *g, struct inputs *nodes)
 {
 	struct str key;
 	void *value;
 	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);) {
 		const struct slot *slot = value;
-		if (slot->kind->id == kind && slot->good && (!ns || streq(slot->good->ns, ns)))
-			vec_push(&in->of[kind], slot->good);
+		enum kind_id kind = slot->kind->id;
+		if (!slot->good)
+			continue;
+		if (kind == KIND_NODE)
+			vec_push(&nodes->of[kind], slot->good);
+		struct space *s = is_input(kind) ? map_get(g->spaces, str_of(slot->good->ns)) : NULL;
+		if (s && s->dirty)
+			vec_push(&s->inputs.of[kind], slot->good);
 	}
-	if (in->of[kind].len > 1)
-		qsort(in->of[kind].items, in->of[kind].len, sizeof(*in->of[kind].items), by_name);
+	sort_inputs(nodes);
 }
 
 static struct object_list list(const struct inputs *in, enum kind_id kind)
@@ -215,25 +218,22 @@ static void forget(struct galley *g, const struct space *s, const struct discove
 	}
 }
 
-static void rebuild(struct galley *g, struct space *s, const Mesh__MeshConfig *mesh)
+static void rebuild(struct galley *g, struct space *s, const struct inputs *nodes, const Mesh__MeshConfig *mesh)
 {
 	static char everyone[] = "*";
 	char *const fallback[] = {everyone};
-	struct inputs in = {0};
-	for (size_t i = 0; i < ARRAY_LEN(input_kinds); i++)
-		collect(g, input_kinds[i], s->ns, &in);
-	collect(g, KIND_NODE, NULL, &in);
+	sort_inputs(&s->inputs);
 	const struct discovery_input input = {
 		.ns = s->ns,
 		.domain_suffix = g->domain_suffix,
 		.assume_sidecars = g->assume_sidecars,
 		.slices_only = g->slices_only,
-		.services = list(&in, KIND_SERVICE),
-		.slices = list(&in, KIND_ENDPOINT_SLICE),
-		.pods = list(&in, KIND_POD),
-		.workloads = list(&in, KIND_WORKLOAD_ENTRY),
-		.entries = list(&in, KIND_SERVICE_ENTRY),
-		.nodes = list(&in, KIND_NODE),
+		.services = list(&s->inputs, KIND_SERVICE),
+		.slices = list(&s->inputs, KIND_ENDPOINT_SLICE),
+		.pods = list(&s->inputs, KIND_POD),
+		.workloads = list(&s->inputs, KIND_WORKLOAD_ENTRY),
+		.entries = list(&s->inputs, KIND_SERVICE_ENTRY),
+		.nodes = list(nodes, KIND_NODE),
 		.export_to = mesh->n_default_service_export_to ? mesh->default_service_export_to : fallback,
 		.n_export_to = mesh->n_default_service_export_to ? mesh->n_default_service_export_to : 1,
 	};
@@ -241,8 +241,7 @@ static void rebuild(struct galley *g, struct space *s, const Mesh__MeshConfig *m
 	struct discovery_output old = s->found;
 	s->arena = arena_new();
 	discovery_build(s->arena, &input, &s->found);
-	for (size_t i = 0; i < ARRAY_LEN(in.of); i++)
-		vec_done(&in.of[i]);
+	inputs_done(&s->inputs);
 	forget(g, s, &old);
 }
 
@@ -307,15 +306,20 @@ static void discover(struct galley *g, const Mesh__MeshConfig *mesh)
 	struct str ns;
 	void *value;
 	bool any = false;
+	struct inputs nodes = {0};
 	for (size_t i = 0; map_next(g->spaces, &i, &ns, &value);) {
 		struct space *s = value;
-		if (!s->dirty && !g->mesh_dirty && !g->nodes_dirty)
-			continue;
-		s->dirty = any = true;
-		rebuild(g, s, mesh);
+		s->dirty |= g->mesh_dirty || g->nodes_dirty;
+		any |= s->dirty;
 	}
-	if (any)
-		assign_addresses(g);
+	if (!any)
+		return;
+	collect(g, &nodes);
+	for (size_t i = 0; map_next(g->spaces, &i, &ns, &value);)
+		if (((struct space *)value)->dirty)
+			rebuild(g, value, &nodes, mesh);
+	inputs_done(&nodes);
+	assign_addresses(g);
 	for (size_t i = 0; map_next(g->spaces, &i, &ns, &value);)
 		if (((struct space *)value)->dirty)
 			emit_space(g, value);

@@ -5,10 +5,15 @@
 #include "galley/galley.h"
 #include "galley/store.h"
 
+struct inputs {
+	VEC(const struct object *) of[KIND_COUNT];
+};
+
 /* A namespace: its discovery inputs and what was made of them. */
 struct space {
 	char *ns;
 	bool dirty;
+	struct inputs inputs; /* while it is made anew */
 	struct arena *arena; /* of found */
 	struct discovery_output found;
 };

@@ -32,19 +32,44 @@ static void duplicates(const struct slot *s, struct diags *out)
 	}
 }
 
+static int by_str(const void *x, const void *y)
+{
+	return str_cmp(*(const struct str *)x, *(const struct str *)y);
+}
+
+/* The keys of values about which there is something to say, in order: mostly there is nothing. */
+struct tellers {
+	VEC(struct str) keys;
+};
+
+static void sort_tellers(struct tellers *t)
+{
+	if (t->keys.len > 1)
+		qsort(t->keys.items, t->keys.len, sizeof(*t->keys.items), by_str);
+}
+
 void galley_diags(const struct galley *g, struct diags *out)
 {
-	struct str *files = map_keys_sorted(g->store.units);
-	for (size_t i = 0; i < map_len(g->store.units); i++) {
-		const struct unit *u = map_get(g->store.units, files[i]);
+	struct tellers files = {0}, slots = {0};
+	struct str key;
+	void *value;
+	for (size_t i = 0; map_next(g->store.units, &i, &key, &value);)
+		if (((const struct unit *)value)->diags.len)
+			vec_push(&files.keys, key);
+	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);)
+		if (((const struct slot *)value)->claims.len > 1)
+			vec_push(&slots.keys, key);
+	sort_tellers(&files);
+	sort_tellers(&slots);
+	for (size_t i = 0; i < files.keys.len; i++) {
+		const struct unit *u = map_get(g->store.units, files.keys.items[i]);
 		for (size_t k = 0; k < u->diags.len; k++)
 			copy_diag(out, &u->diags.items[k]);
 	}
-	free(files);
-	struct str *keys = map_keys_sorted(g->store.slots);
-	for (size_t i = 0; i < map_len(g->store.slots); i++)
-		duplicates(map_get(g->store.slots, keys[i]), out);
-	free(keys);
+	for (size_t i = 0; i < slots.keys.len; i++)
+		duplicates(map_get(g->store.slots, slots.keys.items[i]), out);
+	vec_done(&files.keys);
+	vec_done(&slots.keys);
 }
 
 struct galley_counts galley_counts(const struct galley *g)
@@ -86,11 +111,15 @@ static void separator(struct strbuf *out, bool *first)
 	*first = false;
 }
 
-void galley_diags_json(const struct diags *diags, struct strbuf *out)
+void galley_debug_diagnostics(const struct galley *g, struct strbuf *out)
 {
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct diags diags;
+	diags_init(&diags, a);
+	galley_diags(g, &diags);
 	strbuf_addc(out, '[');
-	for (size_t i = 0; i < diags->len; i++) {
-		const struct diag *d = &diags->items[i];
+	for (size_t i = 0; i < diags.len; i++) {
+		const struct diag *d = &diags.items[i];
 		strbuf_adds(out, i ? ",{" : "{");
 		member(out, "severity", diag_severity_name(d->severity));
 		strbuf_addc(out, ',');
@@ -108,15 +137,6 @@ void galley_diags_json(const struct diags *diags, struct strbuf *out)
 		strbuf_addc(out, '}');
 	}
 	strbuf_addc(out, ']');
-}
-
-void galley_debug_diagnostics(const struct galley *g, struct strbuf *out)
-{
-	cleanup(arena_free_p) struct arena *a = arena_new();
-	struct diags diags;
-	diags_init(&diags, a);
-	galley_diags(g, &diags);
-	galley_diags_json(&diags, out);
 }
 
 static void slot_json(const struct slot *s, struct strbuf *out)

@@ -1,5 +1,5 @@
 /*
- * DOC: Watching a tree with inotify. Events are never interpreted: any of them means "look again". After the quiet period the tree is
+ * DOC: Watching a tree with inotify. Any event means "look again"; what it says of a file is passed on as a hint and nothing more. After the quiet period the tree is
  * walked and every directory gets a watch (adding one twice is harmless), and only then fn is called, so that what appeared in a
  * directory before it was watched is found by the caller's own look. Where watches run out, the tree is looked at each second.
  */
@@ -12,6 +12,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/str.h"
+#include "common/base/vec.h"
 #include "common/io/file.h"
 
 #define MAX_DEPTH 32
@@ -25,18 +26,34 @@ struct dir_watch {
 	char *root;
 	uint64_t quiet_ms;
 	void (*fn)(void *ctx);
+	void (*on_file)(void *ctx, const char *path, bool complete);
 	void *ctx;
+	VEC(char *) paths; /* by watch descriptor */
 	int fd;
 	struct watch *readable;
 	struct timer *quiet;
 	struct timer *poll;
 	uint64_t first_ms; /* of the events that wait for the quiet period; 0: none */
 	bool polling;
+	bool tree_changed; /* directories may have come or gone */
 };
+
+static void remember(struct dir_watch *w, int wd, const char *path)
+{
+	while (w->paths.len <= (size_t)wd)
+		vec_push(&w->paths, NULL);
+	if (streq(w->paths.items[wd], path))
+		return;
+	free(w->paths.items[wd]);
+	w->paths.items[wd] = xstrdup(path);
+}
 
 static void add_tree(struct dir_watch *w, const char *path, unsigned depth)
 {
-	if (inotify_add_watch(w->fd, path, EVENTS) < 0 && (errno == ENOSPC || errno == ENOMEM))
+	int wd = inotify_add_watch(w->fd, path, EVENTS);
+	if (wd >= 0)
+		remember(w, wd, path);
+	else if (errno == ENOSPC || errno == ENOMEM)
 		w->polling = true;
 	DIR *dir = depth < MAX_DEPTH ? opendir(path) : NULL;
 	if (!dir)
@@ -44,6 +61,8 @@ static void add_tree(struct dir_watch *w, const char *path, unsigned depth)
 	const struct dirent *entry;
 	while ((entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
+			continue;
+		if (entry->d_type == DT_REG)
 			continue;
 		char *below = xasprintf("%s/%s", path, entry->d_name);
 		struct stat st;
@@ -82,8 +101,25 @@ static void report(void *ctx)
 {
 	struct dir_watch *w = ctx;
 	w->first_ms = 0;
-	add_root(w);
+	if (w->polling && w->on_file)
+		w->on_file(w->ctx, NULL, false);
+	if (w->tree_changed || w->polling)
+		add_root(w);
+	w->tree_changed = false;
 	w->fn(w->ctx);
+}
+
+/* Events of single files are told; all else (directories, links that are swapped, lost events) may concern the whole tree. */
+static void tell(struct dir_watch *w, const struct inotify_event *e)
+{
+	size_t wd = (size_t)e->wd;
+	bool single = e->wd >= 0 && e->len && wd < w->paths.len && w->paths.items[wd] && !(e->mask & IN_ISDIR) &&
+		      e->name[0] != '.';
+	w->tree_changed |= !single;
+	if (!w->on_file)
+		return;
+	cleanup(free_p) char *path = single ? xasprintf("%s/%s", w->paths.items[wd], e->name) : NULL;
+	w->on_file(w->ctx, path, (e->mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) != 0);
 }
 
 static void on_events(void *ctx, int events)
@@ -91,9 +127,16 @@ static void on_events(void *ctx, int events)
 	struct dir_watch *w = ctx;
 	_Alignas(struct inotify_event) char buffer[16384];
 	bool any = false;
+	ssize_t n;
 	(void)events;
-	while (read(w->fd, buffer, sizeof(buffer)) > 0)
+	while ((n = read(w->fd, buffer, sizeof(buffer))) > 0) {
 		any = true;
+		for (ssize_t at = 0; at < n;) {
+			const struct inotify_event *e = (const void *)(buffer + at);
+			tell(w, e);
+			at += (ssize_t)(sizeof(*e) + e->len);
+		}
+	}
 	if (!any)
 		return;
 	uint64_t now = clock_mono_ms();
@@ -101,6 +144,11 @@ static void on_events(void *ctx, int events)
 		w->first_ms = now;
 	if (!timer_active(w->quiet) || now - w->first_ms < MAX_QUIETS * w->quiet_ms)
 		timer_start(w->quiet, w->quiet_ms, 0);
+}
+
+void dir_watch_files(struct dir_watch *w, void (*fn)(void *ctx, const char *path, bool complete))
+{
+	w->on_file = fn;
 }
 
 struct dir_watch *dir_watch_new(
@@ -135,6 +183,9 @@ void dir_watch_free(struct dir_watch *w)
 	timer_free(w->quiet);
 	timer_free(w->poll);
 	(void)close(w->fd);
+	for (size_t i = 0; i < w->paths.len; i++)
+		free(w->paths.items[i]);
+	vec_done(&w->paths);
 	free(w->root);
 	free(w);
 }

@@ -20,4 +20,9 @@ bool file_exists(const char *path);
 struct dir_watch;
 struct dir_watch *dir_watch_new(struct loop *l, const char *root, uint64_t quiet_ms, void (*fn)(void *ctx), void *ctx,
 	struct err *e) MUST_CHECK;
+/*
+ * Which files changed, before fn of dir_watch_new() is called, with its ctx: complete when the file was moved here or closed after
+ * writing, not complete when somebody writes to it or it went away. path NULL: more than that may have changed.
+ */
+void dir_watch_files(struct dir_watch *w, void (*fn)(void *ctx, const char *path, bool complete));
 void dir_watch_free(struct dir_watch *w);

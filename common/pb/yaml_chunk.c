@@ -60,6 +60,11 @@ bool yaml_chunk_is_text(const struct yaml_chunk *c, struct yaml_bad_byte *bad)
 	*bad = (struct yaml_bad_byte){.line = c->line, .column = 1};
 	for (size_t at = 0; at < c->text.len;) {
 		size_t len = 1;
+		if (c->text.ptr[at] >= 0x20 && c->text.ptr[at] < 0x7f) { /* nearly all of it */
+			bad->column++;
+			at++;
+			continue;
+		}
 		if (!utf8_next(str_from(c->text, at), &bad->value, &len)) {
 			bad->rule = "invalid-utf8";
 			bad->value = (uint8_t)c->text.ptr[at];

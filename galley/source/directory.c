@@ -28,6 +28,9 @@ struct file {
 	bool reported; /* its content was handed on */
 	bool seen; /* in this scan */
 	bool changed;
+	bool complete; /* the kernel says so */
+	bool settled; /* its content, or its absence, counts */
+	int64_t missing_since; /* 0: it is there */
 	char *text; /* read in this scan, not yet handed on */
 	size_t len;
 };
@@ -35,8 +38,14 @@ struct file {
 struct directory {
 	char *root;
 	struct map *files;
+	struct map *hinted; /* paths to look at, and files that have not settled -> &is_complete or d */
+	bool everything; /* look at all, whatever was hinted */
+	bool watched; /* there are hints */
 	int64_t unsettled_since; /* 0: nothing is pending */
+	bool busy; /* the last batch left something behind: changes come without a pause */
 };
+
+static const char is_complete; /* its address is a value of `hinted` */
 
 struct directory *directory_new(const char *root)
 {
@@ -46,6 +55,8 @@ struct directory *directory_new(const char *root)
 		len--;
 	d->root = xstrndup(root, len);
 	d->files = map_new();
+	d->hinted = map_new();
+	d->everything = true;
 	return d;
 }
 
@@ -65,8 +76,18 @@ void directory_free(struct directory *d)
 	for (size_t i = 0; map_next(d->files, &i, &key, &value);)
 		file_free(value);
 	map_free(d->files);
+	map_free(d->hinted);
 	free(d->root);
 	free(d);
+}
+
+void directory_hint(struct directory *d, const char *path, bool complete)
+{
+	d->watched = true;
+	if (!path || map_len(d->hinted) >= LIMIT_SOURCE_FILES)
+		d->everything = true;
+	else
+		(void)map_put(d->hinted, str_of(path), complete ? (void *)(uintptr_t)&is_complete : (void *)d);
 }
 
 size_t directory_files(const struct directory *d)
@@ -94,6 +115,9 @@ static void note(struct directory *d, const char *path, const struct stat *st)
 		f->name = xstrdup(path);
 		(void)map_put(d->files, str_of(path), f);
 	}
+	const void *hint = map_get(d->hinted, str_of(path));
+	if (hint)
+		f->complete = hint == &is_complete;
 	f->seen = true;
 	f->changed = !f->reported || f->stamp.mtime_ns != stamp.mtime_ns || f->stamp.size != stamp.size ||
 		     f->stamp.inode != stamp.inode;
@@ -109,11 +133,11 @@ static bool walk(struct directory *d, const char *path, unsigned depth, struct e
 		return err_errno(e, "%s", path);
 	struct dirent *entry;
 	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
+		if (entry->d_name[0] == '.' || (entry->d_type == DT_REG && !wanted(entry->d_name)))
 			continue;
 		char *below = xasprintf("%s/%s", path, entry->d_name);
 		struct stat st;
-		if (stat(below, &st) == 0) {
+		if (fstatat(dirfd(dir), entry->d_name, &st, 0) == 0) {
 			if (S_ISDIR(st.st_mode) && depth < MAX_DEPTH)
 				(void)walk(d, below, depth + 1, NULL); /* gone again, or not ours to read */
 			else if (S_ISREG(st.st_mode) && wanted(entry->d_name))
@@ -125,7 +149,7 @@ static bool walk(struct directory *d, const char *path, unsigned depth, struct e
 	return true;
 }
 
-static bool look(struct directory *d, struct err *e)
+static bool look_at_everything(struct directory *d, struct err *e)
 {
 	struct str key;
 	void *value;
@@ -140,6 +164,42 @@ static bool look(struct directory *d, struct err *e)
 	return true;
 }
 
+static bool look(struct directory *d, struct err *e)
+{
+	struct str path;
+	void *value;
+	if (d->everything || !d->watched || !map_len(d->hinted))
+		return look_at_everything(d, e);
+	for (size_t i = 0; map_next(d->hinted, &i, &path, &value);) {
+		struct stat st;
+		size_t slash;
+		struct str name = str_rfind(path, '/', &slash) ? str_from(path, slash + 1) : path;
+		struct file *f = map_get(d->files, path);
+		if (wanted(name.ptr) && stat(path.ptr, &st) == 0 && S_ISREG(st.st_mode))
+			note(d, path.ptr, &st);
+		else if (f)
+			f->seen = false;
+	}
+	return true;
+}
+
+static bool is_fresh(const struct file *f, int64_t wall_ms, const struct directory_ops *ops, void *ctx)
+{
+	int64_t age = wall_ms - f->stamp.mtime_ns / 1000000;
+	if (!f->complete && age >= 0 && age < DIRECTORY_SETTLE_MS)
+		return true;
+	if (age >= DIRECTORY_PATIENCE_MS)
+		return false;
+	return !f->text || (ops->looks_whole && !ops->looks_whole(ctx, str_of(f->name), str_n(f->text, f->len)));
+}
+
+static bool is_gone(struct file *f, int64_t wall_ms)
+{
+	if (!f->missing_since)
+		f->missing_since = wall_ms;
+	return wall_ms - f->missing_since >= DIRECTORY_PATIENCE_MS;
+}
+
 /* Reads what changed; false when some file should be given more time. */
 static bool read_changed(
 	struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx, struct err *e)
@@ -149,26 +209,23 @@ static bool read_changed(
 	bool settled = true;
 	for (size_t i = 0; map_next(d->files, &i, &key, &value);) {
 		struct file *f = value;
-		int64_t age = wall_ms - f->stamp.mtime_ns / 1000000;
+		struct err why = {0};
 		if (!f->seen) {
-			settled = false;
+			f->settled = is_gone(f, wall_ms);
+			settled &= f->settled;
 			continue;
 		}
+		f->missing_since = 0;
 		if (!f->changed)
 			continue;
-		free(f->text);
-		f->text = NULL;
-		struct err why = {0};
+		free(take(f->text));
 		if (!file_read(f->name, LIMIT_FILE_BYTES, &f->text, &f->len, &why)) {
 			if (e)
 				*e = why;
 			f->text = NULL;
-			settled = false;
-		} else if ((age >= 0 && age < DIRECTORY_SETTLE_MS) ||
-			   (age < DIRECTORY_PATIENCE_MS && ops->looks_whole &&
-				   !ops->looks_whole(ctx, key, str_n(f->text, f->len)))) {
-			settled = false;
 		}
+		f->settled = !is_fresh(f, wall_ms, ops, ctx);
+		settled &= f->settled;
 	}
 	return settled;
 }
@@ -180,12 +237,15 @@ static void hand_on(struct directory *d, const struct directory_ops *ops, void *
 	void *value;
 	for (size_t i = 0; map_next(d->files, &i, &key, &value);) {
 		struct file *f = value;
+		if (!f->settled)
+			continue;
 		if (!f->seen) {
 			vec_push(&gone, f);
 		} else if (f->changed && f->text) {
 			ops->put(ctx, key, str_n(f->text, f->len));
 			free(take(f->text));
 			f->reported = true;
+			f->changed = false;
 		}
 	}
 	for (size_t i = 0; i < gone.len; i++) {
@@ -196,6 +256,20 @@ static void hand_on(struct directory *d, const struct directory_ops *ops, void *
 	vec_done(&gone);
 }
 
+/* What is to be looked at again by the next scan, whatever is hinted until then. */
+static void keep_unsettled(struct directory *d)
+{
+	struct str key;
+	void *value;
+	d->everything = false;
+	map_clear(d->hinted);
+	for (size_t i = 0; map_next(d->files, &i, &key, &value);) {
+		const struct file *f = value;
+		if ((f->changed || !f->seen) && !f->settled)
+			(void)map_put(d->hinted, key, f->complete ? (void *)(uintptr_t)&is_complete : (void *)d);
+	}
+}
+
 bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx,
 	uint64_t *retry_ms, struct err *e)
 {
@@ -203,14 +277,18 @@ bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory
 	if (!look(d, e))
 		return false;
 	bool settled = read_changed(d, wall_ms, ops, ctx, e);
+	keep_unsettled(d);
 	if (!settled && d->unsettled_since == 0)
 		d->unsettled_since = wall_ms;
 	int64_t waited = wall_ms - d->unsettled_since;
-	if (!settled && waited >= 0 && waited < DIRECTORY_PATIENCE_MS) {
+	int64_t patience = d->busy ? DIRECTORY_BUSY_MS : DIRECTORY_PATIENCE_MS;
+	if (!settled && waited >= 0 && waited < patience) {
 		*retry_ms = DIRECTORY_SETTLE_MS;
 		return true;
 	}
+	d->busy = !settled;
 	d->unsettled_since = 0;
+	*retry_ms = settled ? 0 : DIRECTORY_SETTLE_MS;
 	hand_on(d, ops, ctx);
 	return true;
 }

@@ -5,7 +5,9 @@
  *
  * A file is being written while its time of change is fresh, while it does not look whole, or while it is briefly missing (editors
  * rename); then the whole scan is put off for some milliseconds, because one change of the directory is one batch. It is put off for
- * DIRECTORY_PATIENCE_MS at most: afterwards what is there counts.
+ * DIRECTORY_PATIENCE_MS at most: afterwards what has settled is reported, and what has not stays for the next scan. Where changes come
+ * without a pause (something was left behind), the next scans are put off for DIRECTORY_BUSY_MS only. No file is ever reported before it
+ * has settled, or its own patience is over.
  */
 #pragma once
 
@@ -14,6 +16,7 @@
 
 #define DIRECTORY_SETTLE_MS 20
 #define DIRECTORY_PATIENCE_MS 150
+#define DIRECTORY_BUSY_MS 20
 
 struct directory;
 
@@ -26,8 +29,13 @@ struct directory_ops {
 struct directory *directory_new(const char *root); /* a directory, or one file */
 void directory_free(struct directory *d);
 
-/* Reports all changes since the last scan through ops, or none and *retry_ms > 0: call again then. Files that cannot be read are
+/* Reports the changes since the last scan through ops, or none. *retry_ms > 0: something is not settled, call again then. Files that cannot be read are
  * left as they were and named in e (the rest is reported). False: the root itself cannot be read, and nothing changes. */
 bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx,
 	uint64_t *retry_ms, struct err *e) MUST_CHECK;
+/*
+ * The kernel says that a file was completely written, or that it is being written or went away: the next scan looks at it, and a complete
+ * one is not given time to settle. path NULL: it looks at everything; so does the first scan, and each one without a hint before it.
+ */
+void directory_hint(struct directory *d, const char *path, bool complete);
 size_t directory_files(const struct directory *d);

@@ -1,6 +1,7 @@
 /* DOC: The directory source on a real folder, with the time given: which files count, when they are read, and what is put off. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -177,6 +178,69 @@ static void half_written_file_is_reported_after_some_patience(void **state)
 	assert_string_equal(scan_at(b, changed + DIRECTORY_PATIENCE_MS, &retry), "+a.yaml ");
 }
 
+static int64_t changed_at(struct bench *b, const char *name)
+{
+	struct stat st;
+	char *path = xasprintf("%s/%s", b->root, name);
+	assert_int_equal(stat(path, &st), 0);
+	free(path);
+	return (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+}
+
+static void age_by(struct bench *b, const char *name, int64_t at_ms)
+{
+	const struct timespec times[2] = {{.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000},
+		{.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000}};
+	char *path = xasprintf("%s/%s", b->root, name);
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	free(path);
+}
+
+static void file_that_the_kernel_calls_complete_does_not_wait(void **state)
+{
+	struct bench *b = *state;
+	uint64_t retry;
+	char *path = xasprintf("%s/a.yaml", b->root);
+	write_file(b, "a.yaml", "x");
+	directory_hint(b->directory, path, true);
+	assert_string_equal(scan_at(b, changed_at(b, "a.yaml") + 1, &retry), "+a.yaml ");
+	assert_int_equal(retry, 0);
+	write_file(b, "a.yaml", "yy");
+	directory_hint(b->directory, path, false); /* somebody writes */
+	assert_string_equal(scan_at(b, changed_at(b, "a.yaml") + 1, &retry), "");
+	assert_int_equal(retry, DIRECTORY_SETTLE_MS);
+	directory_hint(b->directory, path, true);
+	assert_string_equal(scan_at(b, changed_at(b, "a.yaml") + 1, &retry), "+a.yaml ");
+	free(path);
+}
+
+/* Changes without a pause: what has settled does not wait for what has not, after the first patience only for a moment. */
+static void steady_changes_do_not_hold_back_what_has_settled(void **state)
+{
+	struct bench *b = *state;
+	uint64_t retry;
+	write_file(b, "a.yaml", "x");
+	write_file(b, "b.yml", "x");
+	int64_t now = changed_at(b, "a.yaml") + 10;
+	age_by(b, "b.yml", now - 1); /* fresh all the time */
+	assert_string_equal(scan_at(b, now, &retry), "");
+	now += DIRECTORY_PATIENCE_MS;
+	age_by(b, "b.yml", now - 1);
+	assert_string_equal(scan_at(b, now, &retry), "+a.yaml ");
+	assert_int_equal(retry, DIRECTORY_SETTLE_MS);
+	write_file(b, "a.yaml", "y");
+	age_by(b, "a.yaml", now);
+	now += DIRECTORY_SETTLE_MS;
+	age_by(b, "b.yml", now - 1);
+	assert_string_equal(scan_at(b, now, &retry), "");
+	now += DIRECTORY_BUSY_MS;
+	age_by(b, "b.yml", now - 1);
+	assert_string_equal(scan_at(b, now, &retry), "+a.yaml ");
+	now += DIRECTORY_SETTLE_MS;
+	assert_string_equal(scan_at(b, now, &retry), "+b.yml ");
+	assert_int_equal(retry, 0);
+}
+
 static void root_that_is_gone_changes_nothing(void **state)
 {
 	struct bench *b = *state;
@@ -197,6 +261,8 @@ int main(void)
 		CASE(missing_file_is_given_time_to_come_back),
 		CASE(fresh_file_waits_and_one_change_is_one_batch),
 		CASE(half_written_file_is_reported_after_some_patience),
+		CASE(file_that_the_kernel_calls_complete_does_not_wait),
+		CASE(steady_changes_do_not_hold_back_what_has_settled),
 		CASE(root_that_is_gone_changes_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
