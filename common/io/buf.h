@@ -9,6 +9,12 @@ struct buf {
 	size_t len;
 	uint8_t data[];
 };
+/* A part of a piece: the holder has a reference to buf. */
+struct buf_slice {
+	struct buf *buf;
+	const uint8_t *ptr;
+	size_t len;
+};
 struct buf *buf_new(size_t len); /* content to be filled in before sharing; count 1 */
 struct buf *buf_copy(const void *data, size_t len);
 struct buf *buf_ref(struct buf *b);

@@ -51,7 +51,7 @@ void grpc_stream_set_user(struct grpc_stream *s, void *user);
 void *grpc_stream_user(const struct grpc_stream *s);
 void *grpc_stream_context(const struct grpc_stream *s); /* server: the ctx of grpc_server_route() */
 void grpc_stream_send(struct grpc_stream *s, struct buf *message); /* takes its own reference */
-void grpc_stream_sendv(struct grpc_stream *s, struct buf *const *pieces, size_t n); /* one message made of pieces */
+void grpc_stream_send_slices(struct grpc_stream *s, const struct buf_slice *slices, size_t n); /* one message */
 size_t grpc_stream_queued(const struct grpc_stream *s);
 /* Server: sends trailers after what is queued. Client: half-closes. */
 void grpc_stream_finish(struct grpc_stream *s, enum grpc_status status, const char *fmt, ...) PRINTF_LIKE(3, 4);

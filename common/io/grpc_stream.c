@@ -399,16 +399,17 @@ void *grpc_stream_context(const struct grpc_stream *s)
 
 void grpc_stream_send(struct grpc_stream *s, struct buf *message)
 {
-	grpc_stream_sendv(s, &message, 1);
+	const struct buf_slice all = {message, message->data, message->len};
+	grpc_stream_send_slices(s, &all, 1);
 }
 
-void grpc_stream_sendv(struct grpc_stream *s, struct buf *const *pieces, size_t n)
+void grpc_stream_send_slices(struct grpc_stream *s, const struct buf_slice *slices, size_t n)
 {
 	if (s->over || s->finishing)
 		return;
 	size_t total = 0;
 	for (size_t i = 0; i < n; i++)
-		total += pieces[i]->len;
+		total += slices[i].len;
 	if (total > UINT32_MAX || s->out.bytes + total > LIMIT_GRPC_QUEUE_BYTES) {
 		char text[128];
 		(void)snprintf(text, sizeof(text), "%zu bytes wait and %zu more are to be sent: the limit is %u",
@@ -420,7 +421,7 @@ void grpc_stream_sendv(struct grpc_stream *s, struct buf *const *pieces, size_t 
 	grpc_prefix(prefix, total);
 	outq_copy(&s->out, prefix, sizeof(prefix));
 	for (size_t i = 0; i < n; i++)
-		outq_ref(&s->out, pieces[i], pieces[i]->data, pieces[i]->len);
+		outq_ref(&s->out, slices[i].buf, slices[i].ptr, slices[i].len);
 	stream_mark(s);
 }
 

@@ -47,7 +47,7 @@ struct h2_env {
 	struct h2_options o;
 	struct h2_conn *conns;
 	size_t n_conns, n_streams;
-	struct h2_conn *dirty; /* connections with work to do */
+	struct h2_conn *dirty, *dirty_last; /* connections with work to do, first come first served */
 	struct grpc_stream *ended, *ended_last;
 	struct before_wait *before;
 	void *idle; /* uv_idle_t: keeps the loop from waiting while there is work */
@@ -101,5 +101,7 @@ void h2_conn_tick(struct h2_conn *c, uint64_t now);
 void h2_conn_pong(struct h2_conn *c); /* the answer to our PING */
 void h2_conn_debug(const struct h2_conn *c, struct strbuf *json);
 
+/* h2_memory.c: where sessions take their memory from */
+nghttp2_mem *h2_memory(void);
 /* h2_session.c: nghttp2's side */
 bool h2_session_start(struct h2_conn *c, struct err *e) MUST_CHECK;

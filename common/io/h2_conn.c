@@ -61,8 +61,12 @@ void h2_conn_mark(struct h2_conn *c)
 	if (c->is_dirty)
 		return;
 	c->is_dirty = true;
-	c->dirty_next = c->env->dirty;
-	c->env->dirty = c;
+	c->dirty_next = NULL;
+	if (c->env->dirty)
+		c->env->dirty_last->dirty_next = c;
+	else
+		c->env->dirty = c;
+	c->env->dirty_last = c;
 	h2_env_wake(c->env);
 }
 
@@ -190,6 +194,13 @@ static void read_some(struct h2_conn *c)
 	c->read_again = true; /* TLS may hold decrypted bytes that no watch will report */
 }
 
+/* Most of what is read (acknowledgements) asks for nothing to be written. */
+static bool has_work(const struct h2_conn *c)
+{
+	return c->blocked || c->read_again || c->out.bytes || c->dirty_streams ||
+	       nghttp2_session_want_write(c->session) || !nghttp2_session_want_read(c->session);
+}
+
 static void on_ready(void *ctx, int events)
 {
 	struct h2_conn *c = ctx;
@@ -198,7 +209,7 @@ static void on_ready(void *ctx, int events)
 		c->blocked = false;
 	if ((events & WATCH_READ) && c->session && !c->closed)
 		read_some(c);
-	if (!c->closed)
+	if (!c->closed && (!c->session || c->net.tls || has_work(c)))
 		h2_conn_mark(c);
 	h2_conn_unpin(c);
 }

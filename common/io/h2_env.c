@@ -1,6 +1,6 @@
 /*
  * DOC: What the connections of a server or a channel share. Work is collected and done once before the loop waits: streams mark
- * their connection, connections stand in the dirty list, flush goes through it. While something is left (or was added by a
+ * their connection, connections stand in the dirty list, flush goes through it, in slices. While something is left (or was added by a
  * callback that ran after us in the same turn), an idle handle keeps the loop from sleeping.
  *
  * One coarse timer per environment checks ages, keepalives and time-outs of all its connections: a timer of its own would make
@@ -15,6 +15,7 @@
 
 #define TICK_MAX_MS 1000u
 #define TICK_MIN_MS 10u
+#define SLICE_US 3000u
 
 static void on_idle(uv_idle_t *h)
 {
@@ -52,21 +53,29 @@ void h2_env_tell_ended(struct h2_env *env)
 	h2_env_unref(env);
 }
 
+static struct h2_conn *next_dirty(struct h2_env *env)
+{
+	struct h2_conn *c = env->dirty;
+	if (c) {
+		env->dirty = c->dirty_next;
+		c->is_dirty = false;
+	}
+	return c;
+}
+
+/* For SLICE_US at most: then the loop looks what else has come, and goes on here. */
 static void flush(void *ctx)
 {
 	struct h2_env *env = ctx;
+	struct h2_conn *c;
 	h2_env_ref(env);
-	for (int round = 0; round < 4 && (env->dirty || env->ended); round++) {
-		struct h2_conn *list = env->dirty;
-		env->dirty = NULL;
-		while (list) {
-			struct h2_conn *c = list;
-			list = c->dirty_next;
-			c->is_dirty = false;
-			h2_conn_flush(c);
-		}
-		h2_env_tell_ended(env);
+	uint64_t end = env->dirty ? clock_mono_us() + SLICE_US : 0;
+	while ((c = next_dirty(env))) {
+		h2_conn_flush(c);
+		if (env->dirty && clock_mono_us() >= end)
+			break;
 	}
+	h2_env_tell_ended(env);
 	if (env->idle && env->idle_on && !env->dirty && !env->ended) {
 		env->idle_on = false;
 		(void)uv_idle_stop(env->idle);
@@ -145,12 +154,9 @@ void h2_env_close(struct h2_env *env, const char *why)
 	env->owner = NULL;
 	while (env->conns)
 		h2_conn_close(env->conns, why);
-	while (env->dirty) {
-		struct h2_conn *c = env->dirty;
-		env->dirty = c->dirty_next;
-		c->is_dirty = false;
+	struct h2_conn *c;
+	while ((c = next_dirty(env)))
 		h2_conn_flush(c); /* closed: only frees it */
-	}
 	h2_env_tell_ended(env);
 	before_wait_free(take(env->before));
 	timer_free(take(env->tick));

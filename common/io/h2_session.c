@@ -246,8 +246,9 @@ bool h2_session_start(struct h2_conn *c, struct err *e)
 	bool server = c->env->o.server;
 	nghttp2_session_callbacks *cb = callbacks_new();
 	nghttp2_option *o = options_new();
-	int bad = server ? nghttp2_session_server_new2(&c->session, cb, c, o)
-			 : nghttp2_session_client_new2(&c->session, cb, c, o);
+	nghttp2_mem *mem = h2_memory();
+	int bad = server ? nghttp2_session_server_new3(&c->session, cb, c, o, mem)
+			 : nghttp2_session_client_new3(&c->session, cb, c, o, mem);
 	nghttp2_session_callbacks_del(cb);
 	nghttp2_option_del(o);
 	const nghttp2_settings_entry settings[] = {

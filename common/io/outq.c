@@ -22,7 +22,7 @@ static void push(struct outq *q, struct buf *owned, const uint8_t *ptr, size_t l
 		q->cap = q->cap ? q->cap * 2 : 4;
 		q->items = xrealloc(q->items, q->cap * sizeof(*q->items));
 	}
-	q->items[q->len++] = (struct out_piece){owned, ptr, len};
+	q->items[q->len++] = (struct buf_slice){owned, ptr, len};
 	q->bytes += len;
 }
 
@@ -44,7 +44,7 @@ void outq_copy(struct outq *q, const void *data, size_t len)
 	uint8_t *at = q->tail->data + q->tail_used;
 	memcpy(at, data, len);
 	q->tail_used += len;
-	struct out_piece *last = q->len > q->head ? &q->items[q->len - 1] : NULL;
+	struct buf_slice *last = q->len > q->head ? &q->items[q->len - 1] : NULL;
 	if (last && last->buf == q->tail && last->ptr + last->len == at) {
 		last->len += len;
 		q->bytes += len;
@@ -65,7 +65,7 @@ void outq_move(struct outq *dst, struct outq *src, size_t n)
 {
 	assert(n <= src->bytes);
 	while (n) {
-		struct out_piece *p = &src->items[src->head];
+		struct buf_slice *p = &src->items[src->head];
 		size_t part = min_size(n, p->len);
 		outq_ref(dst, p->buf, p->ptr, part);
 		outq_consume(src, part);
@@ -86,7 +86,7 @@ void outq_consume(struct outq *q, size_t n)
 	assert(n <= q->bytes);
 	q->bytes -= n;
 	while (n) {
-		struct out_piece *p = &q->items[q->head];
+		struct buf_slice *p = &q->items[q->head];
 		size_t part = min_size(n, p->len);
 		p->ptr += part;
 		p->len -= part;

@@ -9,14 +9,8 @@
 
 #include "common/io/buf.h"
 
-struct out_piece {
-	struct buf *buf;
-	const uint8_t *ptr;
-	size_t len;
-};
-
 struct outq {
-	struct out_piece *items;
+	struct buf_slice *items;
 	size_t head, len, cap; /* items[head .. len) wait */
 	size_t bytes;
 	struct buf *tail; /* chunk that short pieces go into */
