@@ -29,7 +29,8 @@ struct pilot_push {
 	bool open; /* there is content: publish */
 	uint64_t first_us; /* oldest change that is not published */
 	uint64_t published; /* snapshots */
-	struct timer *timer;
+	uint64_t published_us; /* when the last one was */
+	struct timer *timer; /* runs during the pause after a push */
 };
 
 struct pilot {

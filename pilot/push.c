@@ -1,13 +1,16 @@
 /*
- * DOC: From batches to snapshots. The first change after a quiet time is published at once; what follows within the quiet time is
- * merged and published when nothing came for --debounce, but at the latest --debounce-max after the first of them. One batch of the
- * bus is never split.
+ * DOC: From batches to snapshots. The first change after a quiet time is published at once. Then there is a pause of --debounce, or of
+ * PAUSE_FACTOR times the processor time that the push took the workers, up to --debounce-max: what comes meanwhile is merged and
+ * published at its end. So a small mesh gets every change at once, and a large one that changes all the time uses a bounded share of a
+ * core. One batch of the bus is never split.
  */
 #include <stdlib.h>
 
 #include "common/base/clock.h"
 #include "common/base/metric.h"
 #include "pilot/pilot.h"
+
+#define PAUSE_FACTOR 4u
 
 METRIC(debounce_time, HISTOGRAM, "pilot_debounce_time", "seconds from a change to its publication to the workers");
 METRIC(snapshots, COUNTER, "pilot_push_snapshots", "models published to the workers");
@@ -26,32 +29,39 @@ static void publish(struct pilot *p)
 	u->pending = false;
 	u->first_us = 0;
 	u->published++;
+	u->published_us = clock_mono_us();
 	daemon_ready(p->daemon, "snapshot");
+}
+
+/* How much longer the pause must be, by what the push has cost so far. */
+static uint64_t pause_left_ms(const struct pilot *p)
+{
+	uint64_t cost_us = 0, waited_ms = (clock_mono_us() - p->push.published_us) / 1000;
+	for (size_t i = 0; i < p->n_workers; i++)
+		cost_us = max_size(cost_us, worker_push_cost_us(p->workers[i]));
+	uint64_t pause_ms = min_size(cost_us * PAUSE_FACTOR / 1000, p->config->debounce_max_ms);
+	return pause_ms > waited_ms ? pause_ms - waited_ms : 0;
 }
 
 static void schedule(struct pilot *p)
 {
 	struct pilot_push *u = &p->push;
-	uint64_t waited = (clock_mono_us() - u->first_us) / 1000;
 
-	if (!u->open || !u->pending)
+	if (!u->open || !u->pending || timer_active(u->timer))
 		return;
-	if (!timer_active(u->timer) || waited >= p->config->debounce_max_ms) {
-		publish(p);
-		timer_start(u->timer, p->config->debounce_ms, 0);
-		return;
-	}
-	uint64_t left = p->config->debounce_max_ms - waited;
-	timer_start(u->timer, left < p->config->debounce_ms ? left : p->config->debounce_ms, 0);
+	publish(p);
+	timer_start(u->timer, p->config->debounce_ms, 0);
 }
 
 static void on_quiet(void *ctx)
 {
 	struct pilot *p = ctx;
-	if (!p->push.pending)
-		return;
-	publish(p);
-	timer_start(p->push.timer, p->config->debounce_ms, 0);
+	uint64_t left = pause_left_ms(p);
+
+	if (left)
+		timer_start(p->push.timer, left, 0);
+	else
+		schedule(p);
 }
 
 void push_changes(struct pilot *p, const struct bus_change *changes, size_t n)

@@ -16,6 +16,7 @@
 #include "common/base/log.h"
 #include "common/base/metric.h"
 #include "common/io/file.h"
+#include "common/io/trim.h"
 #include "common/base/limits.h"
 #include "common/mesh/spiffe.h"
 #include "common/pki/pki.h"
@@ -23,6 +24,7 @@
 #define ADS "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 #define QUEUE_BYTES_MAX (256u << 10) /* of unsent output before a stream's changes begin to merge */
 #define CALL_WAIT_S 2
+#define TEND_MS 5000u
 
 METRIC(connected, GAUGE, "pilot_xds", "xDS streams that are open");
 METRIC(denied, COUNTER, "pilot_xds_identity_mismatch",
@@ -48,11 +50,15 @@ struct worker {
 	struct grpc_channel *ca;
 	struct tls_context *ca_tls, *tls;
 	struct timer *wake;
+	struct trim *trim;
+	struct timer *tend;
 	struct xds_response out;
 	VEC(struct stream *) streams;
+	clockid_t cpu; /* the thread's clock */
+	_Atomic uint64_t snapshot_cpu_us; /* when the last snapshot came; 0: none yet */
 };
 
-static bool admit(void *ctx, struct proxy *p, struct err *e)
+static bool admit(void *ctx, const struct proxy *p, struct err *e)
 {
 	const struct stream *s = ctx;
 	const struct tls_peer *peer = grpc_stream_peer(s->grpc);
@@ -64,10 +70,8 @@ static bool admit(void *ctx, struct proxy *p, struct err *e)
 		return err_set(e, ERR_DENIED, "xDS over TLS needs a client certificate");
 	if (!spiffe_parse(peer->spiffe_id, &id, e))
 		return err_in(e, "client certificate");
-	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account))) {
-		p->verified_ns = p->ns;
+	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account)))
 		return true;
-	}
 	metric_add(&denied, 1);
 	return err_set(e, ERR_DENIED,
 		"identity " STR_FMT " is not that of proxy " STR_FMT " (namespace " STR_FMT ", service account " STR_FMT
@@ -110,7 +114,7 @@ static void pump(struct stream *s, uint64_t now)
 {
 	struct worker *w = s->worker;
 	while (grpc_stream_queued(s->grpc) < QUEUE_BYTES_MAX && session_next(s->session, now, &w->out))
-		grpc_stream_sendv(s->grpc, w->out.pieces, w->out.n_pieces);
+		grpc_stream_send_slices(s->grpc, w->out.pieces, w->out.n_pieces);
 	uint64_t wake = session_wake_us(s->session);
 	if (wake && !timer_active(w->wake))
 		timer_start(w->wake, wake > now ? (wake - now) / 1000 + 1 : 1, 0);
@@ -122,6 +126,12 @@ static void pump_all(void *ctx)
 	uint64_t now = clock_mono_us();
 	for (size_t i = 0; i < w->streams.len; i++)
 		pump(w->streams.items[i], now);
+}
+
+static void tend(void *ctx)
+{
+	struct worker *w = ctx;
+	engine_tend(w->engine, clock_mono_us());
 }
 
 static void open_stream(struct grpc_stream *g, struct worker *w, enum xds_mode mode)
@@ -136,6 +146,7 @@ static void open_stream(struct grpc_stream *g, struct worker *w, enum xds_mode m
 	if (!engine_has_content(w->engine))
 		grpc_stream_pause(g, true);
 	metric_set(&connected, atomic_fetch_add(&open_streams, 1) + 1);
+	trim_soon(w->trim);
 }
 
 static void on_open_sotw(struct grpc_stream *g, void *ctx)
@@ -207,8 +218,9 @@ static void on_close(struct grpc_stream *g, enum grpc_status status, struct str 
 	if (session_proxy(s->session))
 		log_info(&worker_log, "proxy left", KV("proxy", session_proxy(s->session)->id),
 			KV("status", grpc_status_name(status)));
-	session_free(s->session);
+	session_free(s->session, clock_mono_us());
 	free(s);
+	trim_soon(w->trim);
 	metric_set(&connected, atomic_fetch_sub(&open_streams, 1) - 1);
 }
 
@@ -222,18 +234,33 @@ struct snapshot {
 	uint64_t at_us;
 };
 
+static uint64_t cpu_us(const struct worker *w)
+{
+	struct timespec t = {0};
+	(void)clock_gettime(w->cpu, &t);
+	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+uint64_t worker_push_cost_us(const struct worker *w)
+{
+	uint64_t at = atomic_load(&w->snapshot_cpu_us);
+	return at ? min_size(cpu_us(w) - at, 1000000u) : 0;
+}
+
 static void on_snapshot(void *ctx)
 {
 	struct snapshot *n = ctx;
 	struct worker *w = n->worker;
 	bool first = !engine_has_content(w->engine);
 
+	atomic_store(&w->snapshot_cpu_us, cpu_us(w));
 	engine_update(w->engine, n->model, &n->touched, n->at_us);
 	if (first) {
 		for (size_t i = 0; i < w->streams.len; i++)
 			grpc_stream_pause(w->streams.items[i]->grpc, false);
 	}
 	pump_all(w);
+	trim_soon(w->trim);
 	model_unref(n->model);
 	read_keys_done(&n->touched);
 	free(n);
@@ -368,6 +395,8 @@ static void free_worker(struct worker *w)
 		tls_context_free(w->ca_tls);
 	tls_context_free(w->tls);
 	timer_free(w->wake);
+	trim_free(w->trim);
+	timer_free(w->tend);
 	loop_free(w->loop); /* runs what was posted and not yet done */
 	vec_done(&w->streams);
 	xds_response_done(&w->out);
@@ -388,6 +417,9 @@ struct worker *worker_start(const struct worker_options *o, struct err *e)
 	w->source.scope_of = scope_of;
 	w->engine = engine_new(&w->source);
 	w->wake = timer_new(w->loop, pump_all, w);
+	w->trim = trim_new(w->loop);
+	w->tend = timer_new(w->loop, tend, w);
+	timer_start(w->tend, TEND_MS, TEND_MS);
 	w->server = grpc_server_new(w->loop, &server);
 	grpc_server_route(w->server, ADS "StreamAggregatedResources", &sotw, w);
 	grpc_server_route(w->server, ADS "DeltaAggregatedResources", &delta, w);
@@ -406,6 +438,7 @@ struct worker *worker_start(const struct worker_options *o, struct err *e)
 		free_worker(w);
 		return NULL;
 	}
+	(void)pthread_getcpuclockid(w->thread, &w->cpu);
 	return w;
 }
 

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "common/io/grpc.h"
 #include "pilot/xds/session.h"
 
 struct worker;
@@ -31,6 +32,8 @@ struct worker *worker_start(const struct worker_options *o, struct err *e);
 void worker_stop(struct worker *w); /* ends its connections, joins the thread, frees */
 /* Takes a reference to the model and copies the keys. */
 void worker_publish(struct worker *w, struct model *m, const struct read_keys *touched, uint64_t at_us);
+/* Processor time that the worker used since the last snapshot came to it, at most a second; any thread. */
+uint64_t worker_push_cost_us(const struct worker *w);
 void worker_adopt(struct worker *w, int fd, bool secure);
 /* Copies: what TLS connections, in and towards the CA, show and believe from now on. */
 void worker_identity(struct worker *w, const char *key_pem, const char *chain_pem, const char *roots_pem);

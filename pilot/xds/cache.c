@@ -10,6 +10,7 @@
 #include "common/base/hash.h"
 #include "common/base/metric.h"
 #include "pilot/xds/engine.h"
+#include "pilot/xds/holding.h"
 
 METRIC(cache_builds, COUNTER, "pilot_xds_cache_builds", "resources translated and encoded", "type");
 METRIC(cache_same, COUNTER, "pilot_xds_cache_unchanged", "resources translated again with the same content", "type");
@@ -41,6 +42,50 @@ void xds_scope_ref(struct xds_scope *s)
 	s->users++;
 }
 
+void xds_scope_join(struct xds_scope *s)
+{
+	s->users++;
+	s->sessions++;
+	if (!s->parked_us)
+		return;
+	s->parked_us = 0; /* its use is one of ours, the holdings stay until the next parking */
+	s->users--;
+}
+
+static void replace_parked(struct xds_scope *s, struct xds_holding *const *held)
+{
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
+		struct xds_holding *old = s->parked[t];
+		s->parked[t] = held ? holding_ref(held[t]) : NULL;
+		holding_unref(old);
+	}
+}
+
+void xds_scope_leave(struct xds_scope *s, struct xds_holding *const *held, uint64_t now_us)
+{
+	assert(s->sessions > 0);
+	if (--s->sessions) {
+		xds_scope_unref(s);
+		return;
+	}
+	replace_parked(s, held);
+	s->parked_us = now_us ? now_us : 1;
+}
+
+void xds_scope_unpark(struct xds_scope *s)
+{
+	bool parked = s->parked_us != 0;
+	xds_scope_ref(s);
+	s->parked_us = 0;
+	replace_parked(s, NULL);
+	for (unsigned m = 0; m < XDS_MODE_COUNT; m++)
+		for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
+			steps_forget(&s->firsts[m][t]);
+	if (parked)
+		xds_scope_unref(s);
+	xds_scope_unref(s);
+}
+
 void xds_scope_unref(struct xds_scope *s)
 {
 	assert(s->users > 0);
@@ -51,6 +96,7 @@ void xds_scope_unref(struct xds_scope *s)
 		read_index_remove(s->index, &s->names[t].reads);
 		arena_free(s->names[t].arena);
 		map_free(s->entries[t]);
+		vec_done(&s->holdings[t]);
 	}
 	read_index_free(s->index);
 	vec_done(&s->changed);
@@ -78,19 +124,32 @@ static void on_stale(void *ctx, struct read_dep *d)
 	}
 }
 
-void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched)
+static void touch_holdings(struct xds_scope *s, enum xds_type t, uint64_t at_us)
 {
-	read_index_touch(s->index, touched, on_stale, s);
+	VEC(struct xds_holding *) all = {0}; /* with a use each: what is forgotten takes others with it */
+	for (size_t i = 0; i < s->holdings[t].len; i++)
+		vec_push(&all, holding_ref(s->holdings[t].items[i]));
+	for (size_t i = 0; i < all.len; i++)
+		holding_touch(all.items[i], s->changed.items, s->changed.len, s->names_changed[t], at_us);
+	for (size_t i = 0; i < all.len; i++)
+		holding_unref(all.items[i]);
+	vec_done(&all);
 }
 
-void xds_scope_touched_done(struct xds_scope *s)
+void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched, uint64_t at_us)
 {
-	xds_scope_ref(s); /* the last entry may take the scope with it */
+	bool any[XDS_TYPE_COUNT] = {0};
+
+	read_index_touch(s->index, touched, on_stale, s);
+	for (size_t i = 0; i < s->changed.len; i++)
+		any[s->changed.items[i]->type] = true;
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
+		if (any[t] || s->names_changed[t])
+			touch_holdings(s, (enum xds_type)t, at_us);
 	for (size_t i = 0; i < s->changed.len; i++)
 		xds_entry_unref(s->changed.items[i]);
 	vec_done(&s->changed);
 	memset(s->names_changed, 0, sizeof(s->names_changed));
-	xds_scope_unref(s);
 }
 
 struct xds_entry *xds_scope_peek(const struct xds_scope *s, enum xds_type t, struct str name)
@@ -151,7 +210,7 @@ static struct xds_resource *build(struct xds_entry *e, struct read_keys *reads, 
 		.model = engine_model(e->scope->engine), .scope = e->scope->scope, .reads = reads, .scratch = a};
 	const ProtobufCMessage *m = translator_of(e->scope, e->type)->build(&v, e->name, a);
 	metric_add(&cache_builds, 1, xds_type_info(e->type)->name);
-	return m ? xds_encode(e->type, e->name, m) : NULL;
+	return m ? xds_encode(engine_store(e->scope->engine), e->type, e->name, m) : NULL;
 }
 
 /* Keeps the old resource when the content is the same: its buffers may be waiting in streams. */
@@ -184,6 +243,18 @@ struct xds_resource *xds_entry_get(struct xds_entry *e)
 	read_index_add(e->scope->index, &e->reads, &reads);
 	e->stale = false;
 	return e->res;
+}
+
+struct xds_resource *xds_entry_bytes(struct xds_entry *e)
+{
+	struct xds_resource *r = xds_entry_get(e);
+	if (!r || r->home)
+		return r;
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct xds_resource *again = build(e, NULL, a);
+	assert(again && again->version == r->version); /* nothing that it is made from has changed */
+	xds_resource_unref(r);
+	return e->res = again;
 }
 
 void xds_entry_sources(struct xds_entry *e, void (*fn)(void *ctx, const struct source_ref *s), void *ctx)

@@ -12,8 +12,10 @@
 #include "pilot/xds/reads.h"
 
 struct engine;
-struct xds_session;
 struct xds_scope;
+struct xds_holding;
+struct holding_step;
+typedef VEC(struct holding_step) xds_step_list;
 
 struct xds_entry {
 	struct read_dep reads;
@@ -43,11 +45,17 @@ struct xds_scope {
 	const struct scope *scope; /* in the arena */
 	struct arena *arena;
 	struct str id; /* in the engine's table */
-	unsigned users; /* sessions and entries */
+	unsigned users; /* sessions, entries, holdings */
+	unsigned sessions;
 	struct read_index *index;
 	struct xds_names names[XDS_TYPE_COUNT];
 	struct map *entries[XDS_TYPE_COUNT];
-	/* While a model is being taken over: what sessions have to look at. */
+	VEC(struct xds_holding *) holdings[XDS_TYPE_COUNT]; /* that clients have; borrowed */
+	xds_step_list firsts[XDS_MODE_COUNT][XDS_TYPE_COUNT]; /* from nothing: what proxies begin with */
+	/* Since the last session left, so that proxies which come back soon find what they had. */
+	struct xds_holding *parked[XDS_TYPE_COUNT];
+	uint64_t parked_us; /* 0: it has sessions */
+	/* While a model is being taken over: what holdings have to look at. */
 	VEC(struct xds_entry *) changed;
 	bool names_changed[XDS_TYPE_COUNT];
 };
@@ -55,10 +63,13 @@ struct xds_scope {
 /* Takes the arena in which `scope` lives. One user. */
 struct xds_scope *xds_scope_new(struct engine *e, struct arena *a, const struct scope *scope, struct str id);
 void xds_scope_ref(struct xds_scope *s);
+void xds_scope_join(struct xds_scope *s); /* a session, with one use */
+/* held: what the session had, by type; the last one's is parked and the use with it. */
+void xds_scope_leave(struct xds_scope *s, struct xds_holding *const *held, uint64_t now_us);
+void xds_scope_unpark(struct xds_scope *s); /* the scope may end here */
 void xds_scope_unref(struct xds_scope *s);
-/* Marks what recorded a touched key (NULL: all) and fills `changed`, which holds a use of each entry. */
-void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched);
-void xds_scope_touched_done(struct xds_scope *s);
+/* Marks what recorded a touched key (NULL: all), and in the holdings what may differ now. */
+void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched, uint64_t at_us);
 size_t xds_scope_bytes(const struct xds_scope *s);
 
 /* One more user; made when absent. */
@@ -69,6 +80,8 @@ void xds_entry_ref(struct xds_entry *e);
 void xds_entry_unref(struct xds_entry *e);
 /* Built now when it is stale; NULL: there is no such resource. Borrowed until the next model. */
 struct xds_resource *xds_entry_get(struct xds_entry *e);
+/* The same, and its bytes are there: they are made once more if they were dropped. */
+struct xds_resource *xds_entry_bytes(struct xds_entry *e);
 /* The configuration objects that an entry's resource is made from. */
 void xds_entry_sources(struct xds_entry *e, void (*fn)(void *ctx, const struct source_ref *s), void *ctx);
 const struct xds_names *xds_scope_names(struct xds_scope *s, enum xds_type t);

@@ -28,6 +28,7 @@ static void member(struct strbuf *json, const char *key, struct str value)
 
 static void debug_watch(const struct xds_watch *w, struct strbuf *json)
 {
+	size_t named, len = watch_len(w, &named);
 	strbuf_addf(json, "\"%s\":{", xds_type_info(w->type)->name);
 	member(json, "status", str_of(status_of(w)));
 	member(json, "sent", str_of(w->sent));
@@ -37,7 +38,7 @@ static void debug_watch(const struct xds_watch *w, struct strbuf *json)
 	strbuf_addf(json,
 		"\"resources\":%zu,\"named\":%zu,\"wildcard\":%s,\"pushes\":%" PRIu64 ",\"nacks\":%" PRIu64
 		",\"bytes\":%" PRIu64 "}",
-		w->slots.len, w->named, w->wildcard ? "true" : "false", w->pushes, w->nacks, w->bytes);
+		len, named, w->wildcard ? "true" : "false", w->pushes, w->nacks, w->bytes);
 }
 
 void session_debug_sync(const struct xds_session *s, struct strbuf *json)
@@ -65,13 +66,13 @@ void session_debug_sync(const struct xds_session *s, struct strbuf *json)
 static void dump_resource(const struct xds_slot *slot, bool body, struct strbuf *json)
 {
 	char version[XDS_VERSION_TEXT];
-	const struct xds_resource *r = xds_entry_get(slot->entry);
+	const struct xds_resource *r = body ? xds_entry_bytes(slot->entry) : NULL;
 
 	xds_version_format(slot->version, version);
 	strbuf_adds(json, "{\"name\":");
 	strbuf_add_json(json, slot->entry->name);
 	strbuf_addf(json, ",\"version\":\"%s\"", version);
-	if (body && r && slot->entry->type != XDS_SDS) { /* private keys are on no page */
+	if (body && r) {
 		cleanup(arena_free_p) struct arena *a = arena_new();
 		struct str bytes = xds_resource_message(r);
 		const ProtobufCMessageDescriptor *d = pb_find_descriptor(
@@ -86,6 +87,18 @@ static void dump_resource(const struct xds_slot *slot, bool body, struct strbuf 
 	strbuf_addc(json, '}');
 }
 
+static void dump_holding(const struct xds_holding *h, bool bodies, bool *first, struct strbuf *json)
+{
+	for (struct xds_slot *i = NULL; h && (i = slots_next(&h->slots, i));) {
+		if (i->version <= XDS_VERSION_ABSENT)
+			continue;
+		if (!*first)
+			strbuf_addc(json, ',');
+		*first = false;
+		dump_resource(i, bodies, json);
+	}
+}
+
 void session_debug_dump(struct xds_session *s, bool bodies, struct strbuf *json)
 {
 	strbuf_adds(json, "{\"proxy\":");
@@ -93,14 +106,8 @@ void session_debug_dump(struct xds_session *s, bool bodies, struct strbuf *json)
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
 		bool first = true;
 		strbuf_addf(json, ",\"%s\":[", xds_type_info((enum xds_type)t)->name);
-		for (struct xds_slot *i = NULL; (i = slots_next(&s->watches[t].slots, i));) {
-			if (i->version <= XDS_VERSION_ABSENT)
-				continue;
-			if (!first)
-				strbuf_addc(json, ',');
-			first = false;
-			dump_resource(i, bodies, json);
-		}
+		for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
+			dump_holding(s->watches[t].held[k], bodies, &first, json);
 		strbuf_addc(json, ']');
 	}
 	strbuf_addc(json, '}');

@@ -1,6 +1,6 @@
 /*
- * DOC: Taking over a model. First every scope marks what recorded a touched key, then every session notes which of its own resources
- * are among the marked ones. Both cost what the change concerns, not what the mesh holds: an unmarked resource is not looked at.
+ * DOC: Taking over a model. Every scope marks what recorded a touched key, in its entries and in the holdings that its clients share. That
+ * costs what the change concerns, not what the mesh holds: an unmarked resource is not looked at.
  * Which scope a proxy is in is such a question too: its keys are kept per session, and a session whose keys were touched asks again.
  */
 #include "pilot/xds/engine.h"
@@ -13,6 +13,7 @@
 struct engine {
 	const struct engine_source *source;
 	struct model *model;
+	struct xds_store *store;
 	struct map *scopes; /* kind and key -> struct xds_scope */
 	VEC(struct xds_session *) sessions;
 };
@@ -22,6 +23,7 @@ struct engine *engine_new(const struct engine_source *source)
 	struct engine *e = xzalloc(sizeof(*e));
 	e->source = source;
 	e->scopes = map_new();
+	e->store = xds_store_new();
 	return e;
 }
 
@@ -29,12 +31,29 @@ void engine_free(struct engine *e)
 {
 	if (!e)
 		return;
+	engine_tend(e, UINT64_MAX);
 	assert(e->sessions.len == 0 && map_len(e->scopes) == 0);
 	map_free(e->scopes);
+	xds_store_free(e->store);
 	vec_done(&e->sessions);
 	if (e->model)
 		model_unref(e->model);
 	free(e);
+}
+
+void engine_tend(struct engine *e, uint64_t now_us)
+{
+	VEC(struct xds_scope *) old = {0};
+	struct str key;
+	void *value;
+	for (size_t i = 0; map_next(e->scopes, &i, &key, &value);) {
+		struct xds_scope *s = value;
+		if (s->parked_us && now_us - s->parked_us >= ENGINE_PARK_US)
+			vec_push(&old, s);
+	}
+	for (size_t i = 0; i < old.len; i++)
+		xds_scope_unpark(old.items[i]);
+	vec_done(&old);
 }
 
 bool engine_has_content(const struct engine *e)
@@ -47,29 +66,30 @@ const struct model *engine_model(const struct engine *e)
 	return e->model;
 }
 
+struct xds_store *engine_store(const struct engine *e)
+{
+	return e->store;
+}
+
 const struct engine_source *engine_source(const struct engine *e)
 {
 	return e->source;
 }
 
-static void touch_scopes(struct engine *e, const struct read_keys *touched)
-{
-	struct str key;
-	void *scope;
-	for (size_t i = 0; map_next(e->scopes, &i, &key, &scope);)
-		xds_scope_touch(scope, touched);
-}
-
-/* A scope may end here: its users can be changed entries alone. */
-static void touched_done(struct engine *e)
+/* A scope may end here: its last users can be holdings that were remembered only. */
+static void touch_scopes(struct engine *e, const struct read_keys *touched, uint64_t at_us)
 {
 	VEC(struct xds_scope *) all = {0};
 	struct str key;
 	void *scope;
-	for (size_t i = 0; map_next(e->scopes, &i, &key, &scope);)
+	for (size_t i = 0; map_next(e->scopes, &i, &key, &scope);) {
+		xds_scope_ref(scope);
 		vec_push(&all, (struct xds_scope *)scope);
+	}
 	for (size_t i = 0; i < all.len; i++)
-		xds_scope_touched_done(all.items[i]);
+		xds_scope_touch(all.items[i], touched, at_us);
+	for (size_t i = 0; i < all.len; i++)
+		xds_scope_unref(all.items[i]);
 	vec_done(&all);
 }
 
@@ -77,10 +97,9 @@ void engine_update(struct engine *e, struct model *m, const struct read_keys *to
 {
 	struct model *old = e->model;
 	e->model = model_ref(m);
-	touch_scopes(e, old ? touched : NULL);
+	touch_scopes(e, old ? touched : NULL, at_us);
 	for (size_t i = 0; i < e->sessions.len; i++)
-		session_model_changed(e->sessions.items[i], old ? touched : NULL, at_us);
-	touched_done(e);
+		session_model_changed(e->sessions.items[i], old ? touched : NULL);
 	if (old)
 		model_unref(old);
 }
@@ -122,11 +141,13 @@ struct xds_scope *engine_scope(struct engine *e, const struct proxy *p, enum sco
 	struct xds_scope *s = map_get(e->scopes, id);
 
 	if (s) {
-		xds_scope_ref(s);
+		xds_scope_join(s);
 		return s;
 	}
 	s = xds_scope_new(e, take(a), scope, id);
 	(void)map_put(e->scopes, s->id, s);
+	xds_scope_join(s);
+	xds_scope_unref(s);
 	return s;
 }
 

@@ -17,14 +17,19 @@ struct engine *engine_new(const struct engine_source *source); /* the source out
 void engine_free(struct engine *e); /* after its sessions */
 /* Takes its own reference. touched NULL: everything may differ. at_us: when the oldest change of it came to pilot. */
 void engine_update(struct engine *e, struct model *m, const struct read_keys *touched, uint64_t at_us);
+/* Lets go of what proxies that left before `now_us - ENGINE_PARK_US` had. */
+#define ENGINE_PARK_US 30000000ull
+void engine_tend(struct engine *e, uint64_t now_us);
 bool engine_has_content(const struct engine *e); /* before the first model nothing is served */
 const struct model *engine_model(const struct engine *e);
 const struct engine_source *engine_source(const struct engine *e);
+struct xds_store *engine_store(const struct engine *e);
 
 /* For sessions and scopes. */
+struct xds_session;
 void engine_join(struct engine *e, struct xds_session *s);
 void engine_leave(struct engine *e, struct xds_session *s);
-/* One more user; the scope of a proxy in the present model. The keys are recorded in reads (unsealed). */
+/* Joined; the scope of a proxy in the present model. The keys are recorded in reads (unsealed). */
 struct xds_scope *engine_scope(struct engine *e, const struct proxy *p, enum scope_kind kind, struct read_keys *reads);
 void engine_forget_scope(struct engine *e, struct xds_scope *s);
 

@@ -48,6 +48,17 @@ static bool mentions(struct str text, struct str name)
 	return name.len && text.len && memmem(text.ptr, text.len, name.ptr, name.len);
 }
 
+/* Those that the text mentions; without a text the first ones. */
+static void each_in_flight(const struct xds_watch *w, struct str text, struct report *r)
+{
+	for (size_t i = 0; i < w->in_flight.len; i++) {
+		const struct xds_answer *a = w->in_flight.items[i];
+		for (size_t j = 0; j < a->fresh.len; j++)
+			if (!text.ptr || mentions(text, a->fresh.items[j]->name))
+				suspect(r, a->fresh.items[j]);
+	}
+}
+
 static struct str join(struct arena *a, const struct report *r)
 {
 	struct strbuf b = {0};
@@ -65,12 +76,9 @@ void nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, s
 	struct report r = {.arena = a};
 
 	text.len = min_size(text.len, NACK_TEXT_MAX);
-	for (size_t i = 0; i < w->in_flight.len; i++) {
-		if (mentions(text, w->in_flight.items[i]->name))
-			suspect(&r, w->in_flight.items[i]);
-	}
-	for (size_t i = 0; !r.n_resources && i < min_size(w->in_flight.len, NACK_RESOURCES_MAX); i++)
-		suspect(&r, w->in_flight.items[i]);
+	each_in_flight(w, text, &r);
+	if (!r.n_resources)
+		each_in_flight(w, (struct str){0}, &r);
 	log_warn(&ads_log, "proxy refused a response", KV("type", xds_type_info(w->type)->name),
 		KV("proxy", s->proxy->id), KV("nonce", nonce), KV("resource", r.n_resources ? r.resources[0] : STR("")),
 		KV("objects", join(a, &r)), KV("error", text));

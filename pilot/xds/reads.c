@@ -19,12 +19,21 @@ struct back_edge {
 	uint32_t edge; /* index into dep->edges */
 };
 
+/* Most keys have one dependent: it lies in the table. */
 struct key_list {
 	uint64_t key;
-	bool used;
-	uint32_t len, cap;
-	struct back_edge *items;
+	uint32_t len;
+	uint32_t cap; /* 0: unused; 1: `one` is the list */
+	union {
+		struct back_edge one;
+		struct back_edge *items;
+	};
 };
+
+static struct back_edge *edges_of(struct key_list *l)
+{
+	return l->cap > 1 ? l->items : &l->one;
+}
 
 struct read_index {
 	struct key_list *table;
@@ -42,7 +51,8 @@ void read_index_free(struct read_index *x)
 	if (!x)
 		return;
 	for (size_t i = 0; i < x->cap; i++)
-		free(x->table[i].items);
+		if (x->table[i].cap > 1)
+			free(x->table[i].items);
 	free(x->table);
 	free(x);
 }
@@ -58,7 +68,7 @@ static struct key_list *find(const struct read_index *x, uint64_t key)
 	if (!x->cap)
 		return NULL;
 	size_t i = place_of(x, key);
-	while (x->table[i].used && x->table[i].key != key)
+	while (x->table[i].cap && x->table[i].key != key)
 		i = (i + 1) & (x->cap - 1);
 	return &x->table[i];
 }
@@ -70,15 +80,15 @@ static void grow(struct read_index *x)
 
 	for (size_t i = 0; i < old.cap; i++)
 		live += old.table[i].len > 0;
-	x->cap = 64;
-	while (x->cap < live * 4)
+	x->cap = 16;
+	while (x->cap < live * 2)
 		x->cap *= 2;
 	x->used = live;
 	x->table = xzalloc(x->cap * sizeof(*x->table));
 	for (size_t i = 0; i < old.cap; i++) {
 		if (old.table[i].len)
 			*find(x, old.table[i].key) = old.table[i];
-		else
+		else if (old.table[i].cap > 1)
 			free(old.table[i].items);
 	}
 	free(old.table);
@@ -87,15 +97,25 @@ static void grow(struct read_index *x)
 static struct key_list *find_or_add(struct read_index *x, uint64_t key)
 {
 	struct key_list *l = find(x, key);
-	if (l && l->used)
+	if (l && l->cap)
 		return l;
-	if ((x->used + 1) * 2 > x->cap) {
+	if ((x->used + 1) * 4 > x->cap * 3) {
 		grow(x);
 		l = find(x, key);
 	}
-	*l = (struct key_list){.key = key, .used = true};
+	*l = (struct key_list){.key = key, .cap = 1};
 	x->used++;
 	return l;
+}
+
+static void widen(struct key_list *l)
+{
+	struct back_edge one = l->one;
+	struct back_edge *items = xrealloc(l->cap > 1 ? l->items : NULL, 2 * l->cap * sizeof(*items));
+	if (l->cap == 1)
+		items[0] = one;
+	l->items = items;
+	l->cap *= 2;
 }
 
 void read_index_add(struct read_index *x, struct read_dep *d, const struct read_keys *keys)
@@ -107,12 +127,10 @@ void read_index_add(struct read_index *x, struct read_dep *d, const struct read_
 	d->edges = xmalloc(keys->len * sizeof(*d->edges));
 	for (size_t i = 0; i < keys->len; i++) {
 		struct key_list *l = find_or_add(x, keys->items[i]);
-		if (l->len == l->cap) {
-			l->cap = l->cap ? l->cap * 2 : 1;
-			l->items = xrealloc(l->items, l->cap * sizeof(*l->items));
-		}
+		if (l->len == l->cap)
+			widen(l);
 		d->edges[i] = (struct read_edge){.key = keys->items[i], .at = l->len};
-		l->items[l->len++] = (struct back_edge){.dep = d, .edge = (uint32_t)i};
+		edges_of(l)[l->len++] = (struct back_edge){.dep = d, .edge = (uint32_t)i};
 	}
 }
 
@@ -120,8 +138,8 @@ void read_index_remove(struct read_index *x, struct read_dep *d)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		struct key_list *l = find(x, d->edges[i].key);
-		struct back_edge last = l->items[--l->len];
-		l->items[d->edges[i].at] = last;
+		struct back_edge last = edges_of(l)[--l->len];
+		edges_of(l)[d->edges[i].at] = last;
 		last.dep->edges[last.edge].at = d->edges[i].at;
 	}
 	free(d->edges);
@@ -133,7 +151,7 @@ static void touch_list(
 	struct read_index *x, struct key_list *l, void (*stale)(void *ctx, struct read_dep *d), void *ctx)
 {
 	while (l->len) {
-		struct read_dep *d = l->items[l->len - 1].dep;
+		struct read_dep *d = edges_of(l)[l->len - 1].dep;
 		read_index_remove(x, d);
 		stale(ctx, d);
 	}
@@ -144,7 +162,7 @@ void read_index_touch(
 {
 	for (size_t i = 0; touched && i < touched->len; i++) {
 		struct key_list *l = find(x, touched->items[i]);
-		if (l && l->used)
+		if (l && l->cap)
 			touch_list(x, l, stale, ctx);
 	}
 	for (size_t i = 0; !touched && i < x->cap; i++)
@@ -155,6 +173,7 @@ size_t read_index_bytes(const struct read_index *x)
 {
 	size_t bytes = sizeof(*x) + x->cap * sizeof(*x->table);
 	for (size_t i = 0; i < x->cap; i++)
-		bytes += x->table[i].cap * sizeof(*x->table[i].items) + x->table[i].len * sizeof(struct read_edge);
+		bytes += (x->table[i].cap > 1 ? x->table[i].cap * sizeof(struct back_edge) : 0) +
+			 x->table[i].len * sizeof(struct read_edge);
 	return bytes;
 }

@@ -14,6 +14,8 @@
 #include "common/base/metric.h"
 #include "common/pb/pb.h"
 #include "pilot/xds/watch.h"
+#include "wkt/status.pb-c.h"
+#include "xds/core.pb-c.h"
 
 /* Long enough for a cluster to warm, short against the second in which a change is expected to work. */
 #define XDS_HOLD_US 2000000ull
@@ -43,17 +45,25 @@ struct xds_session *session_new(struct engine *e, enum xds_mode mode, const stru
 	return s;
 }
 
-void session_free(struct xds_session *s)
+static void leave_scope(struct xds_session *s, struct xds_scope *scope, enum scope_kind k, uint64_t now_us)
+{
+	struct xds_holding *held[XDS_TYPE_COUNT];
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
+		held[t] = s->watches[t].held[k] && s->watches[t].held[k]->scope == scope ? s->watches[t].held[k] : NULL;
+	xds_scope_leave(scope, held, now_us);
+}
+
+void session_free(struct xds_session *s, uint64_t now_us)
 {
 	if (!s)
 		return;
-	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
-		watch_done(&s->watches[t]);
 	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++) {
 		if (s->scope[k])
-			xds_scope_unref(s->scope[k]);
+			leave_scope(s, s->scope[k], (enum scope_kind)k, now_us);
 		read_keys_done(&s->scope_reads[k]);
 	}
+	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
+		watch_done(&s->watches[t]);
 	engine_leave(s->engine, s);
 	arena_free(s->arena);
 	free(s);
@@ -87,19 +97,20 @@ static void enter_scope(struct xds_session *s, enum scope_kind k)
 	read_keys_seal(&s->scope_reads[k]);
 }
 
-bool session_attach(struct xds_session *s, const Core__Node *node, struct err *e)
+static bool attach(struct xds_session *s, struct str packed, struct err *e)
 {
 	if (s->proxy)
 		return true;
 	if (!engine_has_content(s->engine))
 		return err_set(e, ERR_BUG, "there is no configuration yet");
-	if (!node)
+	if (!packed.ptr)
 		return err_set(e, ERR_PEER, "the first request of a stream must carry the node");
-	if (protobuf_c_message_get_packed_size(&node->base) > LIMIT_NODE_METADATA_BYTES)
+	if (packed.len > LIMIT_NODE_METADATA_BYTES)
 		return err_set(e, ERR_LIMIT, "the node is larger than %u bytes", LIMIT_NODE_METADATA_BYTES);
-	cleanup(arena_free_p) struct arena *a = arena_new();
+	cleanup(arena_free_p) struct arena *a = arena_new(), *scratch = arena_new();
 	struct proxy *p = NULL;
-	if (!proxy_parse(a, node, &p, e))
+	const Core__Node *node = PB_UNPACK(scratch, Core__Node, core__node, packed.ptr, packed.len, e);
+	if (!node || !proxy_parse(a, node, &p, e))
 		return err_in(e, "node");
 	if (s->ops->admit && !s->ops->admit(s->ctx, p, e))
 		return false;
@@ -112,34 +123,20 @@ bool session_attach(struct xds_session *s, const Core__Node *node, struct err *e
 
 bool session_recv(struct xds_session *s, const void *data, size_t len, uint64_t now_us, struct err *e)
 {
-	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct xds_request r;
 	s->wake_us = 0;
 	if (!s->connected_us)
 		s->connected_us = now_us;
-	if (s->mode == XDS_SOTW) {
-		const Ads__DiscoveryRequest *r = PB_UNPACK(
-			a, Ads__DiscoveryRequest, ads__discovery_request, data, len, e);
-		if (!r)
-			return err_in(e, "DiscoveryRequest");
-		return session_attach(s, r->node, e) && sotw_recv(s, r, now_us, e);
-	}
-	const Ads__DeltaDiscoveryRequest *r = PB_UNPACK(
-		a, Ads__DeltaDiscoveryRequest, ads__delta_discovery_request, data, len, e);
-	if (!r)
-		return err_in(e, "DeltaDiscoveryRequest");
-	return session_attach(s, r->node, e) && delta_recv(s, r, now_us, e);
+	if (!request_parse(s->mode, data, len, &r, e))
+		return err_in(e, s->mode == XDS_SOTW ? "DiscoveryRequest" : "DeltaDiscoveryRequest");
+	if (!attach(s, r.node, e))
+		return false;
+	return s->mode == XDS_SOTW ? sotw_recv(s, &r, now_us, e) : delta_recv(s, &r, now_us, e);
 }
 
 static double seconds(uint64_t from_us, uint64_t to_us)
 {
 	return to_us > from_us ? (double)(to_us - from_us) / 1e6 : 0;
-}
-
-static void answered(struct xds_watch *w)
-{
-	w->outstanding = false;
-	entry_list_clear(&w->in_flight);
-	w->flight_us = 0;
 }
 
 void session_acked(struct xds_session *s, struct xds_watch *w, uint64_t now_us)
@@ -151,7 +148,7 @@ void session_acked(struct xds_session *s, struct xds_watch *w, uint64_t now_us)
 		metric_observe(&convergence, seconds(w->flight_us, now_us));
 	memcpy(w->acked, w->sent, sizeof(w->acked));
 	free(take(w->nack));
-	answered(w);
+	watch_answered(w);
 }
 
 static struct metric *reject_metric(enum xds_type t)
@@ -165,26 +162,30 @@ static struct metric *reject_metric(enum xds_type t)
 		return &lds_reject;
 	case XDS_RDS:
 		return &rds_reject;
-	case XDS_SDS:
 	case XDS_TYPE_COUNT:
 		break;
 	}
 	return NULL;
 }
 
-void session_nacked(struct xds_session *s, struct xds_watch *w, struct str nonce, const Rpc__Status *error)
+bool session_nacked(struct xds_session *s, struct xds_watch *w, const struct xds_request *r, struct err *e)
 {
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	const Rpc__Status *error = PB_UNPACK(a, Rpc__Status, rpc__status, r->error.ptr, r->error.len, e);
+	if (!error)
+		return err_in(e, "error_detail");
 	struct str text = str_of(error->message);
 	struct metric *m = reject_metric(w->type);
 	w->nacks++;
 	metric_add(&rejects, 1, xds_type_info(w->type)->name);
 	if (m)
 		metric_add(m, 1);
-	nack_report(s, w, nonce, text);
+	nack_report(s, w, r->nonce, text);
 	free(w->nack);
 	w->nack = xstrndup(text.ptr ? text.ptr : "", min_size(text.len, 2048));
-	if (str_eqc(nonce, w->nonce))
-		answered(w);
+	if (str_eqc(r->nonce, w->nonce))
+		watch_answered(w);
+	return true;
 }
 
 static bool touches(const struct read_keys *reads, const struct read_keys *touched)
@@ -203,38 +204,17 @@ static void rescope(struct xds_session *s, enum scope_kind k)
 	struct xds_scope *old = s->scope[k];
 	enter_scope(s, k);
 	for (unsigned t = 0; old != s->scope[k] && t < XDS_TYPE_COUNT; t++)
-		watch_move(s, &s->watches[t], old);
-	xds_scope_unref(old);
+		holding_move(&s->watches[t].held[k], s->scope[k]);
+	leave_scope(s, old, k, 1); /* who changes its scope does not come back */
 }
 
-static void mark_changed(struct xds_session *s, const struct xds_scope *scope)
-{
-	for (size_t i = 0; i < scope->changed.len; i++) {
-		struct xds_watch *w = &s->watches[scope->changed.items[i]->type];
-		struct xds_slot *slot = slots_find(&w->slots, scope->changed.items[i]);
-		if (slot)
-			watch_mark(w, slot);
-	}
-	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
-		if (scope->names_changed[t] && s->watches[t].wildcard)
-			s->watches[t].names_dirty = true;
-	}
-}
-
-void session_model_changed(struct xds_session *s, const struct read_keys *touched, uint64_t at_us)
+void session_model_changed(struct xds_session *s, const struct read_keys *touched)
 {
 	if (!s->proxy)
 		return;
-	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++) {
+	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
 		if (touches(&s->scope_reads[k], touched))
 			rescope(s, (enum scope_kind)k);
-		mark_changed(s, s->scope[k]);
-	}
-	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
-		struct xds_watch *w = &s->watches[t];
-		if (watch_pending(w) && !w->changed_us)
-			w->changed_us = at_us;
-	}
 }
 
 /* Whether a wait that began at *since may go on. */
@@ -278,7 +258,7 @@ static bool quiet(const struct xds_watch *w)
 
 static bool may_remove(struct xds_session *s, const struct xds_watch *w, uint64_t now_us)
 {
-	if (!w->gone.len || w->outstanding)
+	if (!watch_gone(w) || w->outstanding)
 		return false;
 	if (quiet(&s->watches[XDS_LDS]) && quiet(&s->watches[XDS_RDS]))
 		return true;
@@ -289,12 +269,10 @@ static bool sent(struct xds_session *s, struct xds_watch *w, struct xds_response
 {
 	w->outstanding = true;
 	w->sent_us = now_us;
-	w->flight_us = w->changed_us;
-	w->changed_us = 0;
 	w->pushes++;
 	w->bytes += out->bytes;
 	if (w->type == XDS_CDS)
-		watch_follow_clusters(s, &w->in_flight);
+		watch_follow_clusters(s);
 	return true;
 }
 
@@ -313,7 +291,7 @@ bool session_next(struct xds_session *s, uint64_t now_us, struct xds_response *o
 		s->hold_us = 0;
 	if (may_remove(s, cds, now_us) && compose_removals(s, cds, out))
 		return sent(s, cds, out, now_us);
-	if (!cds->gone.len)
+	if (!watch_gone(cds))
 		s->gone_us = 0;
 	return false;
 }

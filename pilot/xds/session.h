@@ -10,8 +10,6 @@
 #include "common/base/err.h"
 #include "pilot/xds/engine.h"
 
-enum xds_mode { XDS_SOTW, XDS_DELTA };
-
 /* Why a client refused a response. */
 struct xds_nack {
 	enum xds_type type;
@@ -25,22 +23,22 @@ struct xds_nack {
 };
 
 struct session_ops {
-	/* May this proxy be served on this stream? Fills in what the stream proves of it. NULL: yes. */
-	bool (*admit)(void *ctx, struct proxy *p, struct err *e);
+	/* May this proxy be served on this stream? NULL: yes. */
+	bool (*admit)(void *ctx, const struct proxy *p, struct err *e);
 	void (*on_nack)(void *ctx, const struct xds_nack *n); /* may be NULL */
 };
 
 struct xds_response {
 	enum xds_type type;
 	struct buf *header; /* owned */
-	struct buf **pieces; /* the header and then resources; borrowed until the session is used again */
+	struct buf_slice *pieces; /* the header and then resources; borrowed until the session is used again */
 	size_t n_pieces, cap_pieces;
 	size_t resources, removed;
 	size_t bytes;
 };
 
 struct xds_session *session_new(struct engine *e, enum xds_mode mode, const struct session_ops *ops, void *ctx);
-void session_free(struct xds_session *s);
+void session_free(struct xds_session *s, uint64_t now_us);
 /* ERR_PEER: not understood; ERR_LIMIT; ERR_DENIED: not admitted; ERR_BUG: no content yet. After an error the stream must be ended. */
 bool session_recv(struct xds_session *s, const void *data, size_t len, uint64_t now_us, struct err *e) MUST_CHECK;
 /* Fills *out (zeroed at first use, reused afterwards). */
@@ -51,7 +49,7 @@ uint64_t session_wake_us(const struct xds_session *s);
 
 const struct proxy *session_proxy(const struct xds_session *s); /* NULL before the first request */
 /* For the engine. touched NULL: everything. */
-void session_model_changed(struct xds_session *s, const struct read_keys *touched, uint64_t at_us);
+void session_model_changed(struct xds_session *s, const struct read_keys *touched);
 
 /* ---- debug pages (debug.c) */
 /* {"proxy", "proxy_type", "cluster_id", "istio_version", "protocol", "connected_us", "cluster_status": {"cds": {...}, ...}} */

@@ -5,6 +5,7 @@
 #include "pilot/xds/slots.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "pilot/xds/cache.h"
 
@@ -79,6 +80,18 @@ void slots_done(struct xds_slots *s)
 	}
 	free(s->items);
 	*s = (struct xds_slots){0};
+}
+
+void slots_copy(struct xds_slots *to, const struct xds_slots *from)
+{
+	*to = *from;
+	if (!from->cap)
+		return;
+	to->items = xmalloc(from->cap * sizeof(*to->items));
+	memcpy(to->items, from->items, from->cap * sizeof(*to->items));
+	for (size_t i = 0; i < to->cap; i++)
+		if (to->items[i].entry)
+			xds_entry_ref(to->items[i].entry);
 }
 
 struct xds_slot *slots_next(const struct xds_slots *s, struct xds_slot *after)

@@ -30,5 +30,6 @@ struct xds_slot *slots_add(struct xds_slots *s, struct xds_entry *e);
 struct xds_entry *slots_remove(
 	struct xds_slots *s, struct xds_slot *slot); /* the use of the entry goes to the caller */
 void slots_done(struct xds_slots *s); /* ends the uses */
+void slots_copy(struct xds_slots *to, const struct xds_slots *from); /* into an empty set, with uses of its own */
 /* for (struct xds_slot *i = NULL; (i = slots_next(s, i));) — the set must not change meanwhile */
 struct xds_slot *slots_next(const struct xds_slots *s, struct xds_slot *after);

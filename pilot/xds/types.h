@@ -1,4 +1,4 @@
-/* The xDS types that pilot serves, from protos/xds.def, in push order. */
+/* The xDS types that pilot serves, from protos/xds.def, in push order, and the two protocols. */
 #pragma once
 
 #include "common/base/str.h"
@@ -9,6 +9,8 @@ enum xds_type {
 #undef XDS
 	XDS_TYPE_COUNT
 };
+
+enum xds_mode { XDS_SOTW, XDS_DELTA, XDS_MODE_COUNT };
 
 struct xds_type_info {
 	enum xds_type type;

@@ -38,10 +38,10 @@ static struct str bytes_of(struct arena *a, const struct xds_response *r)
 	char *out = arena_alloc(a, r->bytes + 1);
 	size_t at = 0;
 	for (size_t i = 0; i < r->n_pieces; i++) {
-		if (at + r->pieces[i]->len > r->bytes)
+		if (at + r->pieces[i].len > r->bytes)
 			fail("a response has more bytes than it says");
-		memcpy(out + at, r->pieces[i]->data, r->pieces[i]->len);
-		at += r->pieces[i]->len;
+		memcpy(out + at, r->pieces[i].ptr, r->pieces[i].len);
+		at += r->pieces[i].len;
 	}
 	return str_n(out, at);
 }
@@ -109,7 +109,7 @@ static void run(struct world *w, struct engine *e, struct str input)
 		pump(s, mode, now, &out);
 	}
 	xds_response_done(&out);
-	session_free(s);
+	session_free(s, 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
