@@ -7,14 +7,23 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* Three bytes, or the one or two that are left, into four characters. */
-static void group(const char *in, size_t n, char out[4])
+static void whole_group(const char *in, char out[4])
 {
-	uint32_t bits = 0;
-	for (size_t k = 0; k < 3; k++)
-		bits = bits << 8 | (k < n ? (uint8_t)in[k] : 0);
-	for (size_t k = 0; k < 4; k++)
-		out[k] = k <= n ? alphabet[bits >> (18 - 6 * k) & 0x3f] : '=';
+	uint32_t bits = (uint32_t)(uint8_t)in[0] << 16 | (uint32_t)(uint8_t)in[1] << 8 | (uint8_t)in[2];
+	out[0] = alphabet[bits >> 18];
+	out[1] = alphabet[bits >> 12 & 0x3f];
+	out[2] = alphabet[bits >> 6 & 0x3f];
+	out[3] = alphabet[bits & 0x3f];
+}
+
+/* The one or two bytes at the end. */
+static void last_group(const char *in, size_t n, char out[4])
+{
+	const char padded[3] = {in[0], n > 1 ? in[1] : '\0', '\0'};
+	whole_group(padded, out);
+	out[3] = '=';
+	if (n == 1)
+		out[2] = '=';
 }
 
 void base64_write(struct str data, struct strbuf *out)
@@ -22,8 +31,13 @@ void base64_write(struct str data, struct strbuf *out)
 	char line[64];
 	for (size_t i = 0; i < data.len; i += 48) {
 		size_t len = 0, end = min_size(data.len, i + 48);
-		for (size_t k = i; k < end; k += 3, len += 4)
-			group(data.ptr + k, min_size(end - k, 3), line + len);
+		size_t k = i;
+		for (; k + 3 <= end; k += 3, len += 4)
+			whole_group(data.ptr + k, line + len);
+		if (k < end) {
+			last_group(data.ptr + k, end - k, line + len);
+			len += 4;
+		}
 		strbuf_add(out, str_n(line, len));
 	}
 }

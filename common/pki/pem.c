@@ -34,15 +34,15 @@ static struct str between(struct arena *a, struct str text, const char *label)
 
 bool pki_unarmour(struct arena *a, struct str text, const char *label, struct str *out)
 {
-	struct str body = between(a, text, label);
+	struct str body = between(a, text, label), line = {0};
 	char *compact = arena_alloc(a, body.len + 1);
 	size_t len = 0;
-	for (size_t i = 0; i < body.len; i++) {
-		char c = body.ptr[i];
-		if (c == '-' || c == '_') /* of base64url only */
-			return false;
-		if (c != '\n' && c != '\r' && c != ' ' && c != '\t')
-			compact[len++] = c;
+	if (!body.len || memchr(body.ptr, '-', body.len) || memchr(body.ptr, '_', body.len)) /* of base64url only */
+		return false;
+	while (str_split(&body, '\n', &line)) {
+		line = str_trim(line);
+		memcpy(compact + len, line.ptr ? line.ptr : "", line.len);
+		len += line.len;
 	}
 	return len && len % 4 == 0 && base64_read(a, str_n(compact, len), out);
 }
