@@ -14,6 +14,8 @@
 #include "common/pb/pb.h"
 
 #define MAGIC "fairlead last good xds 1\n"
+#define SECRET_URL \
+	"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret" /* private keys stay in memory */
 #define CHECKSUM_BYTES 17 /* 16 digits and a line feed */
 
 static void add_u32(struct strbuf *out, size_t value)
@@ -47,7 +49,7 @@ void ads_state_encode(const struct ads_state *s, struct strbuf *out)
 	struct strbuf body cleanup(strbuf_done) = {0};
 	char sum[CHECKSUM_BYTES + 1];
 	for (size_t i = 0; i < s->n_types; i++)
-		if (s->types[i]->known)
+		if (s->types[i]->known && !streq(s->types[i]->url, SECRET_URL))
 			add_type(&body, s->types[i]);
 	checksum(strbuf_str(&body), sum);
 	strbuf_adds(out, MAGIC);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/un.h>
 
+#include "common/base/limits.h"
 #include "common/io/addr.h"
 #include "common/re/re.h"
 
@@ -25,7 +26,6 @@
 #define ISTIO_VERSION "1.31.0" /* whose node metadata and features we speak */
 /* A connection costs Envoy some 20 kB at rest; past this many it would rather be killed for its memory than serve. */
 #define MAX_DOWNSTREAM_CONNECTIONS 100000
-#define MAX_REGEX_PROGRAM 32768 /* Istio's; Envoy's own 100 refuses ordinary expressions */
 
 static json_t *parse_object(const char *text, const char *what, struct err *e)
 {
@@ -325,7 +325,7 @@ static json_t *admin(const struct agent_config *c)
 static json_t *layered_runtime(void)
 {
 	return json_pack("{s:[{s:s, s:{s:i}}, {s:s, s:{}}]}", "layers", "name", "fairlead", "static_layer",
-		"re2.max_program_size.error_level", MAX_REGEX_PROGRAM, "name", "admin", "admin_layer");
+		"re2.max_program_size.error_level", (int)LIMIT_REGEX_PROGRAM, "name", "admin", "admin_layer");
 }
 
 static json_t *overload_manager(void)

@@ -1,5 +1,6 @@
 /* DOC: Citadel, the daemon: tables and one call. Start reading at daemon.c; the one call it serves is api/create_certificate.c. */
 #include "citadel/daemon.h"
+#include "citadel/kube/ca_secret_command.h"
 #include "citadel/signer/child.h"
 #include "citadel/token.h"
 
@@ -42,6 +43,7 @@ static const struct option_row options[] = {
 
 static const struct daemon_command commands[] = {
 	{"token", "mint a join token for a workload", token_command},
+	{"ca-secret", "make or take the CA of a cluster, for --ca-dir", ca_secret_command},
 	{"signer", "the process that holds the CA's key; started by citadel itself", signer_command},
 };
 

@@ -6,6 +6,8 @@
 extern const struct command up_command;
 extern const struct command status_command;
 extern const struct command validate_command;
+extern const struct command analyze_command;
 extern const struct command proxy_status_command;
 extern const struct command proxy_config_command;
 extern const struct command bus_command;
+extern const struct command bus_keys_command;

@@ -9,9 +9,11 @@ static const struct command *const commands[] = {
 	&up_command,
 	&status_command,
 	&validate_command,
+	&analyze_command,
 	&proxy_status_command,
 	&proxy_config_command,
 	&bus_command,
+	&bus_keys_command,
 };
 
 int main(int argc, char **argv)

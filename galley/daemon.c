@@ -13,6 +13,7 @@
 #include "galley/galley.h"
 #include "galley/source/directory.h"
 #include "galley/source/kubernetes.h"
+#include "galley/webhook/webhook.h"
 
 /*
  * DOC: The daemon. A change of the directory wakes the scan; the scan puts files into the pipeline, one commit makes one batch, and the
@@ -43,6 +44,7 @@ struct galleyd {
 	struct galley *galley;
 	struct directory *directory; /* one of the two sources */
 	struct kubernetes *kubernetes;
+	struct webhook *webhook; /* NULL: none wanted */
 	struct dir_watch *watch;
 	struct timer *retry; /* scans again; with Kubernetes: commits */
 	struct timer *second;
@@ -277,6 +279,27 @@ static bool start_directory(struct galleyd *s, const struct galley_config *c, st
 	return true;
 }
 
+static bool start_webhook(struct galleyd *s, const struct galley_config *c, struct err *e)
+{
+	const struct kube_options api = {.kubeconfig = c->kubeconfig, .context = c->kube_context};
+	const struct webhook_options o = {.address = c->webhook_address,
+		.domain_suffix = c->domain_suffix,
+		.cert_dir = c->webhook_cert_dir,
+		.ca_address = c->ca_address,
+		.ca_roots = c->ca_roots,
+		.ca_token = c->ca_token,
+		.ca_names = c->ca_names,
+		.dns = c->webhook_dns,
+		.trust_domain = c->trust_domain,
+		.state_dir = daemon_state_dir(s->daemon),
+		.api = c->webhook_configurations && c->webhook_configurations[0] ? &api : NULL,
+		.configurations = c->webhook_configurations};
+	if (str_empty(c->webhook_address))
+		return true;
+	s->webhook = webhook_new(daemon_loop(s->daemon), &o, e);
+	return s->webhook || err_in(e, "--webhook-address");
+}
+
 static bool start(struct galleyd *s, const struct galley_config *c, struct err *e)
 {
 	bool cluster = streq(c->source, KUBERNETES_SOURCE);
@@ -291,7 +314,8 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 	s->trim = trim_new(daemon_loop(s->daemon));
 	s->galley = galley_new(&o);
 	daemon_not_ready(s->daemon, "source", "the source was not read yet");
-	return start_publisher(s, c, e) && (cluster ? start_kubernetes(s, c, e) : start_directory(s, c, e));
+	return start_webhook(s, c, e) && start_publisher(s, c, e) &&
+	       (cluster ? start_kubernetes(s, c, e) : start_directory(s, c, e));
 }
 
 bool galley_daemon_start(struct daemon *d, const void *config, void **self, struct err *e)
@@ -312,6 +336,7 @@ void galley_daemon_stop(void *self)
 	struct str key;
 	void *value;
 	dir_watch_free(s->watch);
+	webhook_free(s->webhook);
 	kubernetes_free(s->kubernetes);
 	if (s->retry)
 		timer_free(s->retry);
@@ -353,6 +378,8 @@ PAGE(objects)
 PAGE(quarantine)
 PAGE(foreign)
 PAGE(services)
+PAGE(analysis)
+PAGE(verdicts)
 
 static void page_bus(void *self, struct str query, struct strbuf *out)
 {
@@ -366,6 +393,16 @@ static void page_kubernetes(void *self, struct str query, struct strbuf *out)
 	(void)query;
 	if (s->kubernetes)
 		kubernetes_debug(s->kubernetes, out);
+	else
+		strbuf_adds(out, "null");
+}
+
+static void page_webhook(void *self, struct str query, struct strbuf *out)
+{
+	const struct galleyd *s = self;
+	(void)query;
+	if (s->webhook)
+		webhook_debug(s->webhook, out);
 	else
 		strbuf_adds(out, "null");
 }
@@ -391,9 +428,12 @@ static void page_status(void *self, struct str query, struct strbuf *out)
 
 const struct debug_page galley_pages[] = {
 	{"diagnostics", "everything that is wrong with the configuration now", page_diagnostics},
+	{"analysis", "the same in analysis codes, and what only shows across objects", page_analysis},
+	{"verdicts", "each route rule: live, shadowed (by which rule) or never matches (why)", page_verdicts},
 	{"objects", "objects: where they are defined, which version is in force", page_objects},
 	{"quarantine", "objects whose newest version is not in force, and why", page_quarantine},
 	{"kubernetes", "lists and watches of the Kubernetes API, with their age", page_kubernetes},
+	{"webhook", "the admission webhooks' server and their configurations", page_webhook},
 	{"foreign", "documents of kinds that galley does not read", page_foreign},
 	{"services", "services and endpoints as they are published", page_services},
 	{"bus", "topics, subscribers and sequence of the publisher", page_bus},

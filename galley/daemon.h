@@ -8,6 +8,10 @@
 struct galley_config {
 	const char *source; /* a directory, or KUBERNETES_SOURCE */
 	const char *kubeconfig, *kube_context, *root_namespace;
+	const char *webhook_address, *webhook_cert_dir; /* address NULL: no webhooks */
+	const char **webhook_configurations, **webhook_dns;
+	const char *ca_address, *ca_roots, *ca_token, *trust_domain;
+	const char **ca_names;
 	const char *record;
 	const char *domain_suffix;
 	bool once;

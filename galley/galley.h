@@ -36,17 +36,28 @@ const struct bus_change *galley_commit(struct galley *g, size_t *n);
 /* All that is wrong now, files in order; strings are copied into out's arena. */
 void galley_diags(const struct galley *g, struct diags *out);
 
+/* The same in Istio's analysis codes, and what no single object shows: references, conflicts, rules that nothing reaches. */
+void galley_analyze(const struct galley *g, struct diags *out);
+
 struct galley_counts {
 	size_t files, objects, quarantined, foreign, services, endpoints;
 };
 struct galley_counts galley_counts(const struct galley *g);
 
 /* Debug pages: one JSON value each. */
+void galley_diags_json(const struct diags *diags, struct strbuf *out);
+void galley_debug_analysis(const struct galley *g, struct strbuf *out);
+/* For each rule of each VirtualService: live, shadowed (by whom) or never matches (why). */
+void galley_debug_verdicts(const struct galley *g, struct strbuf *out);
+void galley_print_verdicts(const struct galley *g, struct strbuf *out); /* the same as lines for people */
 void galley_debug_diagnostics(const struct galley *g, struct strbuf *out);
 void galley_debug_objects(const struct galley *g, struct strbuf *out);
 void galley_debug_quarantine(const struct galley *g, struct strbuf *out);
 void galley_debug_foreign(const struct galley *g, struct strbuf *out);
 void galley_debug_services(const struct galley *g, struct strbuf *out);
 
-/* `fairlead validate`: puts every file below a directory, or one file. False: something could not be read. */
+/* Every file below a directory that galley would read, or one file, once. False: something could not be read; fn got the rest. */
+bool galley_read(
+	const char *path, void (*fn)(void *ctx, struct str file, struct str text), void *ctx, struct err *e) MUST_CHECK;
+/* `fairlead validate`: puts all that galley_read() gives. */
 bool galley_load(struct galley *g, const char *path, struct err *e) MUST_CHECK;

@@ -17,6 +17,7 @@
 #define OPS_POD pod_ops
 #define OPS_NODE node_ops
 #define OPS_SERVICE_ACCOUNT service_account_ops
+#define OPS_SECRET secret_ops
 #define OPS_SERVICE_ENTRY service_entry_ops
 #define OPS_WORKLOAD_ENTRY workload_entry_ops
 #define OPS_VIRTUAL_SERVICE virtual_service_ops

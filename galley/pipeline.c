@@ -1,5 +1,7 @@
 #include "galley/pipeline.h"
 
+#include "galley/kinds/secret.h"
+
 #include <stdlib.h>
 
 #include "galley/kind.h"
@@ -97,6 +99,17 @@ const Mesh__MeshConfig *galley_mesh(const struct galley *g, struct arena *scratc
 
 /* ---- what changed */
 
+/* Only what TLS can use leaves galley. */
+static void emit_secret(struct galley *g, const struct object *now, const struct object *any)
+{
+	const char *key = arena_printf(g->batch, "%s/%s", any->ns, any->name);
+	Fl__Credential c = FL__CREDENTIAL__INIT;
+	if (now && secret_credential(g->batch, (const Kube__Secret *)now->message, now->ns, now->name, &c))
+		galley_emit(g, TOPIC_SECRET, key, pb_pack(g->batch, &c), now->origin);
+	else
+		galley_emit_delete(g, TOPIC_SECRET, key);
+}
+
 static void on_change(void *ctx, const struct slot *slot, const struct object *before)
 {
 	struct galley *g = ctx;
@@ -110,7 +123,9 @@ static void on_change(void *ctx, const struct slot *slot, const struct object *b
 			galley_emit(g, TOPIC_NAMESPACE, any->name, pack_namespace(g->batch, any), any->origin);
 		else
 			galley_emit_delete(g, TOPIC_NAMESPACE, any->name);
-	} else if (slot->kind->topic == TOPIC_NONE)
+	} else if (slot->kind->id == KIND_SECRET)
+		emit_secret(g, slot->good, any);
+	else if (slot->kind->topic == TOPIC_NONE)
 		galley_space(g, any->ns)->dirty = true;
 	else if (slot->good)
 		vec_push(&g->changed, slot);

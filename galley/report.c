@@ -111,15 +111,11 @@ static void separator(struct strbuf *out, bool *first)
 	*first = false;
 }
 
-void galley_debug_diagnostics(const struct galley *g, struct strbuf *out)
+void galley_diags_json(const struct diags *diags, struct strbuf *out)
 {
-	cleanup(arena_free_p) struct arena *a = arena_new();
-	struct diags diags;
-	diags_init(&diags, a);
-	galley_diags(g, &diags);
 	strbuf_addc(out, '[');
-	for (size_t i = 0; i < diags.len; i++) {
-		const struct diag *d = &diags.items[i];
+	for (size_t i = 0; i < diags->len; i++) {
+		const struct diag *d = &diags->items[i];
 		strbuf_adds(out, i ? ",{" : "{");
 		member(out, "severity", diag_severity_name(d->severity));
 		strbuf_addc(out, ',');
@@ -137,6 +133,15 @@ void galley_debug_diagnostics(const struct galley *g, struct strbuf *out)
 		strbuf_addc(out, '}');
 	}
 	strbuf_addc(out, ']');
+}
+
+void galley_debug_diagnostics(const struct galley *g, struct strbuf *out)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct diags diags;
+	diags_init(&diags, a);
+	galley_diags(g, &diags);
+	galley_diags_json(&diags, out);
 }
 
 static void slot_json(const struct slot *s, struct strbuf *out)

@@ -4,31 +4,47 @@
 
 /* DOC: `fairlead validate` and tests: everything below a path, read once, without a daemon. */
 
+struct reader {
+	void (*fn)(void *ctx, struct str file, struct str text);
+	void *ctx;
+};
+
 static void put(void *ctx, struct str file, struct str text)
 {
-	galley_put(ctx, file, text);
+	const struct reader *r = ctx;
+	r->fn(r->ctx, file, text);
 }
 
 static void drop(void *ctx, struct str file)
 {
-	galley_remove(ctx, file);
+	(void)ctx; /* nothing was there before */
+	(void)file;
+}
+
+bool galley_read(const char *path, void (*fn)(void *ctx, struct str file, struct str text), void *ctx, struct err *e)
+{
+	static const struct directory_ops ops = {.put = put, .remove = drop};
+	struct reader r = {fn, ctx};
+	struct directory *d = directory_new(path);
+	uint64_t retry;
+	struct err why = {0};
+	/* At the end of time nothing is fresh, and nobody waits: a file that could not be read is what holds the first scan up. */
+	bool ok = directory_scan(d, INT64_MAX / 2, &ops, &r, &retry, &why);
+	if (ok && retry)
+		ok = directory_scan(d, INT64_MAX, &ops, &r, &retry, &why);
+	directory_free(d);
+	ok = ok && why.kind == ERR_NONE;
+	if (!ok && e)
+		*e = why;
+	return ok;
+}
+
+static void load(void *ctx, struct str file, struct str text)
+{
+	galley_put(ctx, file, text);
 }
 
 bool galley_load(struct galley *g, const char *path, struct err *e)
 {
-	static const struct directory_ops ops = {.put = put, .remove = drop};
-	struct directory *d = directory_new(path);
-	uint64_t retry;
-	struct err why = {0};
-	/* At the end of time nothing is fresh, and nobody waits. */
-	bool ok = directory_scan(d, INT64_MAX / 2, &ops, g, &retry, &why);
-	if (!ok || why.kind != ERR_NONE) {
-		ok = false;
-		if (e)
-			*e = why;
-	}
-	if (ok && retry)
-		ok = directory_scan(d, INT64_MAX, &ops, g, &retry, e);
-	directory_free(d);
-	return ok;
+	return galley_read(path, load, g, e);
 }

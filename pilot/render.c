@@ -45,6 +45,7 @@ static bool render(const char *replay, const char *node_file, struct strbuf *out
 	const Core__Node *node = pb_from_json_text(a, &core__node__descriptor, str_n(text, len), e);
 	if (!node || !proxy_parse(a, node, &p, e))
 		return err_in(e, "--render %s", node_file);
+	p->verified_ns = p->ns;
 	if (!model_of_recording(replay, &m, e))
 		return err_in(e, "--replay %s", replay);
 	translate_render(m, p, out);

@@ -58,7 +58,7 @@ struct worker {
 	_Atomic uint64_t snapshot_cpu_us; /* when the last snapshot came; 0: none yet */
 };
 
-static bool admit(void *ctx, const struct proxy *p, struct err *e)
+static bool admit(void *ctx, struct proxy *p, struct err *e)
 {
 	const struct stream *s = ctx;
 	const struct tls_peer *peer = grpc_stream_peer(s->grpc);
@@ -70,8 +70,10 @@ static bool admit(void *ctx, const struct proxy *p, struct err *e)
 		return err_set(e, ERR_DENIED, "xDS over TLS needs a client certificate");
 	if (!spiffe_parse(peer->spiffe_id, &id, e))
 		return err_in(e, "client certificate");
-	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account)))
+	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account))) {
+		p->verified_ns = p->ns;
 		return true;
+	}
 	metric_add(&denied, 1);
 	return err_set(e, ERR_DENIED,
 		"identity " STR_FMT " is not that of proxy " STR_FMT " (namespace " STR_FMT ", service account " STR_FMT

@@ -111,12 +111,19 @@ static void on_batch(void *ctx, const struct bus_change *changes, size_t n, bool
 	write_all(h);
 }
 
+/* There is no DNS server in a pod; one that refuses at once makes unknown names fail at once, and not after a resolver's patience. */
+static bool write_resolv(const char *state, struct err *e)
+{
+	char *path cleanup(free_p) = xasprintf("%s/resolv.conf", state);
+	return file_write_atomic(path, STR("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), 0644, e);
+}
+
 struct hosts *hosts_new(struct loop *l, const char *state, const char *bus, struct err *e)
 {
 	static const uint32_t topics[] = {TOPIC_SERVICE, 0};
 	static const struct bus_replica_ops ops = {.on_batch = on_batch};
 	char *dir cleanup(free_p) = xasprintf("%s/hosts", state);
-	if (!file_mkdirs(dir, 0755, e))
+	if (!file_mkdirs(dir, 0755, e) || !write_resolv(state, e))
 		return NULL;
 	struct hosts *h = xzalloc(sizeof(*h));
 	h->state = xstrdup(state);

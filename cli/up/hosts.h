@@ -1,6 +1,7 @@
 /*
  * Name resolution of machine-local pods: a hosts file per namespace, bound over the pods' /etc/hosts, kept in line with galley's services
- * (topic `service` of the bus) under all the names that a client of the namespace may use. A mesh on one machine has no cluster DNS.
+ * (topic `service` of the bus) under all the names that a client of the namespace may use. A mesh on one machine has no cluster DNS: in
+ * <state>/resolv.conf, bound as well, stands a server that refuses at once.
  */
 #pragma once
 

@@ -202,15 +202,14 @@ static void mint_tokens(void *ctx)
 void mesh_start_daemons(struct mesh *m, const char *const *only)
 {
 	struct arena *a = m->arena;
+	static const char pilot[] = PILOT_ADDRESS, citadel[] = CITADEL_ADDRESS;
 	const char *root = arena_printf(a, "%s/citadel/root-cert.pem", m->paths.state);
 	add_daemon(m, "galley", (const char *[]){"--source", m->paths.dir, NULL});
-	add_daemon(m, "citadel",
-		(const char *[]){"--address", NODE_ADDRESS ":8060", "--trust-domain", m->paths.trust_domain, NULL});
+	add_daemon(m, "citadel", (const char *[]){"--address", citadel, "--trust-domain", m->paths.trust_domain, NULL});
 	add_daemon(m, "pilot",
-		(const char *[]){"--xds-address", "127.0.0.1:15010", "--xds-tls-address", NODE_ADDRESS ":15012",
-			"--ca-address", NODE_ADDRESS ":8060", "--ca-roots", root, "--ca-token",
-			arena_printf(a, "%s/pilot/token", m->paths.state), "--trust-domain", m->paths.trust_domain,
-			NULL});
+		(const char *[]){"--xds-address", "127.0.0.1:15010", "--xds-tls-address", pilot, "--ca-address",
+			citadel, "--ca-roots", root, "--ca-token", arena_printf(a, "%s/pilot/token", m->paths.state),
+			"--trust-domain", m->paths.trust_domain, NULL});
 	mint_tokens(m);
 	m->token_timer = timer_new(m->loop, mint_tokens, m);
 	timer_start(m->token_timer, TOKEN_RENEW_MS, TOKEN_RENEW_MS);

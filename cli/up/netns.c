@@ -114,7 +114,12 @@ static bool pod_address(const char *ip, uint8_t raw[16], struct err *e)
 	return true;
 }
 
-bool netns_enter_pod(const char *ip, const char *hosts_file, struct err *e)
+static bool bind_over(const char *file, const char *target, struct err *e)
+{
+	return mount(file, target, NULL, MS_BIND, NULL) == 0 || err_errno(e, "bind %s over %s", file, target);
+}
+
+bool netns_enter_pod(const char *ip, const char *hosts_file, const char *resolv_file, struct err *e)
 {
 	uint8_t raw[16];
 	char lines[256], veth[16];
@@ -127,8 +132,10 @@ bool netns_enter_pod(const char *ip, const char *hosts_file, struct err *e)
 		return err_errno(e, "make network and mount namespaces");
 	if (!private_mounts(e))
 		return false;
-	if (hosts_file && mount(hosts_file, "/etc/hosts", NULL, MS_BIND, NULL))
-		return err_errno(e, "bind %s over /etc/hosts", hosts_file);
+	/* A machine may have no resolv.conf; one that is there names servers that the pod cannot reach. */
+	if (!bind_over(hosts_file, "/etc/hosts", e) ||
+		(access("/etc/resolv.conf", F_OK) == 0 && !bind_over(resolv_file, "/etc/resolv.conf", e)))
+		return false;
 	(void)snprintf(veth, sizeof(veth), "ve%02x%02x%02x%02x", raw[0], raw[1], raw[2], raw[3]);
 	/* A predecessor's namespace goes away some time after its last process, and with it this end of the pair. */
 	(void)snprintf(lines, sizeof(lines), "link del %s\n", veth);

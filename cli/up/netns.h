@@ -10,9 +10,12 @@
 #define NODE_ADDRESS "10.88.0.1"
 #define NODE_PREFIX "16"
 #define NODE_BRIDGE "fl0"
+/* Of the control plane on the node. */
+#define PILOT_ADDRESS NODE_ADDRESS ":15012"
+#define CITADEL_ADDRESS NODE_ADDRESS ":8060"
 
 /* After this the process is in the node's namespaces; sockets opened before still belong to the machine's. */
 bool netns_enter_node(struct err *e) MUST_CHECK;
 /* In a pod's own process, which is in the node's namespaces: leaves them for new ones, wires eth0 with `ip` to the node's bridge, and
- * binds `hosts_file` over /etc/hosts. */
-bool netns_enter_pod(const char *ip, const char *hosts_file, struct err *e) MUST_CHECK;
+ * binds the files over /etc/hosts and /etc/resolv.conf. */
+bool netns_enter_pod(const char *ip, const char *hosts_file, const char *resolv_file, struct err *e) MUST_CHECK;

@@ -307,7 +307,8 @@ static bool prepare(struct pod_init *p, struct err *e)
 {
 	const struct spec *s = &p->spec;
 	char *agent_dir cleanup(free_p) = xasprintf("%s/agent", s->pod_dir);
-	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(s->pod.ip, s->mesh.hosts, e) &&
+	char *resolv cleanup(free_p) = xasprintf("%s/resolv.conf", s->mesh.state);
+	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(s->pod.ip, s->mesh.hosts, resolv, e) &&
 	       (!s->pod.proxy || s->pod.gateway || capture(p, e));
 }
 

@@ -4,37 +4,14 @@
  */
 #include "cli/up/pods.h"
 
-#include <ftw.h>
 #include <stdlib.h>
 
-#include "common/base/hash.h"
-#include "common/base/limits.h"
+#include "common/base/map.h"
 #include "common/base/vec.h"
 #include "common/io/file.h"
 #include "common/mesh/labels.h"
 #include "common/pb/json.h"
-
-struct file_list {
-	VEC(char *) paths;
-};
-
-/* nftw(3) has no context argument; this file runs on one thread and the pointer lives for one call. */
-static struct file_list *walking;
-
-static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	struct str name = str_of(path + at->base);
-	bool wanted = str_ends(name, STR(".yaml")) || str_ends(name, STR(".yml")) || str_ends(name, STR(".json"));
-	if (type == FTW_F && wanted && name.ptr[0] != '.' && walking->paths.len < LIMIT_SOURCE_FILES)
-		vec_push(&walking->paths, xstrdup(path));
-	return 0;
-}
-
-static int by_text(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
+#include "galley/galley.h"
 
 static const char *map_json(struct arena *a, struct label_set set)
 {
@@ -130,19 +107,19 @@ static struct pod pod_copy(struct arena *a, const struct pod *in)
 
 struct reading {
 	struct arena *arena;
-	const char *file;
+	const struct pods *before;
+	const char *file; /* at present */
 	struct diags *warnings;
+	struct map *files; /* that were read; the value says nothing */
 	VEC(struct pod) found;
 };
 
-static struct diag *left_out(
-	struct reading *r, const char *rule, const struct node *n, const char *name, const char *why)
+static void note(struct reading *r, const char *rule, const struct node *n, const char *name, const char *text)
 {
-	struct diag *d = diag_add(r->warnings, DIAG_WARNING, rule, "", "the pod is not started: %s", why);
+	struct diag *d = diag_add(r->warnings, DIAG_WARNING, rule, "", "%s", text);
 	d->object = arena_printf(r->arena, "Pod %s", name);
 	d->file = r->file;
 	d->line = n ? n->line : 0;
-	return d;
 }
 
 static void add_pod(struct reading *r, const struct pod *p, const struct node *n)
@@ -150,13 +127,14 @@ static void add_pod(struct reading *r, const struct pod *p, const struct node *n
 	for (size_t i = 0; i < r->found.len; i++) {
 		const struct pod *other = &r->found.items[i];
 		if (streq(other->ns, p->ns) && streq(other->name, p->name)) {
-			(void)left_out(r, "duplicate-object", n, p->name, "it is defined twice, and the first counts");
+			note(r, "duplicate-object", n, p->name,
+				"is not started: it is defined twice, and the first counts");
 			return;
 		}
 		if (streq(other->ip, p->ip)) {
-			(void)left_out(r, "duplicate-address", n, p->name,
-				arena_printf(
-					r->arena, "%s/%s has the address %s already", other->ns, other->name, p->ip));
+			note(r, "duplicate-address", n, p->name,
+				arena_printf(r->arena, "is not started: %s/%s has the address %s already", other->ns,
+					other->name, p->ip));
 			return;
 		}
 	}
@@ -178,9 +156,12 @@ static bool read_documents(struct reading *r, const struct documents *docs)
 			continue;
 		}
 		if (!object->status || str_empty(object->status->podip)) {
-			(void)left_out(r, "pod-without-address", n, object->metadata->name, "it has no status.podIP");
+			note(r, "pod-without-address", n, object->metadata->name,
+				"is not started: it has no status.podIP");
 			continue;
 		}
+		if (object->spec && object->spec->n_containers > 1)
+			note(r, "one-container", n, object->metadata->name, "only the first of its containers is run");
 		struct pod p = from_object(r->arena, object);
 		p.file = r->file;
 		p.hash = pb_hash(object);
@@ -190,67 +171,58 @@ static bool read_documents(struct reading *r, const struct documents *docs)
 }
 
 /* What a file that is broken now defined when it was whole. */
-static void keep_pods(struct reading *r, const struct pods *before)
+static void keep_pods(struct reading *r, const char *file)
 {
-	for (size_t i = 0; i < before->len; i++) {
-		const struct pod *old = &before->items[i];
+	for (size_t i = 0; i < r->before->len; i++) {
+		const struct pod *old = &r->before->items[i];
 		struct pods now = {r->found.items, r->found.len};
-		if (!streq(old->file, r->file) || pods_find(&now, old->ns, old->name))
+		if (!streq(old->file, file) || pods_find(&now, old->ns, old->name))
 			continue;
 		struct pod p = pod_copy(r->arena, old);
 		add_pod(r, &p, NULL);
 	}
 }
 
-static void read_file(struct reading *r, const struct pods *before)
+static void read_file(void *ctx, struct str file, struct str text)
 {
-	char *text = NULL;
-	size_t len = 0;
+	struct reading *r = ctx;
 	struct documents docs = {0};
-	struct err e = {0};
-	bool whole = false;
-	if (file_read(r->file, LIMIT_FILE_BYTES, &text, &len, &e)) {
-		whole = yaml_parse(r->arena, str_n(text, len), r->file, &docs, r->warnings);
-		whole = read_documents(r, &docs) && whole;
-	} else {
-		diag_add(r->warnings, DIAG_WARNING, "unreadable", "", "%s", e.text)->file = r->file;
-	}
-	free(text);
-	if (!whole)
-		keep_pods(r, before);
+	r->file = arena_cstr(r->arena, file);
+	(void)map_put(r->files, file, r);
+	bool whole = yaml_parse(r->arena, text, r->file, &docs, r->warnings);
+	if (!(read_documents(r, &docs) && whole))
+		keep_pods(r, r->file);
 }
 
-static bool list_files(const char *dir, struct file_list *files, struct err *e)
+/* A file that is there but could not be read is broken as well. */
+static void keep_unread(struct reading *r)
 {
-	walking = files;
-	int rc = nftw(dir, visit, 16, FTW_PHYS);
-	walking = NULL;
-	if (rc)
-		return err_errno(e, "read the directory %s", dir);
-	if (files->paths.len)
-		qsort(files->paths.items, files->paths.len, sizeof(char *), by_text);
-	return true;
+	for (size_t i = 0; i < r->before->len; i++) {
+		const char *file = r->before->items[i].file;
+		if (!map_get(r->files, str_of(file)) && file_exists(file))
+			keep_pods(r, file);
+	}
 }
 
 bool pods_read(struct arena *a, const char *dir, const struct pods *before, struct pods *out, struct diags *warnings,
 	struct err *e)
 {
-	struct file_list files = {0};
-	struct reading r = {.arena = a, .warnings = warnings};
-	bool ok = list_files(dir, &files, e);
-	for (size_t i = 0; i < files.paths.len; i++) {
-		r.file = arena_strdup(a, files.paths.items[i]);
-		if (ok)
-			read_file(&r, before);
-		free(files.paths.items[i]);
+	cleanup(map_free_p) struct map *files = map_new();
+	struct reading r = {.arena = a, .before = before, .warnings = warnings, .files = files};
+	struct err why = {0};
+	if (!galley_read(dir, read_file, &r, &why) && map_len(files) == 0) {
+		vec_done(&r.found);
+		if (e)
+			*e = why;
+		return false;
 	}
-	vec_done(&files.paths);
-	if (ok) {
-		out->items = arena_dup(a, r.found.items, r.found.len * sizeof(*r.found.items));
-		out->len = r.found.len;
-	}
+	if (why.kind != ERR_NONE)
+		diag_add(warnings, DIAG_WARNING, "unreadable", "", "%s", why.text);
+	keep_unread(&r);
+	out->items = arena_dup(a, r.found.items, r.found.len * sizeof(*r.found.items));
+	out->len = r.found.len;
 	vec_done(&r.found);
-	return ok;
+	return true;
 }
 
 const struct pod *pods_find(const struct pods *p, const char *ns, const char *name)

@@ -45,19 +45,18 @@ int relay_bind(const char *address, char bound[128], struct err *e)
 	struct addr a;
 	if (!addr_parse(str_of(address), &a, e))
 		return -1;
-	int fd cleanup(close_p) = socket(a.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(a.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int on = 1;
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 		bind(fd, (struct sockaddr *)&a.sa, a.len) || listen(fd, 128)) {
 		(void)err_errno(e, "listen on %s", address);
+		close_p(&fd);
 		return -1;
 	}
 	a.len = sizeof(a.sa);
 	(void)getsockname(fd, (struct sockaddr *)&a.sa, &a.len);
 	addr_format(&a, bound);
-	int result = fd;
-	fd = -1;
-	return result;
+	return fd;
 }
 
 static void link_free(struct link *k)
@@ -190,8 +189,10 @@ void relay_free(struct relay *r)
 {
 	if (!r)
 		return;
-	while (r->links)
-		link_free(r->links);
+	for (struct link *k = r->links, *next; k; k = next) {
+		next = k->next;
+		link_free(k);
+	}
 	watch_free(r->watch);
 	if (r->fd >= 0)
 		(void)close(r->fd);

@@ -13,6 +13,7 @@
 
 #include "cli/commands.h"
 #include "cli/target.h"
+#include "cli/up/config.h"
 #include "cli/up/hosts.h"
 #include "cli/up/listening.h"
 #include "cli/up/mesh.h"
@@ -350,10 +351,13 @@ static bool paths_from(struct up *u, const char *dir, struct err *e)
 	p->dir = arena_strdup(u->arena, real);
 	p->bin = u->config->bin ? u->config->bin : default_bin(u->arena);
 	p->state = arena_strdup(u->arena, u->config->state ? u->config->state : state);
-	p->discovery = NODE_ADDRESS ":15012";
-	p->ca = NODE_ADDRESS ":15012";
-	p->trust_domain = u->config->trust_domain;
+	p->discovery = PILOT_ADDRESS;
+	p->ca = PILOT_ADDRESS;
 	p->cert_ttl = u->config->cert_ttl;
+	if (!config_read(u->arena, real, &p->trust_domain, e))
+		return false;
+	if (u->config->trust_domain)
+		p->trust_domain = u->config->trust_domain;
 	return true;
 }
 
@@ -468,7 +472,8 @@ static const struct option_row options[] = {
 	{.name = "envoy",
 		OPT_STR(struct up_config, envoy, NULL,
 			"Envoy's binary (default: $FAIRLEAD_ENVOY, then envoy on $PATH)")},
-	{.name = "trust-domain", OPT_STR(struct up_config, trust_domain, "cluster.local", "trust domain of the mesh")},
+	{.name = "trust-domain",
+		OPT_STR(struct up_config, trust_domain, NULL, "trust domain of the mesh (default: the mesh config's)")},
 	{.name = "cert-ttl", OPT_STR(struct up_config, cert_ttl, "24h", "lifetime of workload certificates")},
 	{.name = "no-pods", OPT_BOOL(struct up_config, no_pods, "start the three daemons and no pod")},
 	{.name = "only-daemons",

@@ -42,17 +42,20 @@ void base64_write(struct str data, struct strbuf *out)
 	}
 }
 
-/* 64: not of the alphabet. */
-static uint32_t sextet(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return (uint32_t)(c - 'A');
-	if (c >= 'a' && c <= 'z')
-		return (uint32_t)(c - 'a' + 26);
-	if (c >= '0' && c <= '9')
-		return (uint32_t)(c - '0' + 52);
-	return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : 64;
-}
+/* One more than the value; 0: not of the alphabets. */
+/* clang-format off */
+static const uint8_t values[256] = {
+	['A'] = 1, ['B'] = 2, ['C'] = 3, ['D'] = 4, ['E'] = 5, ['F'] = 6, ['G'] = 7, ['H'] = 8,
+	['I'] = 9, ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+	['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+	['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
+	['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+	['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+	['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56,
+	['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+	['-'] = 63, ['_'] = 64,
+};
+/* clang-format on */
 
 bool base64_read(struct arena *a, struct str text, struct str *out)
 {
@@ -65,10 +68,10 @@ bool base64_read(struct arena *a, struct str text, struct str *out)
 	uint32_t bits = 0;
 	unsigned have = 0;
 	for (size_t i = 0; i < text.len; i++) {
-		uint32_t six = sextet(text.ptr[i]);
-		if (six > 63)
+		uint32_t value = values[(uint8_t)text.ptr[i]];
+		if (!value)
 			return false;
-		bits = (bits << 6 | six) & 0xffff;
+		bits = (bits << 6 | (value - 1)) & 0xffff;
 		have += 6;
 		if (have >= 8) {
 			have -= 8;

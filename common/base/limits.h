@@ -41,4 +41,5 @@
 #define LIMIT_SCRAPES 4u /* scrapes of one agent at a time: the next is refused */
 #define LIMIT_CAPTURE_ITEMS 1024u /* ports or address ranges in one capture option */
 #define LIMIT_HTTP_BODY_BYTES (4u << 20) /* admin and webhook requests */
+#define LIMIT_REGEX_PROGRAM 32768u /* RE2 program size; Istio's bootstrap and ours tell Envoy the same */
 #define LIMIT_REGEX_BYTES 1024u /* Istio: regex length in StringMatch */

@@ -34,6 +34,7 @@ struct admin {
 	struct MHD_Daemon *http;
 	struct watch *watch;
 	struct timer *timer;
+	char *chain_pem, *key_pem; /* NULL: no TLS */
 	VEC(struct route) routes;
 	struct admin_request *requests; /* all that are alive */
 };
@@ -273,18 +274,38 @@ static int open_listener(const char *address, uint16_t *bound_port, struct err *
 
 static bool start_http(struct admin *a, int listener, struct err *e)
 {
-	a->http = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, a,
+	const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, a->chain_pem},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, a->key_pem}, {MHD_OPTION_END, 0, NULL}};
+	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+	unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (a->chain_pem ? MHD_USE_TLS : 0);
+
+	a->http = MHD_start_daemon(flags, 0, NULL, NULL, on_request, a, MHD_OPTION_ARRAY, a->chain_pem ? tls : none,
 		MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_URI_LOG_CALLBACK, on_uri, a, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, a, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_LIMIT,
 		MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
 	if (!a->http) {
 		close(listener);
-		return err_set(e, ERR_LIBRARY, "libmicrohttpd did not start");
+		return err_set(e, ERR_LIBRARY, "libmicrohttpd did not start%s",
+			a->chain_pem ? ": is the certificate not that of the key?" : "");
 	}
 	return true;
 }
 
+static void forget_key(struct admin *a)
+{
+	if (a->key_pem)
+		explicit_bzero(a->key_pem, strlen(a->key_pem));
+	free(a->key_pem);
+	free(a->chain_pem);
+}
+
 struct admin *admin_new(struct loop *l, const char *address, uint16_t *bound_port, struct err *e)
+{
+	return admin_new_tls(l, address, NULL, NULL, bound_port, e);
+}
+
+struct admin *admin_new_tls(struct loop *l, const char *address, const char *chain_pem, const char *key_pem,
+	uint16_t *bound_port, struct err *e)
 {
 	int listener = open_listener(address, bound_port, e);
 	const union MHD_DaemonInfo *info;
@@ -293,7 +314,10 @@ struct admin *admin_new(struct loop *l, const char *address, uint16_t *bound_por
 	if (listener < 0)
 		return NULL;
 	a = xzalloc(sizeof(*a));
+	a->chain_pem = chain_pem ? xstrdup(chain_pem) : NULL;
+	a->key_pem = key_pem ? xstrdup(key_pem) : NULL;
 	if (!start_http(a, listener, e)) {
+		forget_key(a);
 		free(a);
 		return NULL;
 	}
@@ -323,6 +347,7 @@ void admin_free(struct admin *a)
 		free(a->routes.items[i].path);
 	}
 	vec_done(&a->routes);
+	forget_key(a);
 	free(a);
 }
 

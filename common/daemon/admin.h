@@ -12,6 +12,9 @@ struct admin;
 struct admin_request;
 
 struct admin *admin_new(struct loop *l, const char *address, uint16_t *bound_port, struct err *e) MUST_CHECK;
+/* The same over TLS (GnuTLS by libmicrohttpd), for webhooks. PEM, the leaf first; copied, the key is wiped when freed. */
+struct admin *admin_new_tls(struct loop *l, const char *address, const char *chain_pem, const char *key_pem,
+	uint16_t *bound_port, struct err *e) MUST_CHECK;
 void admin_free(struct admin *a); /* ends all requests; those that wait must not be answered afterwards */
 /* Path exact, or a prefix when it ends with "/". method "GET", "POST"; HEAD is answered from GET. The longest match wins. */
 void admin_route(struct admin *a, const char *method, const char *path, void (*fn)(void *ctx, struct admin_request *r),

@@ -1,7 +1,7 @@
 /*
  * DOC: P-256 by OpenSSL's libcrypto. Its constant-time code for this curve (nistz256 on x86-64 and arm64) is under the calls for groups,
  * points and keys. EVP, which OpenSSL 3 would rather have called, costs 54 us more for a verification out of 137, because it imports each
- * key into a provider (docs/decisions/p256.md). One group is made per process, and is only read after that. OpenSSL reads no
+ * key into a provider (docs/decisions/crypto.md). One group is made per process, and is only read after that. OpenSSL reads no
  * configuration file here. Nonces are its own: from its generator, hashed with key and message (BN_generate_dsa_nonce), so that not even
  * a broken generator would repeat one for two messages.
  */

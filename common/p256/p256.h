@@ -1,6 +1,6 @@
 /*
  * The curve P-256 (FIPS 186-4, D.1.2.3) on plain bytes: the one seam through which the project signs, verifies and agrees on keys.
- * Which library does the arithmetic is chosen when building (meson option p256; docs/decisions/p256.md); mbedTLS's TLS and
+ * Which library does the arithmetic is chosen when building (meson option crypto; docs/decisions/crypto.md); mbedTLS's TLS and
  * X.509 get it by the wrapped functions of wrap.c. Constant time in what is secret. Buffers are the caller's, and so is wiping
  * keys and shared secrets; copies made inside are wiped. Any thread.
  */

@@ -11,21 +11,17 @@
 #include <string.h>
 
 #include "common/base/util.h"
+#include "common/base/wrap.h"
 #include "common/p256/p256.h"
 
 typedef int random_fn(void *, unsigned char *, size_t);
 
-/* Declares both names of a wrapped function with mbedTLS's own type. */
-#define WRAPPED(name) \
-	extern __typeof__(mbedtls_##name) __real_mbedtls_##name; \
-	extern __typeof__(mbedtls_##name) __wrap_mbedtls_##name
-
-WRAPPED(ecdsa_write_signature);
-WRAPPED(ecdsa_read_signature);
-WRAPPED(ecp_mul);
-WRAPPED(ecp_mul_restartable);
-WRAPPED(ecp_gen_key);
-WRAPPED(ecp_check_pub_priv);
+WRAPPED(mbedtls_ecdsa_write_signature);
+WRAPPED(mbedtls_ecdsa_read_signature);
+WRAPPED(mbedtls_ecp_mul);
+WRAPPED(mbedtls_ecp_mul_restartable);
+WRAPPED(mbedtls_ecp_gen_key);
+WRAPPED(mbedtls_ecp_check_pub_priv);
 
 struct secret {
 	uint8_t key[P256_KEY_BYTES];

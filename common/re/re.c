@@ -3,12 +3,13 @@
 #include "common/base/limits.h"
 
 /*
- * DOC: The C side of the RE2 shim: limits and error texts. A pattern is bounded by its length, as Istio does, because RE2's
- * program size, which Envoy bounds, is not known before compiling; Envoy is told to accept large programs.
+ * DOC: The C side of the RE2 shim: limits and error texts. A pattern is bounded by its length, as Istio does, and by
+ * the size of its program, which Envoy refuses beyond what its bootstrap says.
  */
 
 struct re *re_compile(const char *pattern, size_t len, const char **error, size_t *error_len);
 void re_destroy(struct re *r);
+size_t re_program_size(const struct re *r);
 bool re_matches(const struct re *r, const char *text, size_t len);
 
 struct re *re_new(struct str pattern, struct err *e)
@@ -21,9 +22,13 @@ struct re *re_new(struct str pattern, struct err *e)
 	const char *error;
 	size_t error_len;
 	struct re *r = re_compile(pattern.len ? pattern.ptr : "", pattern.len, &error, &error_len);
-	if (!error)
+	if (!error && re_program_size(r) <= LIMIT_REGEX_PROGRAM)
 		return r;
-	(void)err_set(e, ERR_PEER, "not an RE2 expression: " STR_FMT, STR_ARG(str_n(error, error_len)));
+	if (!error)
+		(void)err_set(e, ERR_LIMIT, "regular expression compiles to %zu instructions, Envoy takes %u",
+			re_program_size(r), LIMIT_REGEX_PROGRAM);
+	else
+		(void)err_set(e, ERR_PEER, "not an RE2 expression: " STR_FMT, STR_ARG(str_n(error, error_len)));
 	re_destroy(r);
 	return NULL;
 }

@@ -1,6 +1,6 @@
 // DOC: The only C++ of the tree. RE2 has no C interface, and Envoy checks every regular expression of its configuration
 // with RE2: checking with another engine would accept what Envoy refuses, and one refused expression costs a proxy the
-// whole update. RE2 reports errors by value and throws nothing, so that no exception crosses into C. The border is three
+// whole update. RE2 reports errors by value and throws nothing, so that no exception crosses into C. The border is four
 // functions of plain types (declared in re.c); limits and error texts are on the C side.
 
 #include <re2/re2.h>
@@ -26,6 +26,11 @@ struct re *re_compile(const char *pattern, size_t len, const char **error, size_
 void re_destroy(struct re *r)
 {
 	delete r;
+}
+
+size_t re_program_size(const struct re *r)
+{
+	return static_cast<size_t>(r->compiled.ProgramSize());
 }
 
 bool re_matches(const struct re *r, const char *text, size_t len)

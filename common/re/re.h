@@ -1,6 +1,6 @@
 /*
  * Regular expressions by RE2, the engine that Envoy uses: what compiles here compiles there, and matching takes linear time.
- * re.cc is the C++ side, three functions of plain types; re.c is what others call. Pure computation, safe on any thread.
+ * re.cc is the C++ side, four functions of plain types; re.c is what others call. Pure computation, safe on any thread.
  */
 #pragma once
 
@@ -9,7 +9,7 @@
 
 struct re;
 
-/* Whether the pattern compiles (and is within LIMIT_REGEX_BYTES); else e says why, in RE2's words. */
+/* Whether the pattern compiles (and is within LIMIT_REGEX_BYTES and LIMIT_REGEX_PROGRAM); else e says why, in RE2's words. */
 bool re_check(struct str pattern, struct err *e) MUST_CHECK;
 
 struct re *re_new(struct str pattern, struct err *e); /* NULL on error */

@@ -48,6 +48,14 @@ void check_warn(struct check *c, const char *rule, const char *source, const cha
 	va_end(ap);
 }
 
+void check_info(struct check *c, const char *rule, const char *source, const char *path, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	report(c, DIAG_INFO, rule, source, path, format(c, fmt, ap));
+	va_end(ap);
+}
+
 const char *path_at(struct check *c, const char *fmt, ...)
 {
 	va_list ap;

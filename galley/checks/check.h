@@ -35,6 +35,8 @@ void check_error(struct check *c, const char *rule, const char *source, const ch
 	PRINTF_LIKE(5, 6);
 void check_warn(struct check *c, const char *rule, const char *source, const char *path, const char *fmt, ...)
 	PRINTF_LIKE(5, 6);
+void check_info(struct check *c, const char *rule, const char *source, const char *path, const char *fmt, ...)
+	PRINTF_LIKE(5, 6);
 /* A path built in the arena: path_at(c, "spec.http[%zu].route", i). */
 const char *path_at(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

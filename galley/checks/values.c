@@ -179,34 +179,51 @@ bool header_name_ok(struct str s)
 	return s.len > 0;
 }
 
+#define HEADER_VALUE_MAX 16384 /* envoy: HeaderValue.value */
+
+void check_one_line(struct check *c, const struct rule *r, const struct pb_place *p)
+{
+	struct str s = place_str(p);
+	if (s.len && (memchr(s.ptr, '\n', s.len) || memchr(s.ptr, '\r', s.len)))
+		check_error(c, "one-line", r->source, p->path, "has a line break");
+}
+
+/* A command from the '%' at *at; moves *at to its closing '%'. */
+static const char *command_problem(struct str s, size_t *at)
+{
+	size_t end = *at + 1, name = *at + 1, depth = 0;
+	while (end < s.len && (s.ptr[end] != '%' || depth)) {
+		if (s.ptr[end] == '(')
+			depth++;
+		else if (s.ptr[end] == ')' && depth)
+			depth--;
+		end++;
+	}
+	if (end >= s.len)
+		return "a '%' in a header value begins %COMMAND%; a literal one is written %%";
+	while (name < end && s.ptr[name] != '(' && s.ptr[name] != ':')
+		name++;
+	struct str command = str_sub(s, *at + 1, name - *at - 1);
+	bool has_arguments = name < end && s.ptr[name] == '(';
+	bool escaped = end == *at + 1;
+	*at = end;
+	return escaped ? NULL : substitution_problem(command, has_arguments);
+}
+
 /* Envoy reads %NAME% in header values as a command; a lone '%' makes it refuse the whole configuration. */
 const char *header_value_problem(struct str s)
 {
+	if (s.len > HEADER_VALUE_MAX)
+		return "a header value is longer than 16384 bytes";
 	for (size_t i = 0; i < s.len; i++) {
 		unsigned char ch = (unsigned char)s.ptr[i];
 		if ((ch < 0x20 && ch != '\t') || ch == 0x7f)
 			return "a header value has no control characters";
 	}
 	for (size_t i = 0; i < s.len; i++) {
-		if (s.ptr[i] != '%')
-			continue;
-		size_t end = i + 1;
-		unsigned depth = 0;
-		while (end < s.len && (s.ptr[end] != '%' || depth)) {
-			if (s.ptr[end] == '(')
-				depth++;
-			else if (s.ptr[end] == ')' && depth)
-				depth--;
-			end++;
-		}
-		if (end >= s.len)
-			return "a '%' in a header value begins %COMMAND%; a literal one is written %%";
-		for (size_t k = i + 1; k < end && s.ptr[k] != '('; k++)
-			if (!((s.ptr[k] >= 'A' && s.ptr[k] <= 'Z') || s.ptr[k] == '_' ||
-				    (s.ptr[k] >= '0' && s.ptr[k] <= '9')))
-				return "between two '%' of a header value stands a command such as %START_TIME%; a "
-				       "literal '%' is written %%";
-		i = end;
+		const char *problem = s.ptr[i] == '%' ? command_problem(s, &i) : NULL;
+		if (problem)
+			return problem;
 	}
 	return NULL;
 }

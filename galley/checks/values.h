@@ -25,9 +25,13 @@ check_fn check_listener_protocol;
 check_fn check_bind; /* an IP address or "unix:///path" */
 check_fn check_trust_domain;
 check_fn check_non_empty;
+check_fn check_one_line; /* text of URLs that Envoy takes without CR and LF only */
 
 bool header_name_ok(struct str s); /* RFC 9110 token */
-const char *header_value_problem(struct str s); /* control characters, unbalanced % */
+/* Control characters, %COMMAND% that Envoy does not know, too long: each makes Envoy refuse all routes of the resource. */
+const char *header_value_problem(struct str s);
+/* %NAME% or %NAME(arguments)% (substitution.c); NULL: Envoy takes it. */
+const char *substitution_problem(struct str name, bool has_arguments);
 const char *unix_path_problem(struct str path);
 bool cidr_ok(struct str s);
 

@@ -2,6 +2,7 @@
 
 #include "common/mesh/claims.h"
 #include "common/mesh/host.h"
+#include "galley/checks/cover.h"
 #include "galley/checks/names.h"
 #include "galley/checks/shared.h"
 #include "galley/checks/values.h"
@@ -151,8 +152,35 @@ static void match(struct check *c, const Cfg__HTTPMatchRequest *m, bool gateway,
 		match_header_name(c, m->without_headers[i]->key, at);
 		claim_header(c, m->without_headers[i]->key, gateway, at);
 	}
+	for (size_t i = 0; i < m->n_query_params; i++)
+		if (str_empty(m->query_params[i]->key))
+			check_error(c, "query-name", "api: HTTPMatchRequest.queryParams",
+				path_at(c, "%s.queryParams", path), "the name of a query parameter must not be empty");
 	check_labels(c, LABEL_VIEW(m, source_labels), path_at(c, "%s.sourceLabels", path),
 		"api: HTTPMatchRequest.sourceLabels");
+}
+
+/* ---- delegation: the matches of both sides are compared, which regular expressions do not allow */
+
+static void no_regex(struct check *c, const Cfg__StringMatch *m, const char *path, const char *what)
+{
+	if (m && m->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_REGEX)
+		check_error(c, "delegate-regex", "api: HTTPRoute.delegate", path_at(c, "%s.%s", path, what),
+			"a regular expression cannot be part of a delegation");
+}
+
+static void delegated_match(struct check *c, const Cfg__HTTPMatchRequest *m, const char *path)
+{
+	no_regex(c, m->uri, path, "uri");
+	no_regex(c, m->scheme, path, "scheme");
+	no_regex(c, m->method, path, "method");
+	no_regex(c, m->authority, path, "authority");
+	for (size_t i = 0; i < m->n_headers; i++)
+		no_regex(c, m->headers[i]->value, path, "headers");
+	for (size_t i = 0; i < m->n_query_params; i++)
+		no_regex(c, m->query_params[i]->value, path, "queryParams");
+	for (size_t i = 0; i < m->n_without_headers; i++)
+		no_regex(c, m->without_headers[i]->value, path, "withoutHeaders");
 }
 
 /* ---- actions of an HTTP route */
@@ -251,6 +279,9 @@ static void fault(struct check *c, const Cfg__HTTPFaultInjection *f, const char 
 	if (f->abort && f->abort->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP2_ERROR)
 		check_error(c, "fault", "api: HTTPFaultInjection.Abort.http2Error",
 			path_at(c, "%s.abort.http2Error", at), "is not supported");
+	if (f->delay && f->delay->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE__NOT_SET)
+		check_warn(c, "fault", "api: HTTPFaultInjection.Delay", path_at(c, "%s.delay", at),
+			"says no delay, so there is none");
 	if (f->delay &&
 		f->delay->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_EXPONENTIAL_DELAY)
 		check_error(c, "fault", "api: HTTPFaultInjection.Delay.exponentialDelay",
@@ -330,6 +361,8 @@ static void http_route(struct check *c, const Cfg__VirtualService *vs, const Cfg
 	conflicts(c, r, vs->n_hosts == 0, path);
 	for (size_t i = 0; i < r->n_match; i++)
 		match(c, r->match[i], gateway, path_at(c, "%s.match[%zu]", path, i));
+	for (size_t i = 0; (r->delegate || vs->n_hosts == 0) && i < r->n_match; i++)
+		delegated_match(c, r->match[i], path_at(c, "%s.match[%zu]", path, i));
 	headers(c, r->headers, path_at(c, "%s.headers", path));
 	authority_once(c, r, path);
 	redirect(c, r, path);
@@ -394,31 +427,46 @@ static void tcp_route(struct check *c, const Cfg__TCPRoute *r, const char *path)
 
 /* ---- rules that nothing reaches */
 
-static bool takes_everything(const Cfg__HTTPRoute *r)
+static size_t matches_in(const Cfg__HTTPRoute *r)
 {
-	if (r->n_match == 0)
-		return true;
-	for (size_t i = 0; i < r->n_match; i++) {
-		const Cfg__HTTPMatchRequest *m = r->match[i];
-		bool all_uri = !m->uri || (m->uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX &&
-						  streq(m->uri->prefix, "/"));
-		if (all_uri && !m->scheme && !m->method && !m->authority && !m->n_headers && !m->port &&
-			!m->n_source_labels && !m->n_gateways && !m->n_query_params && !m->n_without_headers &&
-			str_empty(m->source_namespace))
-			return true;
-	}
+	return max_size(1, r->n_match);
+}
+
+static const Cfg__HTTPMatchRequest *match_at(const Cfg__HTTPRoute *r, size_t i)
+{
+	return r->n_match ? r->match[i] : NULL;
+}
+
+/* The first rule whose match, before match i of rule k, takes all that it would; false: none. What a delegate takes is not known here. */
+static bool winner_over(const Cfg__VirtualService *vs, size_t k, size_t i, size_t *winner)
+{
+	for (size_t rule = 0; rule <= k; rule++)
+		for (size_t m = 0; m < (rule == k ? i : matches_in(vs->http[rule])); m++)
+			if (!vs->http[rule]->delegate &&
+				match_covers(match_at(vs->http[rule], m), match_at(vs->http[k], i))) {
+				*winner = rule;
+				return true;
+			}
 	return false;
 }
 
 static void unreachable(struct check *c, const Cfg__VirtualService *vs)
 {
-	for (size_t i = 0; i + 1 < vs->n_http; i++) {
-		if (!takes_everything(vs->http[i]))
-			continue;
-		for (size_t k = i + 1; k < vs->n_http; k++)
+	for (size_t k = 0; k < vs->n_http; k++) {
+		size_t n = matches_in(vs->http[k]), taken = 0, winner, first = 0;
+		for (size_t i = 0; i < n; i++)
+			if (winner_over(vs, k, i, &winner) && !taken++)
+				first = winner;
+		if (taken == n)
 			check_warn(c, "IST0130", "analysis: VirtualServiceUnreachableRule",
-				path_at(c, "spec.http[%zu]", k), "is never reached: http[%zu] takes every request", i);
-		return;
+				path_at(c, "spec.http[%zu]", k), "is never reached: http[%zu] takes %s", first,
+				n > 1 ? "the requests of its first match, earlier rules those of the others"
+				      : "all of its requests");
+		for (size_t i = 0; taken < n && i < n; i++)
+			if (winner_over(vs, k, i, &winner))
+				check_info(c, "IST0131", "analysis: VirtualServiceIneffectiveMatch",
+					path_at(c, "spec.http[%zu].match[%zu]", k, i),
+					"has no effect: http[%zu] takes all of its requests", winner);
 	}
 }
 
@@ -459,6 +507,12 @@ static const struct rule rules[] = {
 	{"http[].route[].headers.response.remove[]", check_header_remove, .source = "api: Headers"},
 	{"http[].headers.request.remove[]", check_header_remove, .source = "api: Headers"},
 	{"http[].headers.response.remove[]", check_header_remove, .source = "api: Headers"},
+	{"http[].redirect.uri", check_one_line, .source = "envoy: RedirectAction.path_redirect"},
+	{"http[].redirect.prefixRewrite", check_one_line, .source = "envoy: RedirectAction.prefix_rewrite"},
+	{"http[].redirect.authority", check_one_line, .source = "envoy: RedirectAction.host_redirect"},
+	{"http[].rewrite.uri", check_one_line, .source = "envoy: RouteAction.prefix_rewrite"},
+	{"http[].rewrite.authority", check_one_line, .source = "envoy: RouteAction.host_rewrite_literal"},
+	{"http[].rewrite.uriRegexRewrite.rewrite", check_one_line, .source = "envoy: RouteAction.regex_rewrite"},
 	{"http[].rewrite.uriRegexRewrite.match", check_regex, .source = "api: RegexRewrite.match"},
 	{"http[].timeout", check_duration, 1, 0, .source = "api: HTTPRoute.timeout"},
 	{"http[].fault.delay.percentage", check_percentage, .source = "api: HTTPFaultInjection.Delay.percentage"},
@@ -489,6 +543,7 @@ static const struct rule rules[] = {
 	{"tls[].route[].destination", NULL, .required = true, .source = "api: RouteDestination.destination"},
 	{"tls[].route[].weight", check_number, 0, 2147483647, .source = "api: RouteDestination.weight"},
 	{"tcp[].match[].destinationSubnets[]", check_cidr, .source = "api: L4MatchAttributes.destinationSubnets"},
+	{"tcp[].match[].sourceSubnet", check_cidr, .source = "api: L4MatchAttributes.sourceSubnet"},
 	{"tcp[].match[].port", check_port, .source = "api: L4MatchAttributes.port"},
 	{"tcp[].match[].gateways[]", check_gateway_names, .source = "api: L4MatchAttributes.gateways"},
 	{"tcp[].match[].sourceNamespace", check_label, .source = "api: L4MatchAttributes.sourceNamespace"},

@@ -1,4 +1,7 @@
-/* DOC: directResponse: a status and a body, answered by the proxy. */
+/*
+ * DOC: directResponse: a status and a body, answered by the proxy. Envoy refuses bodies of more than 4096 bytes unless the route
+ * configuration says that they may be longer; galley takes up to 1 MiB, as Istio does.
+ */
 #include "pilot/translate/feature.h"
 
 static void direct_response_route(const struct route_context *r)
@@ -24,4 +27,14 @@ static void direct_response_route(const struct route_context *r)
 	}
 }
 
-const struct feature direct_response_feature = {.name = "direct_response", .on_route = direct_response_route};
+static void body_limit(struct view *v, struct arena *a, Rds__RouteConfiguration *rc)
+{
+	(void)v;
+	for (size_t i = 0; i < rc->n_virtual_hosts; i++)
+		for (size_t j = 0; j < rc->virtual_hosts[i]->n_routes; j++)
+			if (rc->virtual_hosts[i]->routes[j]->action_case == RDS__ROUTE__ACTION_DIRECT_RESPONSE)
+				rc->max_direct_response_body_size_bytes = build_u32(a, 1024 * 1024);
+}
+
+const struct feature direct_response_feature = {
+	.name = "direct_response", .on_route = direct_response_route, .on_route_configuration = body_limit};

@@ -23,9 +23,10 @@ static FaultCommon__FaultDelay *build_delay(struct arena *a, const Cfg__HTTPFaul
 	FaultCommon__FaultDelay *out = PB_NEW(a, FaultCommon__FaultDelay, fault_common__fault_delay);
 	double percent = in->percentage ? in->percentage->value : in->percent ? in->percent : 100;
 
-	out->fixed_delay = in->http_delay_type_case == CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_FIXED_DELAY
-				   ? build_duration(a, in->fixed_delay)
-				   : build_ms(a, 0);
+	/* Envoy refuses a delay without a duration; galley has warned. */
+	if (in->http_delay_type_case != CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_FIXED_DELAY)
+		return NULL;
+	out->fixed_delay = build_duration(a, in->fixed_delay);
 	out->fault_delay_secifier_case = FAULT_COMMON__FAULT_DELAY__FAULT_DELAY_SECIFIER_FIXED_DELAY;
 	out->percentage = build_fraction(a, percent);
 	return out;

@@ -50,6 +50,8 @@ static void service_emit_to(struct entry *e, struct emitter *em, const char *vis
 	const Fl__Service *s = e->value;
 
 	emit(em, Q_SERVICE_LIST, str_of(visibility), shape, true);
+	if (s->resolution == FL__RESOLUTION__DYNAMIC_DNS)
+		emit(em, Q_SERVICE_DYNAMIC, str_of(visibility), 1, true);
 	for (size_t i = 0; i < s->n_ports; i++) {
 		const char *text = arena_printf(e->arena, "%s:%u", visibility, s->ports[i]->number);
 
@@ -139,6 +141,11 @@ void sidecar_emit(struct entry *e, struct emitter *em)
 void peer_authn_emit(struct entry *e, struct emitter *em)
 {
 	emit(em, Q_PEER_AUTHN_NS, e->ns, e->hash, true);
+}
+
+void secret_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_SECRET, e->key, e->hash, true);
 }
 
 /* ---- virtual services */

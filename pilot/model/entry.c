@@ -31,6 +31,7 @@ const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
 	{TOPIC_SIDECAR, "sidecar", &fl__object__descriptor, &cfg__sidecar__descriptor, sidecar_emit},
 	{TOPIC_PEER_AUTHN, "peer_authn", &fl__object__descriptor, &sec__peer_authentication__descriptor,
 		peer_authn_emit},
+	{TOPIC_SECRET, "secret", &fl__credential__descriptor, NULL, secret_emit},
 };
 
 struct emitter {
@@ -130,6 +131,10 @@ static bool decode(const struct model_topic *t, struct entry *e, struct str valu
 		e->ns = str_of(s->namespace_);
 		e->created_ms = s->created_ms;
 		e->source.object = arena_printf(e->arena, "service %s", s->hostname);
+		e->source.origin = "";
+	} else if (t->topic == TOPIC_SECRET) {
+		e->ns = str_of(((const Fl__Credential *)message)->namespace_);
+		e->source.object = arena_printf(e->arena, "Secret " STR_FMT, STR_ARG(e->key));
 		e->source.origin = "";
 	} else if (t->topic == TOPIC_ENDPOINTS) {
 		e->ns = str_of(((const Fl__EndpointSet *)message)->namespace_);

@@ -17,6 +17,7 @@ struct emitter;
 enum question {
 	Q_SERVICE_HOST, /* host: the service as a whole */
 	Q_SERVICE_PORT, /* "visibility:port": who listens there */
+	Q_SERVICE_DYNAMIC, /* visibility: services whose hosts are looked up on demand */
 	Q_SERVICE_LIST, /* visibility: hosts and ports of all services */
 	Q_ENDPOINTS, /* ns/host: all of the set */
 	Q_ACCOUNTS, /* ns/host: the set of service accounts behind a service */
@@ -38,6 +39,7 @@ enum question {
 	Q_PEER_AUTHN_NS, /* namespace */
 	Q_MESH, /* "" */
 	Q_NAMESPACE, /* name */
+	Q_SECRET, /* ns/name */
 	QUESTION_COUNT
 };
 
@@ -72,7 +74,7 @@ struct model_topic {
 	const ProtobufCMessageDescriptor *spec; /* of Fl__Object, or NULL */
 	void (*emit)(struct entry *e, struct emitter *em);
 };
-#define MODEL_TOPIC_COUNT 9
+#define MODEL_TOPIC_COUNT 10
 extern const struct model_topic model_topics[MODEL_TOPIC_COUNT];
 
 /* NULL and e when the value does not unpack. */
@@ -90,3 +92,4 @@ void destination_rule_emit(struct entry *e, struct emitter *em);
 void gateway_emit(struct entry *e, struct emitter *em);
 void sidecar_emit(struct entry *e, struct emitter *em);
 void peer_authn_emit(struct entry *e, struct emitter *em);
+void secret_emit(struct entry *e, struct emitter *em);

@@ -34,6 +34,7 @@ struct proxy {
 	struct str version; /* ISTIO_VERSION */
 	struct str *extensions; /* names Envoy offers, sorted; empty: unknown = all of stock Envoy's */
 	size_t n_extensions;
+	struct str verified_ns; /* its namespace, when its certificate proved it; empty: it gets no Secret */
 	bool no_capture; /* INTERCEPTION_MODE NONE */
 };
 

@@ -218,6 +218,16 @@ void view_services(struct view *v, struct service_list *out)
 	settle(v, out);
 }
 
+bool view_has_dynamic(struct view *v)
+{
+	struct service_list list = {0};
+	size_t cap = 0;
+
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_DYNAMIC, STR("*")), 0, &list, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_DYNAMIC, v->scope->attributes->ns), 0, &list, &cap);
+	return list.n > 0;
+}
+
 const Fl__Service *view_service(struct view *v, struct str host)
 {
 	struct rows rows = ask(v, TOPIC_SERVICE, Q_SERVICE_HOST, host);

@@ -45,6 +45,7 @@ struct service_list {
 };
 void view_services_on_port(struct view *v, uint32_t port, struct service_list *out);
 void view_services(struct view *v, struct service_list *out);
+bool view_has_dynamic(struct view *v); /* some are looked up on demand (resolution DYNAMIC_DNS) */
 const Fl__Service *view_service(struct view *v, struct str host); /* NULL: none visible */
 const Fl__Service *view_service_by_key(struct view *v, struct str key); /* "ns/host", whoever may see it */
 const Fl__Port *service_port(const Fl__Service *s, uint32_t number);
@@ -67,7 +68,7 @@ struct rule view_rule(struct view *v, enum question aspect, struct str host, str
 const Cfg__Subset *rule_subset(const struct rule *r, struct str name);
 
 /* ---- virtual services */
-/* For sidecars: the one that applies to a host (exact before the longest wildcard, then the oldest), NULL: none. */
+/* For sidecars: the one whose HTTP rules apply to a host (exact before the longest wildcard, then the oldest), NULL: none. */
 const struct entry *view_virtual_service(struct view *v, struct str host);
 struct entries {
 	const struct entry **items;
@@ -82,6 +83,9 @@ void view_gateway_services(struct view *v, struct str gateway, struct entries *o
 
 /* ---- gateways that select the scope's workload, oldest first */
 void view_gateways(struct view *v, struct entries *out);
+
+/* ---- Secrets: "name", "ns/name"; NULL: there is none, or the proxies of the scope may not have it (they get their own namespace's) */
+const Fl__Credential *view_credential(struct view *v, struct str name);
 
 /* ---- peer authentication of a workload on one of its ports (0: any other port) */
 Sec__PeerAuthentication__MutualTLS__Mode view_mtls_mode(

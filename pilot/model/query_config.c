@@ -191,7 +191,7 @@ const struct entry *view_virtual_service(struct view *v, struct str host)
 	const struct found_service *found = covering(v, host, &n), *best = NULL;
 
 	for (size_t i = 0; i < n; i++)
-		if (!best || found_cmp(&found[i], best) < 0)
+		if (vs_of(found[i].entry)->n_http && (!best || found_cmp(&found[i], best) < 0))
 			best = &found[i];
 	ask_source(v, best ? best->entry : NULL);
 	return best ? best->entry : NULL;
@@ -244,6 +244,26 @@ void view_gateway_services(struct view *v, struct str gateway, struct entries *o
 	keep_visible(v, ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_GATEWAY, gateway), out);
 	for (size_t i = 0; i < out->n; i++)
 		ask_source(v, out->items[i]);
+}
+
+/* ---- Secrets */
+const Fl__Credential *view_credential(struct view *v, struct str name)
+{
+	struct str own = v->scope->attributes->verified_ns, ns, rest;
+	struct rows rows;
+
+	if (!str_cut(name, '/', &ns, &rest)) {
+		ns = own;
+		rest = name;
+	}
+	if (!own.len || !str_eq(ns, own))
+		return NULL;
+	rows = ask(v, TOPIC_SECRET, Q_SECRET,
+		str_of(arena_printf(v->scratch, STR_FMT "/" STR_FMT, STR_ARG(own), STR_ARG(rest))));
+	if (!rows.n)
+		return NULL;
+	ask_source(v, rows.items[0].entry);
+	return rows.items[0].entry->value;
 }
 
 /* ---- gateways */

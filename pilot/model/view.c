@@ -235,7 +235,7 @@ static void write_key(struct strbuf *b, const struct scope *s)
 	strbuf_addf(b, "%s|%s|" STR_FMT "|" STR_FMT "|" STR_FMT "|" STR_FMT "|%llx",
 		s->kind == SCOPE_OWN ? "own" : "shared", types[p->type], STR_ARG(p->ns), STR_ARG(p->domain),
 		STR_ARG(p->cluster_id), STR_ARG(p->network), (unsigned long long)extensions_hash(p));
-	strbuf_addf(b, "|ip=" STR_FMT, STR_ARG(p->ip));
+	strbuf_addf(b, "|ip=" STR_FMT "|verified=" STR_FMT, STR_ARG(p->ip), STR_ARG(p->verified_ns));
 	strbuf_addf(b, "|locality=" STR_FMT "|sidecar=" STR_FMT "|%s", STR_ARG(p->locality), STR_ARG(s->sidecar),
 		p->no_capture ? "nocapture" : "");
 	for (size_t i = 0; i < p->n_labels; i++)
@@ -268,6 +268,7 @@ const struct scope *scope_of(
 		attributes->n_labels = p->n_labels;
 	} else {
 		shared_labels(&v, p, attributes);
+		attributes->verified_ns = p->verified_ns;
 		if (locality_active(&v))
 			attributes->locality = p->locality;
 	}

@@ -6,6 +6,11 @@
 
 #include "xds/upstream_http.pb-c.h"
 
+bool cluster_is_by_name(const Cds__Cluster *c)
+{
+	return c->cluster_discovery_type_case == CDS__CLUSTER__CLUSTER_DISCOVERY_TYPE_CLUSTER_TYPE;
+}
+
 static void overlay(struct traffic_policy *out, const Cfg__TrafficPolicy *p)
 {
 	out->balancer = p->load_balancer ? p->load_balancer : out->balancer;
@@ -138,7 +143,7 @@ static void apply_outlier(struct arena *a, const Cfg__OutlierDetection *o, Cds__
 		}
 		out->enforcing_local_origin_success_rate = build_u32(a, 0);
 	}
-	if (c->type != CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST)
+	if (c->common_lb_config->healthy_panic_threshold)
 		c->common_lb_config->healthy_panic_threshold->value = o->min_health_percent;
 	c->outlier_detection = out;
 }
@@ -224,12 +229,12 @@ static void apply_balancer(
 	const Cfg__LocalityLoadBalancerSetting *locality;
 
 	c->common_lb_config = PB_NEW(a, Cds__Cluster__CommonLbConfig, cds__cluster__common_lb_config);
-	if (b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE &&
+	if (!cluster_is_by_name(c) && b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE &&
 		b->simple == CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__PASSTHROUGH) {
 		c->type = CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST;
 		c->eds_cluster_config = NULL;
 	}
-	if (c->type == CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST) {
+	if (c->type == CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST || cluster_is_by_name(c)) {
 		c->lb_policy = CDS__CLUSTER__LB_POLICY__CLUSTER_PROVIDED;
 		return;
 	}
@@ -295,13 +300,21 @@ void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http h
 {
 	const Cfg__ConnectionPoolSettings *pool = p ? p->pool : NULL;
 	Core__HttpProtocolOptions *common = common_http(a, pool);
+	bool names = cluster_is_by_name(c);
+	const Wkt__BoolValue *skip = p && p->tls ? p->tls->insecure_skip_verify : NULL;
 	Cds__Cluster__TypedExtensionProtocolOptionsEntry *e;
 	Uhttp__HttpProtocolOptions *o;
 
-	if (http == UPSTREAM_DEFAULT && !common)
+	if (http == UPSTREAM_DEFAULT && !common && !names)
 		return;
 	o = PB_NEW(a, Uhttp__HttpProtocolOptions, uhttp__http_protocol_options);
 	o->common_http_protocol_options = common;
+	if (names) { /* each host has a name of its own, and its certificate must be for it */
+		o->upstream_http_protocol_options = PB_NEW(
+			a, Core__UpstreamHttpProtocolOptions, core__upstream_http_protocol_options);
+		o->upstream_http_protocol_options->auto_sni = true;
+		o->upstream_http_protocol_options->auto_san_validation = !skip || !skip->value;
+	}
 	if (http == UPSTREAM_AS_DOWNSTREAM) {
 		o->use_downstream_protocol_config = PB_NEW(a, Uhttp__HttpProtocolOptions__UseDownstreamHttpConfig,
 			uhttp__http_protocol_options__use_downstream_http_config);

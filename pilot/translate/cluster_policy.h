@@ -17,6 +17,8 @@ struct traffic_policy policy_resolve(
 	const Mesh__MeshConfig *mesh, const Cfg__TrafficPolicy *rule, const Cfg__Subset *subset, uint32_t port);
 /* Load balancer, connection pool, circuit breakers, outlier detection. Discovery type and name are set already. */
 void policy_apply(struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c);
+/* Its hosts are looked up on demand (dynamic_dns.h). `type` and `cluster_type` are one union: ask this before either. */
+bool cluster_is_by_name(const Cds__Cluster *c);
 /* Failover to other localities needs a way to see that the own one fails. */
 bool policy_locality(
 	const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out);

@@ -9,16 +9,28 @@
 #include "common/mesh/host.h"
 #include "pilot/translate/cluster_policy.h"
 #include "pilot/translate/cluster_build.h"
+#include "pilot/translate/dynamic_dns.h"
 #include "pilot/translate/endpoint_build.h"
 #include "pilot/translate/inbound.h"
+#include "pilot/translate/listeners.h"
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
 static const char passthrough[] = "PassthroughCluster";
+static const char any_host[] = "AllowAnyDynamicDNSCluster";
 static const char blackhole[] = "BlackHoleCluster";
 
 /* ---- names */
-static void add_service_names(struct view *v, struct arena *a, const Fl__Service *s, struct name_list *l)
+/* For gateways of other networks' traffic: the same cluster by the server name that clients send. */
+static void add_names(
+	struct arena *a, struct name_list *l, const Fl__Service *s, uint32_t port, const char *subset, bool by_sni)
+{
+	name_list_add(a, l, cluster_name_outbound(a, port, str_of(subset), str_of(s->hostname)));
+	if (by_sni && !s->mesh_external)
+		name_list_add(a, l, tls_sni(a, port, subset, s->hostname));
+}
+
+static void add_service_names(struct view *v, struct arena *a, const Fl__Service *s, struct name_list *l, bool by_sni)
 {
 	struct rule rule = view_rule(v, Q_DR_SUBSETS, str_of(s->hostname), str_of(s->namespace_));
 
@@ -27,10 +39,9 @@ static void add_service_names(struct view *v, struct arena *a, const Fl__Service
 
 		if (protocol_of(s->ports[i]->protocol) == PROTOCOL_UDP)
 			continue;
-		name_list_add(a, l, cluster_name_outbound(a, port, STR(""), str_of(s->hostname)));
+		add_names(a, l, s, port, "", by_sni);
 		for (size_t j = 0; j < rule.n_subsets; j++)
-			name_list_add(a, l,
-				cluster_name_outbound(a, port, str_of(rule.subsets[j]->name), str_of(s->hostname)));
+			add_names(a, l, s, port, rule.subsets[j]->name, by_sni);
 	}
 }
 
@@ -38,6 +49,8 @@ static void cds_names(struct view *v, struct arena *a, struct str **out, size_t 
 {
 	struct name_list list = {0};
 	struct service_list services;
+	bool by_sni = v->scope->attributes->type == PROXY_ROUTER && v->scope->kind == SCOPE_SHARED &&
+		      gateway_has_auto_passthrough(v);
 
 	if (v->scope->kind == SCOPE_OWN) {
 		inbound_cluster_names(v, a, &list);
@@ -45,9 +58,11 @@ static void cds_names(struct view *v, struct arena *a, struct str **out, size_t 
 		name_list_add(a, &list, blackhole);
 		if (v->scope->attributes->type == PROXY_SIDECAR)
 			name_list_add(a, &list, passthrough);
+		if (v->scope->attributes->type == PROXY_SIDECAR && view_unknown(v, NULL) == UNKNOWN_DNS)
+			name_list_add(a, &list, any_host);
 		view_services(v, &services);
 		for (size_t i = 0; i < services.n; i++)
-			add_service_names(v, a, services.items[i], &list);
+			add_service_names(v, a, services.items[i], &list, by_sni);
 	}
 	name_list_finish(&list, out, n);
 }
@@ -76,6 +91,27 @@ static Cds__Cluster *build_blackhole(struct view *v, struct str name, struct are
 	return c;
 }
 
+/* Any host that nobody knows, by its name. */
+static Cds__Cluster *build_any_host(struct view *v, struct str name, struct arena *a)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+	const Mesh__MeshConfig__DefaultTrafficPolicy *defaults = mesh->default_traffic_policy;
+	struct traffic_policy p = {.pool = defaults ? defaults->connection_pool : NULL,
+		.tls = mesh->outbound_traffic_policy ? mesh->outbound_traffic_policy->tls : NULL};
+	Cds__Cluster *c;
+
+	if (view_unknown(v, NULL) != UNKNOWN_DNS)
+		return NULL;
+	c = cluster_new(a, name, CDS__CLUSTER__DISCOVERY_TYPE__STATIC);
+	dynamic_dns_cluster(v, a, c);
+	policy_apply(a, &p, mesh, c);
+	cluster_http_options(a, c, UPSTREAM_AS_DOWNSTREAM, &p);
+	if (p.tls && p.tls->mode != CFG__CLIENT_TLSSETTINGS__TLSMODE__DISABLE)
+		c->transport_socket = tls_client(v, a, p.tls, ALPN_HTTP_ANY, "");
+	cluster_labels(a, c, "unknown", any_host, "unknown");
+	return c;
+}
+
 /* ---- outbound */
 static void set_discovery(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, const Fl__Port *port,
 	const struct rule *r, const Cfg__Subset *subset)
@@ -91,6 +127,9 @@ static void set_discovery(struct view *v, struct arena *a, Cds__Cluster *c, cons
 		return;
 	case DISCOVERY_ORIGINAL_DST:
 		c->type = CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST;
+		return;
+	case DISCOVERY_BY_NAME:
+		dynamic_dns_cluster(v, a, c);
 		return;
 	case DISCOVERY_DNS:
 		c->type = CDS__CLUSTER__DISCOVERY_TYPE__STRICT_DNS;
@@ -147,12 +186,12 @@ static void set_auto_tls(
 	struct str *sans;
 	size_t n;
 
-	if (s->mesh_external || (mesh->enable_auto_mtls && !mesh->enable_auto_mtls->value))
+	if (s->mesh_external || cluster_is_by_name(c) || (mesh->enable_auto_mtls && !mesh->enable_auto_mtls->value))
 		return;
 	if (c->type == CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST && !all_mutual(v, s))
 		return;
 	view_accounts(v, s, &sans, &n);
-	tls = tls_mutual_client(a, alpn, sni, sans, n);
+	tls = tls_mutual_client(v, a, alpn, sni, sans, n);
 	if (c->type == CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST) {
 		c->transport_socket = tls;
 		return;
@@ -181,12 +220,13 @@ static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__
 			for (size_t i = 0; i < n; i++)
 				sans[i] = str_of(p->tls->subject_alt_names[i]);
 		}
-		c->transport_socket = tls_mutual_client(a, alpn, str_empty(p->tls->sni) ? sni : p->tls->sni, sans, n);
+		c->transport_socket = tls_mutual_client(
+			v, a, alpn, str_empty(p->tls->sni) ? sni : p->tls->sni, sans, n);
 		return;
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__SIMPLE:
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL:
 		c->transport_socket = tls_client(
-			a, p->tls, alpn, host_is_wildcard(str_of(s->hostname)) ? "" : s->hostname);
+			v, a, p->tls, alpn, host_is_wildcard(str_of(s->hostname)) ? "" : s->hostname);
 		return;
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__DISABLE:
 	default:
@@ -219,7 +259,8 @@ static enum upstream_http upstream_of(
 static Cds__Cluster *build_outbound(struct view *v, struct str name, struct arena *a)
 {
 	struct cluster_name parsed;
-	const Fl__Service *s = cluster_name_parse(name, &parsed) ? view_service(v, parsed.host) : NULL;
+	bool by_sni = tls_sni_parse(name, &parsed);
+	const Fl__Service *s = by_sni || cluster_name_parse(name, &parsed) ? view_service(v, parsed.host) : NULL;
 	const Fl__Port *port = s ? service_port(s, parsed.port) : NULL;
 	const Cfg__Subset *subset = NULL;
 	struct traffic_policy policy;
@@ -236,9 +277,16 @@ static Cds__Cluster *build_outbound(struct view *v, struct str name, struct aren
 	set_discovery(v, a, c, s, port, &rule, subset);
 	policy = policy_resolve(view_mesh(v), rule.policy, subset, parsed.port);
 	policy_apply(a, &policy, view_mesh(v), c);
-	http = upstream_of(port, &policy, view_mesh(v));
-	cluster_http_options(a, c, http, &policy);
-	set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);
+	if (by_sni) {
+		/* Bytes pass as they are. */
+		if (c->eds_cluster_config)
+			c->eds_cluster_config->service_name = cluster_name_outbound(
+				a, parsed.port, parsed.subset, parsed.host);
+	} else {
+		http = upstream_of(port, &policy, view_mesh(v));
+		cluster_http_options(a, c, http, &policy);
+		set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);
+	}
 	cluster_describe(a, c, s, parsed.port, &rule, parsed.subset);
 	cluster_stat_name(a, c, view_mesh(v)->outbound_cluster_stat_name, s, port, arena_cstr(a, parsed.subset));
 	return c;
@@ -252,6 +300,8 @@ static const ProtobufCMessage *cds_build(struct view *v, struct str name, struct
 		c = build_passthrough(v, name, a);
 	else if (str_eqc(name, blackhole))
 		c = build_blackhole(v, name, a);
+	else if (str_eqc(name, any_host))
+		c = build_any_host(v, name, a);
 	else if (inbound_is_cluster(name))
 		c = inbound_cluster(v, name, a);
 	else

@@ -10,6 +10,10 @@
 #include "pilot/translate/l4_rules.h"
 #include "pilot/translate/tls.h"
 #include "xds/hcm.pb-c.h"
+#include "xds/sni_cluster.pb-c.h"
+
+static const char *const alpn_of_mesh[] = {
+	"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
 
 struct server {
 	const struct entry *gateway;
@@ -37,6 +41,23 @@ static uint32_t real_port(const struct view *v, uint32_t number)
 	return s->n_instances ? 0 : number;
 }
 
+static bool is_terminating(const Cfg__Server *s)
+{
+	return s->tls && s->tls->mode != CFG__SERVER_TLSSETTINGS__TLSMODE__PASSTHROUGH &&
+	       s->tls->mode != CFG__SERVER_TLSSETTINGS__TLSMODE__AUTO_PASSTHROUGH;
+}
+
+static bool on_socket(const Cfg__Server *s)
+{
+	return str_starts(str_of(s->bind), STR("unix://"));
+}
+
+/* A server whose certificate is not there yet is left out: the others of its port go on. */
+static bool is_ready(struct view *v, const Cfg__Server *s)
+{
+	return s->port && (!is_terminating(s) || tls_gateway_ready(v, s->tls));
+}
+
 static void find_servers(struct view *v, struct servers *out)
 {
 	struct entries gateways;
@@ -52,9 +73,9 @@ static void find_servers(struct view *v, struct servers *out)
 
 		for (size_t j = 0; j < g->n_servers; j++) {
 			const Cfg__Server *s = g->servers[j];
-			uint32_t port = s->port ? real_port(v, s->port->number) : 0;
+			uint32_t port = s->port && !on_socket(s) ? real_port(v, s->port->number) : 0;
 
-			if (port)
+			if ((port || on_socket(s)) && is_ready(v, s))
 				out->items[out->n++] = (struct server){gateways.items[i], s, port,
 					str_empty(s->bind) ? STR("0.0.0.0") : str_of(s->bind)};
 		}
@@ -62,17 +83,20 @@ static void find_servers(struct view *v, struct servers *out)
 }
 
 /* ---- kinds of servers */
-static bool is_terminating(const Cfg__Server *s)
+static bool is_auto_passthrough(const Cfg__Server *s)
 {
-	return s->tls && s->tls->mode != CFG__SERVER_TLSSETTINGS__TLSMODE__PASSTHROUGH &&
-	       s->tls->mode != CFG__SERVER_TLSSETTINGS__TLSMODE__AUTO_PASSTHROUGH;
+	return s->tls && s->tls->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__AUTO_PASSTHROUGH;
 }
 
-/* Certificates by name come from the gateway's SDS, which pilot does not serve yet: such a server would hold up the listener. */
-static bool has_certificate(const Cfg__Server *s)
+bool gateway_has_auto_passthrough(struct view *v)
 {
-	return s->tls->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL ||
-	       !str_empty(s->tls->server_certificate) || s->tls->n_tls_certificates;
+	struct servers list;
+
+	find_servers(v, &list);
+	for (size_t i = 0; i < list.n; i++)
+		if (is_auto_passthrough(list.items[i].server))
+			return true;
+	return false;
 }
 
 static bool is_http(const Cfg__Server *s)
@@ -82,7 +106,7 @@ static bool is_http(const Cfg__Server *s)
 
 static bool is_https(const Cfg__Server *s)
 {
-	return streq(s->port->protocol, "HTTPS") && is_terminating(s) && has_certificate(s);
+	return streq(s->port->protocol, "HTTPS") && is_terminating(s);
 }
 
 static char *https_routes(struct arena *a, const struct server *s)
@@ -94,7 +118,9 @@ static char *https_routes(struct arena *a, const struct server *s)
 
 static char *http_routes(struct arena *a, const struct server *s)
 {
-	return arena_printf(a, "http.%u", s->port);
+	const char *bind = s->server->bind;
+
+	return arena_printf(a, "http.%u%s%s", s->port, str_empty(bind) ? "" : ".", str_empty(bind) ? "" : bind);
 }
 
 /* ---- hosts: "ns/host", "./host", "host" */
@@ -109,27 +135,28 @@ static bool split_host(const struct server *s, struct str pattern, struct str *n
 	return true;
 }
 
-/* The host that a VirtualService's host and the server's hosts have in common: the more specific one; empty: none. */
-static struct str common_host(const struct server *s, const struct entry *vs, struct str host)
+/* What a VirtualService's host and one host of the server have in common: the more specific of both; empty: nothing. */
+static struct str common_host(const struct server *s, size_t index, const struct entry *vs, struct str host)
 {
-	struct str best = {0};
+	struct str ns, pattern;
 
-	for (size_t i = 0; i < s->server->n_hosts; i++) {
-		struct str ns, pattern, both;
+	split_host(s, str_of(s->server->hosts[index]), &ns, &pattern);
+	if (!str_eqc(ns, "*") && !str_eq(ns, vs->ns))
+		return (struct str){0};
+	if (host_matches(pattern, host))
+		return host;
+	return host_matches(host, pattern) ? pattern : (struct str){0};
+}
 
-		split_host(s, str_of(s->server->hosts[i]), &ns, &pattern);
-		if (!str_eqc(ns, "*") && !str_eq(ns, vs->ns))
-			continue;
-		if (host_matches(pattern, host))
-			both = host;
-		else if (host_matches(host, pattern))
-			both = pattern;
-		else
-			continue;
-		if (!best.ptr || host_specificity(both, best) < 0)
-			best = both;
-	}
-	return best;
+static bool serves(const struct server *s, const struct entry *e)
+{
+	const Cfg__VirtualService *vs = e->value;
+
+	for (size_t i = 0; i < vs->n_hosts; i++)
+		for (size_t j = 0; j < s->server->n_hosts; j++)
+			if (common_host(s, j, e, str_of(vs->hosts[i])).ptr)
+				return true;
+	return false;
 }
 
 /* ---- routes */
@@ -150,25 +177,32 @@ static void add_redirect(struct route_table *t, const struct server *s)
 }
 
 /* Several VirtualServices of one host are merged, the oldest first. */
+static void add_host_routes(struct route_table *t, const struct server *s, const struct entry *e, struct str host)
+{
+	Rds__VirtualHost *vh = map_get(t->domains, host);
+
+	if (!vh) {
+		vh = route_table_host(t, arena_printf(t->a, STR_FMT ":%u", STR_ARG(host), s->port), false);
+		(void)route_table_domain(t, vh, arena_cstr(t->a, host));
+		pb_add(t->a, t->rc, virtual_hosts, vh);
+	}
+	if (!vh->require_tls)
+		routes_from(t->v, t->a, e, arena_cstr(t->a, s->gateway->key), s->server->port->number, vh);
+}
+
+/* A wide host of a VirtualService is several hosts of the server; each pair counts once. */
 static void add_service_routes(struct route_table *t, const struct server *s, const struct entry *e)
 {
 	const Cfg__VirtualService *vs = e->value;
-	const char *gateway = arena_cstr(t->a, s->gateway->key);
+	cleanup(map_free_p) struct map *done = map_new();
 
-	for (size_t i = 0; i < vs->n_hosts; i++) {
-		struct str host = common_host(s, e, str_of(vs->hosts[i]));
-		Rds__VirtualHost *vh = host.ptr ? map_get(t->domains, host) : NULL;
+	for (size_t i = 0; vs->n_http && i < vs->n_hosts; i++)
+		for (size_t j = 0; j < s->server->n_hosts; j++) {
+			struct str host = common_host(s, j, e, str_of(vs->hosts[i]));
 
-		if (!host.ptr || !vs->n_http)
-			continue;
-		if (!vh) {
-			vh = route_table_host(t, arena_printf(t->a, STR_FMT ":%u", STR_ARG(host), s->port), false);
-			(void)route_table_domain(t, vh, arena_cstr(t->a, host));
-			pb_add(t->a, t->rc, virtual_hosts, vh);
+			if (host.ptr && !map_put(done, host, t))
+				add_host_routes(t, s, e, host);
 		}
-		if (!vh->require_tls)
-			routes_from(t->v, t->a, e, gateway, s->server->port->number, vh);
-	}
 }
 
 static void add_server_routes(struct route_table *t, const struct server *s)
@@ -195,22 +229,22 @@ Rds__RouteConfiguration *routes_gateway(struct view *v, struct str name, struct 
 {
 	struct route_table t;
 	struct servers list;
-	uint32_t port = 0;
+	const struct server *found = NULL;
 
 	find_servers(v, &list);
 	route_table_init(&t, v, a, name);
 	for (size_t i = 0; i < list.n; i++)
 		if (serves_routes(v, &list.items[i], name)) {
-			port = list.items[i].port;
+			found = &list.items[i];
 			add_server_routes(&t, &list.items[i]);
 		}
-	if (!port) {
+	if (!found) {
 		map_free(t.domains);
 		return NULL;
 	}
 	t.rc->ignore_port_in_host_matching = true;
 	if (!t.rc->n_virtual_hosts) {
-		Rds__VirtualHost *none = route_table_host(&t, arena_printf(a, "blackhole:%u", port), false);
+		Rds__VirtualHost *none = route_table_host(&t, arena_printf(a, "blackhole:%u", found->port), false);
 
 		/* No route at all: 404. */
 		(void)route_table_domain(&t, none, "*");
@@ -252,19 +286,8 @@ static void add_https(const struct chain *c, Lds__Listener *l, const struct serv
 
 	chain_match(c->a, chain, 0, "", NULL);
 	set_names(c->a, chain, s);
-	chain->transport_socket = tls_gateway(c->a, s->server->tls);
+	chain->transport_socket = tls_gateway(c->v, c->a, s->server->tls);
 	(void)listener_add_chain(c->a, l, chain);
-}
-
-/* Whether a host of the VirtualService is one of the server's. */
-static bool shares_host(const struct server *s, const struct entry *e)
-{
-	const Cfg__VirtualService *vs = e->value;
-
-	for (size_t i = 0; i < vs->n_hosts; i++)
-		if (common_host(s, e, str_of(vs->hosts[i])).ptr)
-			return true;
-	return false;
 }
 
 /* By a tcp rule; false: none applies. */
@@ -278,9 +301,29 @@ static bool add_tcp(const struct l4_port *p, const struct server *s, const struc
 		return false;
 	chain = filter_chain(a, "tcp", route_to(p->chain, r->route, r->n_route, p->number));
 	metadata_put_config(a, &chain->metadata, e);
-	if (is_terminating(s->server) && has_certificate(s->server))
-		chain->transport_socket = tls_gateway(a, s->server->tls);
+	if (is_terminating(s->server)) {
+		chain_match(a, chain, 0, "", NULL);
+		set_names(a, chain, s);
+		chain->transport_socket = tls_gateway(p->chain->v, a, s->server->tls);
+	}
 	return listener_add_chain(a, p->listener, chain);
+}
+
+/* The server name says the cluster: connections of another network's clients, whose mutual TLS ends at the workload. */
+static void add_auto_passthrough(const struct chain *c, Lds__Listener *l, const struct server *s)
+{
+	Lds__FilterChain *chain = filter_chain(
+		c->a, arena_printf(c->a, "auto-passthrough-%u", s->port), build_tcp_to(c, "BlackHoleCluster"));
+	Lds__Filter *f = PB_NEW(c->a, Lds__Filter, lds__filter), *last = chain->filters[0];
+
+	f->name = arena_strdup(c->a, "envoy.filters.network.sni_cluster");
+	f->typed_config = pb_any(c->a, PB_NEW(c->a, SniCluster__SniCluster, sni_cluster__sni_cluster));
+	f->config_type_case = LDS__FILTER__CONFIG_TYPE_TYPED_CONFIG;
+	chain->filters[0] = f;
+	pb_add(c->a, chain, filters, last);
+	chain_match(c->a, chain, 0, "tls", alpn_of_mesh);
+	set_names(c->a, chain, s);
+	(void)listener_add_chain(c->a, l, chain);
 }
 
 static void add_l4(const struct chain *c, Lds__Listener *l, const struct server *s)
@@ -291,13 +334,16 @@ static void add_l4(const struct chain *c, Lds__Listener *l, const struct server 
 		.number = s->server->port->number};
 	bool passthrough = protocol_of(s->server->port->protocol) == PROTOCOL_TLS && s->server->tls &&
 			   !is_terminating(s->server);
-	bool tcp = protocol_of(s->server->port->protocol) == PROTOCOL_TCP ||
-		   (is_terminating(s->server) && has_certificate(s->server));
+	bool tcp = protocol_of(s->server->port->protocol) == PROTOCOL_TCP || is_terminating(s->server);
 	struct entries services;
 
+	if (is_auto_passthrough(s->server)) {
+		add_auto_passthrough(c, l, s);
+		return;
+	}
 	view_gateway_services(c->v, s->gateway->key, &services);
 	for (size_t i = 0; i < services.n; i++) {
-		if (!shares_host(s, services.items[i]))
+		if (!serves(s, services.items[i]))
 			continue;
 		if (passthrough)
 			(void)l4_tls_chains(&p, services.items[i]);
@@ -306,9 +352,14 @@ static void add_l4(const struct chain *c, Lds__Listener *l, const struct server 
 	}
 }
 
+static char *name_of(struct arena *a, const struct server *s)
+{
+	return on_socket(s->server) ? arena_cstr(a, s->bind) : listener_name(a, s->bind, s->port);
+}
+
 static bool listens_as(struct view *v, const struct server *s, struct str name)
 {
-	return str_eqc(name, listener_name(v->scratch, s->bind, s->port));
+	return str_eqc(name, name_of(v->scratch, s));
 }
 
 Lds__Listener *gateway_build(struct view *v, struct str name, struct arena *a)
@@ -354,7 +405,7 @@ void gateway_names(struct view *v, struct arena *a, struct name_list *l)
 
 	find_servers(v, &list);
 	for (size_t i = 0; i < list.n; i++) {
-		char *name = listener_name(a, list.items[i].bind, list.items[i].port);
+		char *name = name_of(a, &list.items[i]);
 
 		if (gateway_build(v, str_of(name), v->scratch))
 			name_list_add(a, l, name);

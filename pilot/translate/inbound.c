@@ -59,7 +59,7 @@ static void add_chain(const struct inbound *in, const struct inbound_port *p, co
 
 	chain_match(in->a, chain, in->bound ? 0 : p->number, transport, alpn);
 	if (mutual)
-		chain->transport_socket = tls_mutual_server(in->a, http);
+		chain->transport_socket = tls_mutual_server(in->v, in->a, http);
 	pb_add(in->a, in->listener, filter_chains, chain);
 }
 
@@ -111,7 +111,7 @@ static void terminated_chain(const struct inbound *in, const struct inbound_port
 {
 	add_chain(in, p, "tls", p->protocol == PROTOCOL_HTTP, false, "tls", NULL);
 	in->listener->filter_chains[in->listener->n_filter_chains - 1]->transport_socket = tls_gateway(
-		in->a, p->ingress->tls);
+		in->v, in->a, p->ingress->tls);
 }
 
 static void port_chains(const struct inbound *in, const struct inbound_port *p)
@@ -121,7 +121,8 @@ static void port_chains(const struct inbound *in, const struct inbound_port *p)
 		in->v, in->v->scope->attributes->ns, labels, p->number);
 
 	if (p->ingress && p->ingress->tls && mode == MODE(DISABLE)) {
-		terminated_chain(in, p);
+		if (tls_gateway_ready(in->v, p->ingress->tls))
+			terminated_chain(in, p);
 		return;
 	}
 	switch (p->protocol) {

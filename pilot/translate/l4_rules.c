@@ -9,6 +9,8 @@
  */
 #include "pilot/translate/l4_rules.h"
 
+#include "pilot/translate/dynamic_dns.h"
+
 /* ---- chains that do not repeat */
 static bool same_texts(char *const *x, size_t nx, char *const *y, size_t ny)
 {
@@ -104,6 +106,8 @@ static Lds__FilterChain *rule_chain(const struct l4_port *p, const struct entry 
 	Lds__FilterChain *chain = filter_chain(a, name, route_to(p->chain, route, n, p->number));
 
 	chain_match(a, chain, 0, transport, NULL);
+	if (streq(transport, "tls"))
+		route_look_up(p->chain, chain, route, n, p->number);
 	metadata_put_config(a, &chain->metadata, e);
 	return chain;
 }
@@ -269,6 +273,8 @@ void add_tls_service(const struct chain *c, Lds__Listener *l, const Fl__Service 
 	chain = filter_chain(c->a, arena_printf(c->a, "tls-%s", s->hostname), tcp_of(c, NULL, s, port));
 	chain_match(c->a, chain, 0, "tls", NULL);
 	set_server_names(c->a, chain, &(char *){s->hostname}, 1);
+	if (service_discovery(c->v, s) == DISCOVERY_BY_NAME)
+		dynamic_dns_by_sni(c->v, c->a, chain, port);
 	blocks = blocks_of(c, s, &n);
 	for (size_t i = 0; i < n; i++)
 		chain_add_range(c->a, chain, blocks[i]);

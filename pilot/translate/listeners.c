@@ -1,6 +1,7 @@
 /* DOC: LDS: names, dispatch by kind of proxy, and the parts that all listeners are made of. */
 #include "pilot/translate/listeners.h"
 
+#include "pilot/translate/dynamic_dns.h"
 #include "pilot/translate/translate.h"
 #include "xds/http_inspector.pb-c.h"
 #include "xds/tls_inspector.pb-c.h"
@@ -78,6 +79,16 @@ Lds__Filter *route_to(const struct chain *c, Cfg__RouteDestination *const *route
 	if (!len)
 		return build_tcp_to(c, "BlackHoleCluster");
 	return build_tcp(c, to[0].cluster, to, len);
+}
+
+void route_look_up(
+	const struct chain *c, Lds__FilterChain *chain, Cfg__RouteDestination *const *routes, size_t n, uint32_t port)
+{
+	const Cfg__Destination *d = n && routes[0]->destination ? routes[0]->destination : NULL;
+	const Fl__Service *s = d ? view_service(c->v, str_of(d->host)) : NULL;
+
+	if (s && service_discovery(c->v, s) == DISCOVERY_BY_NAME)
+		dynamic_dns_by_sni(c->v, c->a, chain, d->port && d->port->number ? d->port->number : port);
 }
 
 static void lds_names(struct view *v, struct arena *a, struct str **out, size_t *n)

@@ -19,7 +19,11 @@ bool inbound_is_listener(struct str name);
 void inbound_names(struct view *v, struct arena *a, struct name_list *l);
 Lds__Listener *inbound_build(struct view *v, struct str name, struct arena *a);
 void gateway_names(struct view *v, struct arena *a, struct name_list *l);
+bool gateway_has_auto_passthrough(struct view *v);
 Lds__Listener *gateway_build(struct view *v, struct str name, struct arena *a);
 
+/* A chain whose destination is a host by name (DYNAMIC_DNS) looks up the server name first. */
+void route_look_up(
+	const struct chain *c, Lds__FilterChain *chain, Cfg__RouteDestination *const *routes, size_t n, uint32_t port);
 /* Weighted destinations of a TCP or TLS route. */
 Lds__Filter *route_to(const struct chain *c, Cfg__RouteDestination *const *routes, size_t n, uint32_t port);

@@ -106,6 +106,7 @@ enum discovery service_discovery(const struct view *v, const Fl__Service *s)
 	case FL__RESOLUTION__NONE:
 		return s->headless && gateway ? DISCOVERY_EDS : DISCOVERY_ORIGINAL_DST;
 	case FL__RESOLUTION__DYNAMIC_DNS:
+		return DISCOVERY_BY_NAME;
 	default:
 		return DISCOVERY_ORIGINAL_DST;
 	}

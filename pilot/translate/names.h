@@ -27,7 +27,7 @@ char *listener_name(struct arena *a, struct str address, uint32_t port);
 bool listener_name_parse(struct str name, struct str *address, uint32_t *port);
 
 /* How a proxy reaches the endpoints of a service. */
-enum discovery { DISCOVERY_EDS, DISCOVERY_DNS, DISCOVERY_DNS_LOGICAL, DISCOVERY_ORIGINAL_DST };
+enum discovery { DISCOVERY_EDS, DISCOVERY_DNS, DISCOVERY_DNS_LOGICAL, DISCOVERY_ORIGINAL_DST, DISCOVERY_BY_NAME };
 enum discovery service_discovery(const struct view *v, const Fl__Service *s);
 
 /* Addresses that clients dial: declared or allocated; "0.0.0.0" counts as none. */

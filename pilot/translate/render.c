@@ -5,10 +5,11 @@
 #include <stdlib.h>
 
 #include "common/pb/json.h"
+#include "pilot/translate/credentials.h"
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
-extern const struct translator cds_translator, eds_translator, lds_translator, rds_translator;
+extern const struct translator cds_translator, eds_translator, lds_translator, rds_translator, sds_translator;
 
 const struct translator *translator_get(enum xds_type type)
 {
@@ -17,6 +18,7 @@ const struct translator *translator_get(enum xds_type type)
 		[XDS_EDS] = &eds_translator,
 		[XDS_LDS] = &lds_translator,
 		[XDS_RDS] = &rds_translator,
+		[XDS_SDS] = &sds_translator,
 	};
 
 	return table[type];
@@ -46,6 +48,9 @@ static void render_type(struct view views[SCOPE_KIND_COUNT], struct arena *a, en
 	for (size_t k = 0; k < SCOPE_KIND_COUNT; k++)
 		for (size_t i = 0; i < n[k]; i++) {
 			const ProtobufCMessage *m = t->build(&views[k], names[k][i], a);
+
+			if (m && type == XDS_SDS)
+				m = secret_shown(a, m);
 
 			if (m)
 				list[len++] = (struct rendered){names[k][i], m};

@@ -94,8 +94,7 @@ static void add_domain(struct route_table *t, Rds__VirtualHost *vh, struct str h
 	const char *plain = v6 ? arena_printf(t->a, "[" STR_FMT "]", STR_ARG(host)) : arena_cstr(t->a, host);
 
 	(void)route_table_domain(t, vh, plain);
-	/* A wildcard in front and a port behind cannot be said in one domain. */
-	if (host.ptr[0] != '*')
+	if (host.len > 1 || host.ptr[0] != '*')
 		(void)route_table_domain(t, vh, arena_printf(t->a, "%s:%u", plain, port));
 }
 

@@ -5,6 +5,8 @@
  */
 #include "pilot/translate/tls.h"
 
+#include "pilot/translate/credentials.h"
+#include "pilot/translate/names.h"
 #include "xds/raw_buffer.pb-c.h"
 
 static void add_alpn(struct arena *a, Tls__CommonTlsContext *c, const char *const *names)
@@ -60,12 +62,24 @@ static Tls__SdsSecretConfig *sds_secret(struct arena *a, const char *name)
 	return s;
 }
 
-static Tls__TlsParameters *tls_params(struct arena *a)
+static Tls__TlsParameters__TlsProtocol mesh_minimum(const Mesh__MeshConfig__TLSConfig *c)
+{
+	return c && c->min_protocol_version == MESH__MESH_CONFIG__TLSCONFIG__TLSPROTOCOL__TLSV1_3
+		       ? TLS__TLS_PARAMETERS__TLS_PROTOCOL__TLSv1_3
+		       : TLS__TLS_PARAMETERS__TLS_PROTOCOL__TLSv1_2;
+}
+
+/* c: the mesh config's meshMTLS between workloads, tlsDefaults elsewhere; NULL: nothing said. */
+static Tls__TlsParameters *tls_params(struct arena *a, const Mesh__MeshConfig__TLSConfig *c)
 {
 	Tls__TlsParameters *p = PB_NEW(a, Tls__TlsParameters, tls__tls_parameters);
 
-	p->tls_minimum_protocol_version = TLS__TLS_PARAMETERS__TLS_PROTOCOL__TLSv1_2;
+	p->tls_minimum_protocol_version = mesh_minimum(c);
 	p->tls_maximum_protocol_version = TLS__TLS_PARAMETERS__TLS_PROTOCOL__TLSv1_3;
+	for (size_t i = 0; c && i < c->n_cipher_suites; i++)
+		pb_add(a, p, cipher_suites, arena_strdup(a, c->cipher_suites[i]));
+	for (size_t i = 0; c && i < c->n_ecdh_curves; i++)
+		pb_add(a, p, ecdh_curves, arena_strdup(a, c->ecdh_curves[i]));
 	return p;
 }
 
@@ -88,7 +102,7 @@ static void add_any_san(struct arena *a, Tls__CertificateValidationContext *v, c
 		san);
 }
 
-static Tls__CommonTlsContext *mesh_context(struct arena *a, const struct str *sans, size_t n_sans)
+static Tls__CommonTlsContext *mesh_context(struct view *view, struct arena *a, const struct str *sans, size_t n_sans)
 {
 	Tls__CommonTlsContext *c = PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
 	Tls__CommonTlsContext__CombinedCertificateValidationContext *combined = PB_NEW(a,
@@ -103,7 +117,7 @@ static Tls__CommonTlsContext *mesh_context(struct arena *a, const struct str *sa
 	combined->validation_context_sds_secret_config = sds_secret(a, "ROOTCA");
 	c->combined_validation_context = combined;
 	c->validation_context_type_case = TLS__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
-	c->tls_params = tls_params(a);
+	c->tls_params = tls_params(a, view_mesh(view)->mesh_mtls);
 	pb_add(a, c, tls_certificate_sds_secret_configs, sds_secret(a, "default"));
 	return c;
 }
@@ -113,12 +127,31 @@ char *tls_sni(struct arena *a, uint32_t port, const char *subset, const char *ho
 	return arena_printf(a, "outbound_.%u_.%s_.%s", port, subset ? subset : "", host);
 }
 
+bool tls_sni_parse(struct str sni, struct cluster_name *out)
+{
+	static const struct str prefix = {"outbound_.", 10}, separator = {"_.", 2};
+	struct str rest = str_from(sni, prefix.len), parts[2];
+
+	if (!str_starts(sni, prefix))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		const char *at = memmem(rest.ptr, rest.len, separator.ptr, separator.len);
+
+		if (!at)
+			return false;
+		parts[i] = str_sub(rest, 0, (size_t)(at - rest.ptr));
+		rest = str_from(rest, (size_t)(at - rest.ptr) + separator.len);
+	}
+	*out = (struct cluster_name){.direction = STR("outbound"), .subset = parts[1], .host = rest};
+	return str_u32(parts[0], 65535, &out->port);
+}
+
 Core__TransportSocket *tls_mutual_client(
-	struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans)
+	struct view *v, struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans)
 {
 	Tls__UpstreamTlsContext *t = PB_NEW(a, Tls__UpstreamTlsContext, tls__upstream_tls_context);
 
-	t->common_tls_context = mesh_context(a, sans, n_sans);
+	t->common_tls_context = mesh_context(v, a, sans, n_sans);
 	add_alpn(a, t->common_tls_context, client_alpn[alpn]);
 	t->sni = arena_strdup(a, sni);
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
@@ -144,27 +177,73 @@ static void add_certificate(struct arena *a, Tls__CommonTlsContext *c, const cha
 	pb_add(a, c, tls_certificates, t);
 }
 
-static void set_roots(struct arena *a, Tls__CommonTlsContext *c, const char *ca, char *const *sans, size_t n_sans)
+/* ---- who is believed, outside the mesh */
+struct trust {
+	const char *ca, *crl; /* files; ca empty: the system's roots */
+	char *credential; /* SDS name of a Secret's CA instead of files, NULL: none */
+	char *const *sans, *const *spki, *const *hashes;
+	size_t n_sans, n_spki, n_hashes;
+	bool any; /* no chain of trust is asked for */
+};
+
+static void set_trust(struct arena *a, Tls__CommonTlsContext *c, const struct trust *t)
 {
+	Tls__CommonTlsContext__CombinedCertificateValidationContext *combined;
 	Tls__CertificateValidationContext *v = PB_NEW(
 		a, Tls__CertificateValidationContext, tls__certificate_validation_context);
 
-	v->trusted_ca = file_source(a, str_empty(ca) ? system_roots : ca);
-	for (size_t i = 0; i < n_sans; i++)
-		add_any_san(a, v, sans[i]);
-	c->validation_context = v;
-	c->validation_context_type_case = TLS__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT;
+	for (size_t i = 0; i < t->n_sans; i++)
+		add_any_san(a, v, t->sans[i]);
+	for (size_t i = 0; i < t->n_spki; i++)
+		pb_add(a, v, verify_certificate_spki, arena_strdup(a, t->spki[i]));
+	for (size_t i = 0; i < t->n_hashes; i++)
+		pb_add(a, v, verify_certificate_hash, arena_strdup(a, t->hashes[i]));
+	if (t->any)
+		v->trust_chain_verification =
+			TLS__CERTIFICATE_VALIDATION_CONTEXT__TRUST_CHAIN_VERIFICATION__ACCEPT_UNTRUSTED;
+	if (!t->credential) {
+		v->trusted_ca = file_source(a, str_empty(t->ca) ? system_roots : t->ca);
+		v->crl = str_empty(t->crl) ? NULL : file_source(a, t->crl);
+		c->validation_context = v;
+		c->validation_context_type_case = TLS__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT;
+		return;
+	}
+	combined = PB_NEW(a, Tls__CommonTlsContext__CombinedCertificateValidationContext,
+		tls__common_tls_context__combined_certificate_validation_context);
+	combined->default_validation_context = v;
+	combined->validation_context_sds_secret_config = credential_secret(a, t->credential);
+	c->combined_validation_context = combined;
+	c->validation_context_type_case = TLS__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT;
 }
 
-Core__TransportSocket *tls_client(struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni)
+/* insecureSkipVerify of the rule; else a mesh may not ask for verification where no CA is named. */
+static bool verifies(struct view *v, const Cfg__ClientTLSSettings *s)
+{
+	const Wkt__BoolValue *mesh = view_mesh(v)->verify_certificate_at_client;
+
+	if (s->insecure_skip_verify)
+		return !s->insecure_skip_verify->value;
+	return !str_empty(s->ca_certificates) || !str_empty(s->credential_name) || !mesh || mesh->value;
+}
+
+Core__TransportSocket *tls_client(
+	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni)
 {
 	Tls__UpstreamTlsContext *t = PB_NEW(a, Tls__UpstreamTlsContext, tls__upstream_tls_context);
 	Tls__CommonTlsContext *c = PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
+	const struct trust trust = {.ca = s->ca_certificates,
+		.crl = s->ca_crl,
+		.credential = str_empty(s->credential_name) ? NULL : credential_ca_name(a, s->credential_name, ""),
+		.sans = s->subject_alt_names,
+		.n_sans = s->n_subject_alt_names};
 
-	c->tls_params = tls_params(a);
-	if (!s->insecure_skip_verify || !s->insecure_skip_verify->value)
-		set_roots(a, c, s->ca_certificates, s->subject_alt_names, s->n_subject_alt_names);
-	if (s->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL)
+	c->tls_params = tls_params(a, view_mesh(v)->tls_defaults);
+	if (verifies(v, s))
+		set_trust(a, c, &trust);
+	if (s->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL && !str_empty(s->credential_name))
+		pb_add(a, c, tls_certificate_sds_secret_configs,
+			credential_secret(a, credential_name(a, s->credential_name)));
+	else if (s->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL)
 		add_certificate(a, c, s->client_certificate, s->private_key);
 	add_alpn(a, c, plain_alpn[alpn]);
 	t->common_tls_context = c;
@@ -172,11 +251,11 @@ Core__TransportSocket *tls_client(struct arena *a, const Cfg__ClientTLSSettings 
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
 }
 
-Core__TransportSocket *tls_mutual_server(struct arena *a, bool http)
+Core__TransportSocket *tls_mutual_server(struct view *v, struct arena *a, bool http)
 {
 	Tls__DownstreamTlsContext *t = PB_NEW(a, Tls__DownstreamTlsContext, tls__downstream_tls_context);
 
-	t->common_tls_context = mesh_context(a, NULL, 0);
+	t->common_tls_context = mesh_context(v, a, NULL, 0);
 	add_alpn(a, t->common_tls_context, http ? server_alpn_http : server_alpn_tcp);
 	t->require_client_certificate = build_bool(a, true);
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
@@ -188,46 +267,108 @@ Core__TransportSocket *tls_raw_buffer(struct arena *a)
 		a, "envoy.transport_sockets.raw_buffer", PB_NEW(a, RawBuf__RawBuffer, raw_buf__raw_buffer));
 }
 
-/* Istio's TLSProtocol has the same numbers as Envoy's; AUTO means 1.2 at least. */
-static Tls__TlsParameters *gateway_params(struct arena *a, const Cfg__ServerTLSSettings *s)
+/* ---- gateways. Istio's TLSProtocol has the same numbers as Envoy's; AUTO means 1.2 at least. */
+static Tls__TlsParameters *gateway_params(struct view *v, struct arena *a, const Cfg__ServerTLSSettings *s)
 {
-	Tls__TlsParameters *p = tls_params(a);
+	bool mesh = s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL;
+	Tls__TlsParameters *p = tls_params(a, mesh ? view_mesh(v)->mesh_mtls : view_mesh(v)->tls_defaults);
 
 	if (s->min_protocol_version)
 		p->tls_minimum_protocol_version = (Tls__TlsParameters__TlsProtocol)s->min_protocol_version;
 	if (s->max_protocol_version)
 		p->tls_maximum_protocol_version = (Tls__TlsParameters__TlsProtocol)s->max_protocol_version;
+	if (s->n_cipher_suites)
+		p->n_cipher_suites = 0;
 	for (size_t i = 0; i < s->n_cipher_suites; i++)
 		pb_add(a, p, cipher_suites, arena_strdup(a, s->cipher_suites[i]));
 	return p;
 }
 
-Core__TransportSocket *tls_gateway(struct arena *a, const Cfg__ServerTLSSettings *s)
+static bool verifies_clients(const Cfg__ServerTLSSettings *s)
+{
+	return s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__MUTUAL ||
+	       s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__OPTIONAL_MUTUAL;
+}
+
+static size_t credentials_of(const Cfg__ServerTLSSettings *s, char *const **out)
+{
+	if (!str_empty(s->credential_name)) {
+		*out = &s->credential_name;
+		return 1;
+	}
+	*out = s->credential_names;
+	return s->n_credential_names;
+}
+
+bool tls_gateway_ready(struct view *v, const Cfg__ServerTLSSettings *s)
+{
+	char *const *names;
+	size_t n = credentials_of(s, &names);
+	bool files = !str_empty(s->server_certificate) || s->n_tls_certificates;
+
+	if (s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL)
+		return true;
+	if (!files && (!n || !credential_has_key(v, names[0])))
+		return false;
+	if (!verifies_clients(s) || !str_empty(s->ca_certificates))
+		return true;
+	if (n || !str_empty(s->ca_cert_credential_name))
+		return credential_has_ca(v, n ? names[0] : "", s->ca_cert_credential_name);
+	return s->n_tls_certificates && !str_empty(s->tls_certificates[0]->ca_certificates);
+}
+
+static void add_server_certificates(
+	struct view *v, struct arena *a, const Cfg__ServerTLSSettings *s, Tls__CommonTlsContext *c)
+{
+	char *const *names;
+	size_t n = credentials_of(s, &names);
+
+	add_certificate(a, c, s->server_certificate, s->private_key);
+	for (size_t i = 0; i < s->n_tls_certificates && i < 2; i++)
+		add_certificate(a, c, s->tls_certificates[i]->server_certificate, s->tls_certificates[i]->private_key);
+	/* A second one that is not there must not hold up the first. */
+	for (size_t i = 0; i < n && i < 2; i++)
+		if (credential_has_key(v, names[i]))
+			pb_add(a, c, tls_certificate_sds_secret_configs,
+				credential_secret(a, credential_name(a, names[i])));
+}
+
+static void set_client_trust(struct arena *a, const Cfg__ServerTLSSettings *s, Tls__CommonTlsContext *c)
+{
+	char *const *names;
+	size_t n = credentials_of(s, &names);
+	bool named = str_empty(s->ca_certificates) && (n || !str_empty(s->ca_cert_credential_name));
+	const char *ca = !str_empty(s->ca_certificates) || !s->n_tls_certificates
+				 ? s->ca_certificates
+				 : s->tls_certificates[0]->ca_certificates;
+	const struct trust trust = {.ca = ca,
+		.crl = s->ca_crl,
+		.credential = named ? credential_ca_name(a, n ? names[0] : "", s->ca_cert_credential_name) : NULL,
+		.sans = s->subject_alt_names,
+		.n_sans = s->n_subject_alt_names,
+		.spki = s->verify_certificate_spki,
+		.n_spki = s->n_verify_certificate_spki,
+		.hashes = s->verify_certificate_hash,
+		.n_hashes = s->n_verify_certificate_hash,
+		.any = s->insecure_skip_verify && s->insecure_skip_verify->value};
+
+	set_trust(a, c, &trust);
+}
+
+Core__TransportSocket *tls_gateway(struct view *v, struct arena *a, const Cfg__ServerTLSSettings *s)
 {
 	Tls__DownstreamTlsContext *t = PB_NEW(a, Tls__DownstreamTlsContext, tls__downstream_tls_context);
-	Tls__CommonTlsContext *c;
-	bool verify = s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__MUTUAL ||
-		      s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__OPTIONAL_MUTUAL;
+	bool mesh = s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL;
+	Tls__CommonTlsContext *c = mesh ? mesh_context(v, a, NULL, 0)
+					: PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
 
-	if (s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL) {
-		c = mesh_context(a, NULL, 0);
-		verify = true;
-	} else {
-		c = PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
-		add_certificate(a, c, s->server_certificate, s->private_key);
-		for (size_t i = 0; i < s->n_tls_certificates; i++)
-			add_certificate(
-				a, c, s->tls_certificates[i]->server_certificate, s->tls_certificates[i]->private_key);
-		if (!str_empty(s->credential_name))
-			pb_add(a, c, tls_certificate_sds_secret_configs,
-				sds_secret(a, arena_printf(a, "kubernetes://%s", s->credential_name)));
-		if (verify)
-			set_roots(a, c, s->ca_certificates, s->subject_alt_names, s->n_subject_alt_names);
-	}
-	c->tls_params = gateway_params(a, s);
+	if (!mesh)
+		add_server_certificates(v, a, s, c);
+	if (verifies_clients(s))
+		set_client_trust(a, s, c);
+	c->tls_params = gateway_params(v, a, s);
 	add_alpn(a, c, server_alpn_http);
 	t->common_tls_context = c;
-	t->require_client_certificate = build_bool(
-		a, verify && s->mode != CFG__SERVER_TLSSETTINGS__TLSMODE__OPTIONAL_MUTUAL);
+	t->require_client_certificate = build_bool(a, mesh || s->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__MUTUAL);
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
 }

@@ -9,13 +9,17 @@ enum alpn { ALPN_TCP, ALPN_HTTP1, ALPN_HTTP2, ALPN_HTTP_ANY, ALPN_COUNT };
 
 /* Mutual TLS to a workload of the mesh: its certificate must carry one of the SANs (none given: any of the mesh). */
 Core__TransportSocket *tls_mutual_client(
-	struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans);
-/* By a destination rule's settings: SIMPLE or MUTUAL with files. `sni` is the default. */
-Core__TransportSocket *tls_client(struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni);
+	struct view *v, struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans);
+/* By a destination rule's settings: SIMPLE or MUTUAL, with files or a Secret. `sni` is the default. */
+Core__TransportSocket *tls_client(
+	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni);
 /* The server side of mutual TLS between workloads. */
-Core__TransportSocket *tls_mutual_server(struct arena *a, bool http);
-/* A gateway's server; NULL: passed through. */
-Core__TransportSocket *tls_gateway(struct arena *a, const Cfg__ServerTLSSettings *s);
+Core__TransportSocket *tls_mutual_server(struct view *v, struct arena *a, bool http);
+/* A server that ends TLS. Only when it is ready: a Secret that is not there would hold up all of the listener. */
+bool tls_gateway_ready(struct view *v, const Cfg__ServerTLSSettings *s);
+Core__TransportSocket *tls_gateway(struct view *v, struct arena *a, const Cfg__ServerTLSSettings *s);
 Core__TransportSocket *tls_raw_buffer(struct arena *a);
 /* "outbound_.<port>_.<subset>_.<host>", by which a gateway of another network routes. */
 char *tls_sni(struct arena *a, uint32_t port, const char *subset, const char *host);
+struct cluster_name;
+bool tls_sni_parse(struct str sni, struct cluster_name *out);

@@ -72,7 +72,7 @@ static void dump_resource(const struct xds_slot *slot, bool body, struct strbuf 
 	strbuf_adds(json, "{\"name\":");
 	strbuf_add_json(json, slot->entry->name);
 	strbuf_addf(json, ",\"version\":\"%s\"", version);
-	if (body && r) {
+	if (body && r && slot->entry->type != XDS_SDS) { /* private keys are on no page */
 		cleanup(arena_free_p) struct arena *a = arena_new();
 		struct str bytes = xds_resource_message(r);
 		const ProtobufCMessageDescriptor *d = pb_find_descriptor(

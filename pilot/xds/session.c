@@ -162,6 +162,7 @@ static struct metric *reject_metric(enum xds_type t)
 		return &lds_reject;
 	case XDS_RDS:
 		return &rds_reject;
+	case XDS_SDS:
 	case XDS_TYPE_COUNT:
 		break;
 	}

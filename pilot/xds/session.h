@@ -23,8 +23,8 @@ struct xds_nack {
 };
 
 struct session_ops {
-	/* May this proxy be served on this stream? NULL: yes. */
-	bool (*admit)(void *ctx, const struct proxy *p, struct err *e);
+	/* May this proxy be served on this stream? Fills in what the stream proves of it. NULL: yes. */
+	bool (*admit)(void *ctx, struct proxy *p, struct err *e);
 	void (*on_nack)(void *ctx, const struct xds_nack *n); /* may be NULL */
 };
 

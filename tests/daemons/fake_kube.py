@@ -114,14 +114,34 @@ class FakeKube:
                         self.answer(200, {"issuer": fake.issuer, "jwks_uri": fake.url + "/openid/v1/jwks"})
                     elif url.path == "/openid/v1/jwks":
                         self.answer(200, fake.jwks)
+                    elif url.path.rsplit("/", 1)[0].endswith("/secrets"):
+                        path, name = url.path.rsplit("/", 1)
+                        obj = fake.objects.get((path, f"{path.split('/')[4]}/{name}"))
+                        self.answer(200, obj) if obj else self.status(404, "not found")
                     elif not known:
                         self.status(404, "the server could not find the requested resource")
                     elif query.get("watch"):
-                        self.watch(url.path, int(query["resourceVersion"]))
+                        self.watch(url.path, int(query["resourceVersion"]), self.selected(query))
                     else:
                         self.list(url.path, query)
                 except (BrokenPipeError, ConnectionResetError):
                     pass
+
+            def do_POST(self):
+                url = urllib.parse.urlsplit(self.path)
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                name = f"{body['metadata'].get('namespace', '')}/{body['metadata']['name']}"
+                with fake.lock:
+                    fake.requests.append(f"POST {self.path}")
+                    refusal = fake.refusals.pop(0) if fake.refusals else None
+                    exists = (url.path, name) in fake.objects
+                if refusal:
+                    self.status(*refusal)
+                elif exists:
+                    self.status(409, "already exists")
+                else:
+                    fake.apply(url.path, body)
+                    self.answer(201, body)
 
             def do_PATCH(self):
                 url = urllib.parse.urlsplit(self.path)
@@ -132,14 +152,31 @@ class FakeKube:
                 if refusal:
                     self.status(*refusal)
                     return
+                if self.headers["Content-Type"] == "application/json-patch+json":
+                    path, name = url.path.rsplit("/", 1)
+                    obj = json.loads(json.dumps(fake.objects[path, f"/{name}"]))
+                    for operation in body:
+                        at = obj
+                        *way, last = operation["path"].strip("/").split("/")
+                        for part in way:
+                            at = at[int(part)] if isinstance(at, list) else at[part]
+                        assert operation["op"] == "add"
+                        at[last] = operation["value"]
+                    fake.apply(path, obj)
+                    self.answer(200, obj)
+                    return
                 assert self.headers["Content-Type"] == "application/apply-patch+yaml" and "fieldManager=" in url.query
                 parts = url.path.rsplit("/", 1)[0].split("/")  # /api/v1/namespaces/NS/configmaps
                 fake.apply("/".join(parts[:3] + parts[5:]), body)
                 self.answer(200, body)
 
+            @staticmethod
+            def selected(query):
+                return dict(part.split("=") for part in query.get("fieldSelector", "").split(",") if part).get("metadata.name")
+
             def list(self, path, query):
                 with fake.lock:
-                    name = dict(part.split("=") for part in query.get("fieldSelector", "").split(",") if part).get("metadata.name")
+                    name = self.selected(query)
                     items = [o for (p, _), o in sorted(fake.objects.items()) if p == path and name in (None, o["metadata"]["name"])]
                     version = fake.version
                 start, size = int(query.get("continue", 0)), int(query.get("limit", 1000000))
@@ -152,7 +189,7 @@ class FakeKube:
                 text = json.dumps(event).encode() + b"\n"
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
 
-            def watch(self, path, version):
+            def watch(self, path, version, name):
                 with fake.lock:
                     generation, oldest = fake.generation, fake.oldest
                 self.send_response(200)
@@ -170,7 +207,7 @@ class FakeKube:
                         ended = fake.generation != generation
                     for v, p, kind, obj in ready:
                         version = v
-                        if p == path:
+                        if p == path and name in (None, obj["metadata"]["name"]):
                             self.chunk({"type": kind, "object": obj})
                     self.chunk({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}})
                     if ended:

@@ -2,6 +2,7 @@
 
 Needs the built daemon: FAIRLEAD_BUILD names the build folder (default: build)."""
 
+import base64
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import grpc
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build"))
+BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 CITADEL = BUILD / "citadel" / "citadel"
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 ME = "spiffe://cluster.local/ns/shop/sa/cart"
@@ -188,6 +189,50 @@ def test_C08_malformed_csr_is_refused_and_counted(citadel):
     assert citadel.metric("citadel_server_csr_parsing_err_count") == before + 1
 
 
+def der_of(pem):
+    return base64.b64decode("".join(pem.strip().splitlines()[1:-1]))
+
+
+def break_proof(text):
+    """The same request with one bit of its signature turned."""
+    der = bytearray(der_of(text))
+    der[-1] ^= 1
+    return "-----BEGIN CERTIFICATE REQUEST-----\n" + base64.encodebytes(bytes(der)).decode() + "-----END CERTIFICATE REQUEST-----\n"
+
+
+def test_C08_csr_without_proof_of_possession_is_refused(citadel, tmp_path):
+    before = citadel.metric('citadel_server_csr_sign_err_count{error="CSR_ERROR"}')
+    code, text = citadel.refusal(break_proof(csr(tmp_path)[0]), citadel.token())
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "signature does not verify" in text
+    assert citadel.metric('citadel_server_csr_sign_err_count{error="CSR_ERROR"}') == before + 1
+
+
+def test_C08_many_at_once_get_each_the_certificate_of_its_own_key(citadel, tmp_path):
+    """Two callers, several keys, some without proof, more than the signer answers in one go: no answer goes to another call."""
+    roots = (citadel.state / "root-cert.pem").read_bytes()
+    callers = {name: citadel.token("--service-account", name) for name in ("cart", "web")}
+    requests = [(name, csr(tmp_path, san="URI:spiffe://cluster.local/ns/shop/sa/" + name)[0]) for name in callers for _ in range(4)]
+    keys = {text: der_of(openssl("req", "-pubkey", "-noout", text=text)) for _, text in requests}
+    calls = []
+    with grpc.secure_channel("localhost:%d" % citadel.port("signing"), grpc.ssl_channel_credentials(roots)) as channel:
+        call = channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
+        for i in range(120):
+            name, text = requests[i * 5 % len(requests)]
+            sent = break_proof(text) if i % 7 == 3 else text
+            metadata = [("authorization", "Bearer " + callers[name])]
+            calls.append((name, text, sent == text, call.future(encode(sent, 3600), metadata=metadata, timeout=20)))
+        good = 0
+        for name, text, proven, future in calls:
+            if not proven:
+                assert future.code() == grpc.StatusCode.INVALID_ARGUMENT
+                continue
+            leaf = der_of(decode(future.result())[0])
+            assert keys[text] in leaf
+            assert b"spiffe://cluster.local/ns/shop/sa/" + name.encode() in leaf
+            good += 1
+    assert good == sum(proven for _, _, proven, _ in calls) == 103
+
+
 def test_C10_callers_without_good_credentials_are_refused_and_counted(citadel, tmp_path):
     text, _ = csr(tmp_path)
     before = citadel.metric("citadel_server_authentication_failure_count")
@@ -229,12 +274,17 @@ def test_C23_the_key_is_in_a_signer_without_network_or_files(citadel):
     assert "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status
     secret = (citadel.state / "ca-key.pem").read_text().splitlines()[1].encode()
     found = 0
-    with open("/proc/%d/mem" % citadel.process.pid, "rb", 0) as memory:
-        for line in pathlib.Path("/proc/%d/maps" % citadel.process.pid).read_text().splitlines():
-            start, end = (int(x, 16) for x in line.split()[0].split("-"))
-            if line.split()[1].startswith("rw") and end - start < 1 << 28:
-                memory.seek(start)
-                found += memory.read(end - start).count(secret)
+    citadel.process.send_signal(signal.SIGSTOP)  # so that nothing is unmapped while it is read
+    try:
+        until(lambda: "\nState:\tT" in pathlib.Path("/proc/%d/status" % citadel.process.pid).read_text())
+        with open("/proc/%d/mem" % citadel.process.pid, "rb", 0) as memory:
+            for line in pathlib.Path("/proc/%d/maps" % citadel.process.pid).read_text().splitlines():
+                start, end = (int(x, 16) for x in line.split()[0].split("-"))
+                if line.split()[1].startswith("rw") and end - start < 1 << 28:
+                    memory.seek(start)
+                    found += memory.read(end - start).count(secret)
+    finally:
+        citadel.process.send_signal(signal.SIGCONT)
     assert found == 0
 
 

@@ -200,8 +200,9 @@ def mesh():
 def test_every_command_is_listed_and_has_help():
     listed = run("--help")
     assert listed.returncode == 0
-    assert re.findall(r"^  ([a-z][a-z-]+) ", listed.stdout, re.M) == COMMANDS
-    for command in COMMANDS:
+    commands = re.findall(r"^  ([a-z][a-z-]+) ", listed.stdout, re.M)
+    assert set(COMMANDS) <= set(commands) and len(set(commands)) == len(commands)
+    for command in commands:
         done = run(command, "--help")
         assert done.returncode == 0 and done.stderr == ""
         assert f"Usage: fairlead {command}" in done.stdout
@@ -233,7 +234,7 @@ def test_validate_accepts_what_is_good():
         assert run("validate", step).returncode == (0 if good else 1), step
 
 
-def test_validate_names_file_line_path_and_rule():
+def test_G11_validate_names_file_line_path_and_rule():
     path = STEPS / "reviews-one-bad.yaml"
     done = run("validate", path)
     assert done.returncode == 1
@@ -400,7 +401,7 @@ def synced(up):
     return len(rows) == 2 and all(r["cluster_status"][t]["status"] == "SYNCED" for r in rows for t in ("cds", "lds", "eds", "rds"))
 
 
-def test_proxy_status(mesh):
+def test_O02_proxy_status(mesh):
     until(lambda: synced(mesh))
     done = mesh.ask("proxy-status")
     assert done.returncode == 0
@@ -419,7 +420,7 @@ CLUSTER = "outbound|80|v1|web.default.svc.cluster.local"
 
 
 @pytest.mark.parametrize("source", ["envoy", "pilot"])
-def test_proxy_config_tables(mesh, source):
+def test_O03_proxy_config_tables(mesh, source):
     until(lambda: synced(mesh))
 
     def table(kind, pod="front-1.default"):
@@ -439,7 +440,7 @@ def test_proxy_config_tables(mesh, source):
     assert [line for line in everything.splitlines() if re.fullmatch("[A-Z]+", line)] == parts
 
 
-def test_what_envoy_has_is_what_pilot_sent(mesh):
+def test_O03_what_envoy_has_is_what_pilot_sent(mesh):
     until(lambda: synced(mesh))
     for kind in ("clusters", "listeners", "routes"):
         sent = {r["name"]: r["version"] for r in mesh.json("proxy-config", kind, "front-1", "--from", "pilot")}
@@ -447,7 +448,7 @@ def test_what_envoy_has_is_what_pilot_sent(mesh):
         assert sent and sent == has
 
 
-def test_proxy_config_for_programs(mesh):
+def test_O03_proxy_config_for_programs(mesh):
     until(lambda: synced(mesh))
     (cluster,) = mesh.json("proxy-config", "clusters", "front-1", "--name", CLUSTER)
     assert cluster["resource"]["name"] == CLUSTER and cluster["state"] == "ACTIVE"
@@ -457,7 +458,7 @@ def test_proxy_config_for_programs(mesh):
     assert bootstrap["node"]["id"].startswith("sidecar~10.88.7.1~web-1.default~")
 
 
-def test_secrets_are_shown_without_private_keys(mesh):
+def test_O03_secrets_are_shown_without_private_keys(mesh):
     done = mesh.ask("proxy-config", "secrets", "web-1")
     assert re.search(r"^default +Cert Chain +ACTIVE +yes +[0-9a-f]+ +\S+Z +\S+Z +spiffe://cluster\.local/ns/default/sa/web$", done.stdout, re.M)
     assert re.search(r"^ROOTCA +CA +ACTIVE +yes ", done.stdout, re.M)
@@ -494,6 +495,19 @@ def test_the_agent_passes_on_only_what_shows(mesh):
     assert ask("GET", "/envoy/ready") == "200"
 
 
+def inside(up, pod, *command):
+    pid = json.loads((up.state / "pods" / pod / "run.json").read_text())["app"]
+    return subprocess.run(["nsenter", "-t", str(pid), "-n", "-m", *command], capture_output=True, text=True, timeout=30, check=False).stdout
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="enters a pod's namespaces")
+def test_names_in_a_pod(mesh):
+    assert inside(mesh, "default.web-1", "getent", "hosts", "web.default.svc").startswith("10.96.7.1 ")
+    start = time.monotonic()
+    assert inside(mesh, "default.web-1", "getent", "hosts", "no-such-name.example") == ""
+    assert time.monotonic() - start < 2
+
+
 def test_a_dead_pod_comes_back(mesh):
     before = mesh.unit("default/web-1")
     os.kill(before["pid"], signal.SIGKILL)
@@ -501,6 +515,21 @@ def test_a_dead_pod_comes_back(mesh):
     assert after["starts"] == before["starts"] + 1
     until(lambda: fetch(mesh, "/again"), 60)
     until(lambda: mesh.ask("status").returncode == 0, 60)
+
+
+@pytest.mark.parametrize("part", ["app", "agent"])
+def test_a_dead_part_of_a_pod_comes_back(mesh, part):
+    def parts():
+        return json.loads((mesh.state / "pods/default.web-1/run.json").read_text())
+
+    before, unit = parts(), mesh.unit("default/web-1")
+    os.kill(before[part], signal.SIGKILL)
+    after = until(lambda: (lambda p: p if p[part] not in (0, before[part]) else None)(parts()))
+    other = "agent" if part == "app" else "app"
+    assert after[other] == before[other] and after["pid"] == before["pid"]
+    assert mesh.unit("default/web-1")["starts"] == unit["starts"]
+    until(lambda: mesh.ask("status").returncode == 0, 60)
+    until(lambda: fetch(mesh, "/again"), 60)
 
 
 def test_pods_follow_the_directory(mesh):
@@ -585,10 +614,18 @@ def in_namespace(pid):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="every other test ran as an ordinary user already")
 def test_an_ordinary_user_runs_a_mesh():
-    up = Up(small_mesh, user=USER)
+    def source(folder):
+        small_mesh(folder)
+        (folder / "config.yaml").write_text(
+            "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {trustDomain: shop.example}\n")
+        (folder / "bad.yaml").write_text("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: bad}\nspec: {selektor: {}}\n")
+
+    up = Up(source, user=USER)
     try:
         assert os.stat(f"/proc/{up.process.pid}").st_uid == USER
-        assert until(lambda: fetch(up), 60)[0] == 200
+        status, body = until(lambda: fetch(up), 60)
+        assert status == 200 and "spiffe://shop.example/ns/default/sa/default" in body
+        assert "bad.yaml:4: error: Gateway default/bad: spec.selektor: unknown field" in up.output()
     finally:
         up.close()
 

@@ -69,6 +69,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "%s: %s\n", argv[1], e.text);
 		return 2;
 	}
+	p->verified_ns = p->ns;
 	m = load(argc - 2, argv + 2);
 	translate_render(m, p, &json);
 	model_unref(m);

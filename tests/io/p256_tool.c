@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "common/p256/p256.h"
-#include "tests/unit/p256/hex.h"
+#include "tests/unit/hex.h"
 
 static void print(const uint8_t *data, size_t len)
 {

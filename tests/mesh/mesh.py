@@ -17,27 +17,32 @@ from util import until
 REVIEWS = "networking/virtual-service-reviews.yaml"
 NODE = "10.88.0.1"
 STOP_SECONDS = 60
+AGAIN_SECONDS = 1.2  # a second Ctrl-C, "at once", counts when it is no echo of the first
 ENVOY_ADMIN = 15000
 
 
 class Mesh:
     """`with Mesh() as mesh:` is up and ready; afterwards nothing of it is left. The directory is a copy that tests may change."""
 
-    def __init__(self, source=util.BOOKINFO, prepare=None, options=(), only=None, user=None):
+    def __init__(self, source=util.BOOKINFO, prepare=None, options=(), only=None, user=None, programs=None, quick=False):
+        """prepare(dir) changes the copy; only: the daemons that start at once, pods start anyway; programs(folder) makes another build folder;
+        quick: the end does not wait for proxies to drain."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fl-", dir="/tmp"))
-        self.user = user
+        self.user, self.quick = user, quick
         self.state, self.dir = self.folder / "s", self.folder / "d"
         self.state.mkdir(mode=0o700)
         shutil.copytree(source, self.dir, ignore=shutil.ignore_patterns("__pycache__"))
         if prepare:
             prepare(self.dir)
         self.original = {p.relative_to(self.dir): p.read_bytes() for p in self.dir.rglob("*") if p.is_file()}
+        build = programs(self.folder / "build") if programs else util.BUILD
         if user:
             for path in [self.folder, *self.folder.rglob("*")]:
                 os.chown(path, user, user)
         self.mark = f"FAIRLEAD_TEST={self.folder}"
         self.log_path = self.folder / "up.log"
-        self.argv = [util.BUILD / "cli/fairlead", "up", self.dir, "--state", self.state, "--listen", "127.0.0.1:0", "--envoy", envoy(),
+        self.argv = [build / "cli/fairlead", "up", self.dir, "--state", self.state, "--listen", "127.0.0.1:0",
+                     "--envoy", build / "envoy" if programs else envoy(),
                      *options, *(["--only-daemons", ",".join(only) or "none"] if only is not None else [])]
         self.process = None
         self.only = only
@@ -46,7 +51,8 @@ class Mesh:
 
     def start(self):
         name, _, value = self.mark.partition("=")
-        environment = {**os.environ, **util.sanitizer_environment(), name: value, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, **util.sanitizer_environment(), name: value, "PYTHONDONTWRITEBYTECODE": "1",
+                       "XDG_RUNTIME_DIR": str(self.folder)}
         prefix = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] if self.user else []
         with open(self.log_path, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen([*prefix, *map(str, self.argv)], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -84,6 +90,10 @@ class Mesh:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
+                if self.quick:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self.process.wait(AGAIN_SECONDS)
+                    self.process.send_signal(signal.SIGINT)
                 code = self.process.wait(STOP_SECONDS)
         end = time.monotonic() + 5
         while (left := util.processes_with(self.mark)) and code is not None and time.monotonic() < end:

@@ -55,6 +55,9 @@ static json_t *find_listener(json_t *resources, const struct request *r)
 
 	if (r->inbound)
 		return named(list, "name", "virtualInbound");
+	/* A Unix socket is a listener's name itself. */
+	if (strstr(r->ip, "unix://") && (found = named(list, "name", r->ip)))
+		return found;
 	(void)snprintf(name, sizeof(name), "%s_%u", r->ip, r->port);
 	if ((found = named(list, "name", name)))
 		return found;

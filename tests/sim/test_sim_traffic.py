@@ -163,3 +163,94 @@ def test_P120_names_in_statistics(mesh):
     names = {c["name"]: c.get("altStatName") for c in mesh(case("mesh/P120-cluster-names-in-statistics")).resources["cds"]}
     assert names["inbound|9080||"] == "productpage.default_9080"
     assert names[cluster()] == f"{HOST}_http__8000_%OTHER%"
+
+
+# ---- hosts by name
+def filters(m, listener):
+    found = next(r for r in m.resources["lds"] if r["name"] == listener)
+    return [[f["name"].rsplit(".", 1)[1] for f in c["filters"]] for c in found["filterChains"]]
+
+
+def test_P54_wildcard_hosts_by_host_header_and_by_server_name(mesh):
+    m = mesh(case("services/P54-dynamic-dns"))
+    for host in ("a.example.com", "a.example.com:80"):
+        assert m.to(dst="192.0.2.9:80", authority=host) == {cluster(port=80, host="*.example.com"): 100}
+    assert m.to(dst="192.0.2.9:80", authority="a.example.org") == {"PassthroughCluster": 100}
+    assert m.to(dst="192.0.2.9:443", tls=True, sni="a.example.com", http=False) == {cluster(port=443, host="*.example.com"): 100}
+    assert filters(m, "0.0.0.0_443") == [["sni_dynamic_forward_proxy", "tcp_proxy"]]
+    assert "dynamic_forward_proxy" in json.dumps(next(r for r in m.resources["lds"] if r["name"] == "0.0.0.0_80"))
+    assert "dynamic_forward_proxy" not in json.dumps(mesh().resources)
+
+
+def test_P64_unknown_hosts_by_name_but_other_traffic_passes(mesh):
+    m = mesh(case("mesh/P64-allow-any-dynamic-dns"))
+    assert m.to(authority="nobody.example") == {"AllowAnyDynamicDNSCluster": 100}
+    assert m.to(dst="192.0.2.1:12345", http=False) == {"PassthroughCluster": 100}
+    found = next(c for c in m.resources["cds"] if c["name"] == "AllowAnyDynamicDNSCluster")
+    assert found["transportSocket"]["name"] == "envoy.transport_sockets.tls"
+
+
+# ---- gateways
+def test_P46_servers_by_address_and_protocol(mesh):
+    m = mesh(case("gateway/P46-bind-protocols-and-sockets"), node="gateway")
+    reviews, productpage = {cluster(): 100}, {cluster(host=fqdn("productpage")): 100}
+    assert m.to(dst="10.88.1.2:8080", authority="one.example.com") == reviews
+    assert m.ask(dst="10.88.1.2:8080", authority="two.example.com")["status"] == 404
+    assert m.to(dst="127.0.0.1:8080", authority="two.example.com") == productpage
+    assert m.to(dst="unix:///var/run/gw.sock:0", authority="one.example.com") == reviews
+    assert m.to(dst="10.88.1.2:3306", http=False) == productpage
+    assert m.to(dst="10.88.1.2:27017", http=False) == productpage
+
+
+@pytest.mark.parametrize("sni,result,target", [
+    ("simple.example.com", "http", cluster()), ("mutual.example.com", "http", cluster()), ("optional.example.com", "http", cluster()),
+    ("istio.example.com", "http", cluster()), ("versions.example.com", "http", cluster()), ("pass.example.com", "tcp", cluster()),
+    ("tcp.example.com", "tcp", cluster(host=fqdn("productpage"))), ("other.example.com", "closed", None)])
+def test_P48_tls_modes(mesh, sni, result, target):
+    m = mesh(case("gateway/P48-tls-modes-with-files"), node="gateway")
+    got = m.ask(dst="10.88.1.2:443", tls=True, sni=sni, authority=sni, alpn=["h2"])
+    assert got["result"] == result
+    assert list(got.get("clusters", [])) == ([target] if target else [])
+
+
+def test_P48_auto_passthrough_has_a_cluster_for_every_server_name(mesh):
+    m = mesh(case("gateway/P48-tls-modes-with-files"), node="gateway")
+    assert filters(m, "0.0.0.0_15443") == [["sni_cluster", "tcp_proxy"]]
+    found = next(c for c in m.resources["cds"] if c["name"] == f"outbound_.9080_._.{HOST}")
+    assert found["edsClusterConfig"]["serviceName"] == cluster()
+    assert "transportSocket" not in found and "transportSocketMatches" not in found
+
+
+def test_P49_only_servers_whose_certificates_are_there(mesh):
+    m = mesh(case("gateway/P49-credentials"), node="gateway")
+    names = [c["filterChainMatch"]["serverNames"][0].split(".")[0] for c in m.resources["lds"][0]["filterChains"]]
+    assert names == ["simple", "two", "mutual", "whole", "own-ca"]
+    assert all("[redacted]" in json.dumps(s) for s in m.resources["sds"] if "tlsCertificate" in s)
+    assert "PRIVATE" not in json.dumps(m.resources)
+
+
+def test_P50_a_host_of_two_gateways_stays_with_the_older(mesh):
+    m = mesh(case("gateway/P50-merging-and-server-name-conflicts"), node="gateway")
+    def routes(host):
+        got = m.ask(dst="10.88.1.2:443", tls=True, sni=host, authority=host)
+        return got.get("routes"), got.get("clusters")
+    assert routes("both.example.com") == ("https.443.a.older.default", {cluster(): 100})
+    assert routes("a.example.com") == ("https.443.a.older.default", {cluster(): 100})
+    assert routes("b.example.com") == ("https.443.b.newer.default", {cluster(): 100})
+    for host in ("a.example.com", "b.example.com"):
+        assert m.to(dst="10.88.1.2:80", authority=host) == {cluster(): 100}
+    assert [r["name"] for r in m.resources["lds"]] == ["0.0.0.0_443", "0.0.0.0_80", "0.0.0.0_8443"]
+
+
+def tls_of(cluster_or_chain):
+    return cluster_or_chain["transportSocket"]["typedConfig"]["commonTlsContext"]
+
+
+def test_P123_tls_of_the_mesh_and_elsewhere(mesh):
+    m = mesh(case("mesh/P123-tls-of-the-mesh"))
+    inbound = next(r for r in m.resources["lds"] if r["name"] == "virtualInbound")
+    mutual = next(c for c in inbound["filterChains"] if "transportSocket" in c)
+    assert tls_of(mutual)["tlsParams"]["tlsMinimumProtocolVersion"] == "TLSv1_3"
+    simple = tls_of(next(c for c in m.resources["cds"] if c["name"] == cluster()))
+    assert simple["tlsParams"]["ecdhCurves"] == ["P-256"]
+    assert "validationContext" not in simple

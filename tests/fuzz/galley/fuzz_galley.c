@@ -29,7 +29,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cleanup(arena_free_p) struct arena *a = arena_new();
 	struct diags diags;
 	diags_init(&diags, a);
-	galley_diags(g, &diags);
+	galley_analyze(g, &diags);
+	cleanup(strbuf_done) struct strbuf verdicts = {0};
+	galley_debug_verdicts(g, &verdicts);
 	galley_free(g);
 	galley_free(h);
 	return 0;

@@ -10,7 +10,7 @@
 #include <mbedtls/sha256.h>
 
 #include "common/p256/p256.h"
-#include "tests/unit/p256/hex.h"
+#include "tests/unit/hex.h"
 
 #define X "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721"
 #define U \

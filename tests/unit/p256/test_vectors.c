@@ -11,7 +11,7 @@
 #include <mbedtls/sha256.h>
 
 #include "common/p256/p256.h"
-#include "tests/unit/p256/hex.h"
+#include "tests/unit/hex.h"
 
 #define BYTES 8192 /* the longest signature, which is a very wrong one, has 4 kB */
 

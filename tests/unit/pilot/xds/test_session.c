@@ -18,6 +18,7 @@
 #include "xds/endpoint.pb-c.h"
 #include "xds/listener.pb-c.h"
 #include "xds/route.pb-c.h"
+#include "xds/tls.pb-c.h"
 
 #define N 8
 
@@ -107,6 +108,17 @@ FAKE(LDS, Lds__Listener, lds__listener, name, m->stat_prefix = arena_printf(a, "
 FAKE(RDS, Rds__RouteConfiguration, rds__route_configuration, name,
 	pb_add(a, m, response_headers_to_remove, arena_printf(a, "x-%u", value)))
 
+static void set_secret(struct arena *a, Tls__Secret *m, unsigned value)
+{
+	m->generic_secret = PB_NEW(a, Tls__GenericSecret, tls__generic_secret);
+	m->generic_secret->secret = PB_NEW(a, Core__DataSource, core__data_source);
+	m->generic_secret->secret->inline_string = arena_printf(a, "%u", value);
+	m->generic_secret->secret->specifier_case = CORE__DATA_SOURCE__SPECIFIER_INLINE_STRING;
+	m->type_case = TLS__SECRET__TYPE_GENERIC_SECRET;
+}
+
+FAKE(SDS, Tls__Secret, tls__secret, name, set_secret(a, m, value))
+
 static const struct scope *fake_scope_of(
 	struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind, struct read_keys *reads)
 {
@@ -116,7 +128,7 @@ static const struct scope *fake_scope_of(
 	return s;
 }
 
-static const struct engine_source source = {{&CDS_fake, &EDS_fake, &LDS_fake, &RDS_fake}, fake_scope_of};
+static const struct engine_source source = {{&CDS_fake, &EDS_fake, &LDS_fake, &RDS_fake, &SDS_fake}, fake_scope_of};
 
 /* ---- a client */
 struct client {
@@ -149,7 +161,7 @@ static void send_request(struct client *c, enum xds_type t, bool first, const ch
 	Rpc__Status status = RPC__STATUS__INIT;
 	struct err e = {0};
 	struct str packed;
-	bool named = t == XDS_EDS || t == XDS_RDS;
+	bool named = !xds_type_info(t)->wildcard;
 
 	node->id = arena_strdup(a, "sidecar~10.0.0.1~a.default~default.svc.cluster.local");
 	status.message = arena_strdup(a, error ? error : "");

@@ -1,0 +1,133 @@
+/*
+ * DOC: Gateways against one another and against the workloads that they select: two that serve the same host on the same port of the
+ * same workloads, selectors that select nothing, ports that no Service of those workloads offers.
+ */
+#include "common/mesh/host.h"
+#include "common/mesh/labels.h"
+#include "galley/analyze/world.h"
+#include "kube/kube.pb-c.h"
+
+static const Cfg__Gateway *spec_of(const struct object *o)
+{
+	return (const void *)o->message;
+}
+
+/* ---- conflicts */
+static struct str bare_host(const char *pattern)
+{
+	struct str head, tail;
+
+	return str_cut(str_of(pattern), '/', &head, &tail) ? tail : str_of(pattern);
+}
+
+static const char *common_host(const Cfg__Server *x, const Cfg__Server *y)
+{
+	for (size_t i = 0; i < x->n_hosts; i++)
+		for (size_t k = 0; k < y->n_hosts; k++)
+			if (str_ieq(bare_host(x->hosts[i]), bare_host(y->hosts[k])))
+				return x->hosts[i];
+	return NULL;
+}
+
+static bool same_address(const Cfg__Server *x, const Cfg__Server *y)
+{
+	return x->port && y->port && x->port->number == y->port->number && streq(x->bind, y->bind);
+}
+
+static bool same_selector(const Cfg__Gateway *x, const Cfg__Gateway *y)
+{
+	return x->n_selector == y->n_selector && labels_match(LABELS(x, selector), LABELS(y, selector));
+}
+
+static void conflicts(struct world *w, const struct object *o, const struct object *other)
+{
+	const Cfg__Gateway *x = spec_of(o), *y = spec_of(other);
+
+	if (!same_selector(x, y))
+		return;
+	for (size_t i = 0; i < x->n_servers; i++)
+		for (size_t k = 0; k < y->n_servers; k++) {
+			const char *host = same_address(x->servers[i], y->servers[k])
+						   ? common_host(x->servers[i], y->servers[k])
+						   : NULL;
+
+			if (host)
+				world_report(w, "IST0145", o, arena_printf(w->a, "spec.servers[%zu]", i),
+					"Gateway %s/%s serves %s on port %u of the same workloads too", other->ns,
+					other->name, host, x->servers[i]->port->number);
+		}
+}
+
+/* ---- workloads */
+static bool selects(const Cfg__Gateway *g, const struct object *pod)
+{
+	const Kube__Pod *p = (const void *)pod->message;
+
+	return labels_match(LABELS(g, selector), LABELS(p->metadata, labels));
+}
+
+static bool service_of(const struct object *service, const struct object *pod)
+{
+	const Kube__Service *s = (const void *)service->message;
+	const Kube__Pod *p = (const void *)pod->message;
+
+	return streq(service->ns, pod->ns) && s->spec && s->spec->n_selector &&
+	       labels_match(LABELS(s->spec, selector), LABELS(p->metadata, labels));
+}
+
+static bool offers(const struct object *service, uint32_t port)
+{
+	const Kube__Service *s = (const void *)service->message;
+
+	for (size_t i = 0; i < s->spec->n_ports; i++)
+		if ((uint32_t)s->spec->ports[i]->port == port)
+			return true;
+	return false;
+}
+
+static void ports(struct world *w, const struct object *o, const struct object *pod)
+{
+	struct object_list services = w->in->of[KIND_SERVICE];
+
+	for (size_t i = 0; i < spec_of(o)->n_servers; i++) {
+		const Cfg__Server *server = spec_of(o)->servers[i];
+		size_t n = 0, offered = 0;
+
+		for (size_t k = 0; server->port && k < services.n; k++) {
+			if (!service_of(services.items[k], pod))
+				continue;
+			n++;
+			offered += offers(services.items[k], server->port->number);
+		}
+		if (n && !offered)
+			world_report(w, "IST0162", o, arena_printf(w->a, "spec.servers[%zu].port", i),
+				"no Service of the selected pods (%s/%s) offers port %u", pod->ns, pod->name,
+				server->port->number);
+	}
+}
+
+static void workloads(struct world *w, const struct object *o)
+{
+	struct object_list pods = w->in->of[KIND_POD];
+
+	if (!spec_of(o)->n_selector || !pods.n)
+		return;
+	for (size_t i = 0; i < pods.n; i++)
+		if (selects(spec_of(o), pods.items[i])) {
+			ports(w, o, pods.items[i]);
+			return;
+		}
+	world_report(w, "IST0101", o, "spec.selector", "no pod has the labels of the selector");
+}
+
+void analyze_gateways(struct world *w)
+{
+	struct object_list list = w->in->of[KIND_GATEWAY];
+
+	for (size_t i = 0; i < list.n; i++) {
+		workloads(w, list.items[i]);
+		for (size_t k = 0; k < list.n; k++)
+			if (k != i)
+				conflicts(w, list.items[i], list.items[k]);
+	}
+}

@@ -1,0 +1,60 @@
+"""The mesh as a whole: an ordinary user's, its end, and what it costs."""
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+import util
+from mesh import Mesh
+from small import small
+from test_traffic import GATEWAY_ID
+from util import until
+
+NOBODY = 65534
+DAEMONS = ("galley", "pilot", "citadel")
+LIMIT_KB = 30 * 1024
+IDLE_SECONDS = 5
+
+
+def copy_of_programs(folder):
+    """Where any user may read them."""
+    for name in ("galley/galley", "pilot/pilot", "citadel/citadel", "agent/agent", "cli/fairlead"):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(util.BUILD / name, target)
+    shutil.copy(subprocess.run([util.ROOT / "tools/envoy-path"], capture_output=True, text=True, check=True).stdout.strip(), folder / "envoy")
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755)
+    return folder
+
+
+@pytest.mark.scenario(11)
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+def test_ordinary_user_runs_a_mesh():
+    with Mesh(prepare=small, user=NOBODY, programs=copy_of_programs, quick=True) as mesh:
+        assert {os.stat(f"/proc/{u['pid']}").st_uid for u in mesh.units()} == {NOBODY}
+        assert mesh.json("/x")["peer"] == GATEWAY_ID
+        mesh.step("peer-strict.yaml", "security.yaml")
+        until(lambda: mesh.curl(None, "http://10.88.1.20:9080/x")[0] == 0, 10, "plaintext refused")
+        assert mesh.json("/x")["peer"] == GATEWAY_ID
+
+
+def tree(pid):
+    return [pid, *(c for child in util.children(pid) for c in tree(child))]
+
+
+@pytest.mark.scenario(12)
+@pytest.mark.skipif(util.SANITIZED, reason="sanitizers hold memory of their own")
+def test_idle_daemons_hold_little_memory(mesh, figures):
+    pids = {name: tree(mesh.unit(name)["pid"]) for name in DAEMONS}
+    spent = {name: sum(map(util.cpu_seconds, p)) for name, p in pids.items()}
+    time.sleep(IDLE_SECONDS)  # what is measured is the passing of time
+    total = 0
+    for name in DAEMONS:
+        memory = sum(map(util.private_kb, pids[name]))
+        idle = (sum(map(util.cpu_seconds, pids[name])) - spent[name]) / IDLE_SECONDS
+        figures.add(f"{name}: private memory; CPU idle; CPU so far", f"{memory / 1024:.1f} MB; {100 * idle:.1f} %; {spent[name]:.1f} s")
+        total += memory
+    figures.add("three daemons, idle, private memory", f"{total / 1024:.1f} MB (limit 30)")
+    assert total <= LIMIT_KB

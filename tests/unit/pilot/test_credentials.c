@@ -1,0 +1,121 @@
+/* DOC: Who gets a Secret over SDS: proxies whose certificate proves the Secret's namespace, and nobody else. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/pilot/world.h"
+
+#define CERTIFICATE \
+	"MIIBfDCCASGgAwIBAgIURQDkV3xpW82bEiIVky72bCX2LbEwCgYIKoZIzj0EAwIw\n    " \
+	"EjEQMA4GA1UEAwwHdGVzdCBDQTAgFw0yNjExMjYyMzAxNDZaGA8yMTI2MTEwMjIz\n    " \
+	"MDE0NlowEjEQMA4GA1UEAwwHdGVzdCBDQTBZMBMGByqGSM49AgEGCCqGSM49AwEH\n    " \
+	"A0IABMQ0vT6Jk39fSrkpvM7sBrxAS/EkyWZzN3y1QCxNCRLu2WJkr1cDMOYwzsNP\n    " \
+	"+4bLlVW+yreEEjFvYZhaZjoBGzyjUzBRMB0GA1UdDgQWBBRq/et64Bu1n6uHjqqM\n    " \
+	"3YXLvU58xDAfBgNVHSMEGDAWgBRq/et64Bu1n6uHjqqM3YXLvU58xDAPBgNVHRMB\n    " \
+	"Af8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQDBD+A7L29ZX3wgx3p4z8ERvcQb\n    " \
+	"nAA6tosy8Vopwdh5rwIhAO61+MMN/9f048Mq5NFNN97t/92SgnlbyNLSZ2PDR+QR"
+
+static const char gateway[] =
+	"apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: edge}\nspec:\n"
+	"  selector: {app: gw}\n  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: "
+	"[a.example.com],\n"
+	"    tls: {mode: MUTUAL, credentialName: web}}]\n";
+/* Only a CA: that needs no key in this file, and both ways of asking for it are the same way. */
+static const char secret[] =
+	"apiVersion: v1\nkind: Secret\nmetadata: {name: web, namespace: edge}\nstringData:\n  cacert: |\n"
+	"    -----BEGIN CERTIFICATE-----\n"
+	"    @CERT@\n"
+	"    -----END CERTIFICATE-----\n";
+
+static char *secret_text(struct arena *a, const char *ns)
+{
+	static const char certificate[] = CERTIFICATE;
+	const char *at = strstr(secret, "@CERT@"), *place = strstr(secret, "edge");
+
+	return arena_printf(a, "%.*s%s%.*s%s%s", (int)(place - secret), secret, ns, (int)(at - place - 4), place + 4,
+		certificate, at + strlen("@CERT@"));
+}
+
+/* The resource as it would be served; NULL: nothing. */
+static const ProtobufCMessage *served(struct arena *a, const struct world *w, const char *type, const char *ns,
+	const char *verified, const char *name)
+{
+	struct proxy *p = world_proxy(a, type, "10.0.0.9", "gw-1", ns, "{\"app\":\"gw\"}");
+	struct view v = {.model = w->model, .scratch = a};
+
+	p->verified_ns = str_of(verified);
+	v.scope = scope_of(a, w->model, p, SCOPE_SHARED, NULL);
+	return translator_get(XDS_SDS)->build(&v, str_of(name), a);
+}
+
+static void P49_a_secret_is_for_proxies_of_its_namespace_alone(void **state)
+{
+	struct arena *a = arena_new();
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_put(&w, "gateway.yaml", gateway);
+	world_put(&w, "secret.yaml", secret_text(a, "edge"));
+	world_commit(&w);
+	assert_non_null(served(a, &w, "router", "edge", "edge", "kubernetes://web-cacert"));
+	assert_non_null(served(a, &w, "router", "edge", "edge", "kubernetes://edge/web-cacert"));
+	assert_non_null(served(a, &w, "sidecar", "edge", "edge", "kubernetes://web-cacert"));
+	/* There is no key in it. */
+	assert_null(served(a, &w, "router", "edge", "edge", "kubernetes://web"));
+	/* What a proxy says of itself is no proof. */
+	assert_null(served(a, &w, "router", "edge", "", "kubernetes://web-cacert"));
+	assert_null(served(a, &w, "router", "other", "other", "kubernetes://web-cacert"));
+	assert_null(served(a, &w, "router", "other", "other", "kubernetes://edge/web-cacert"));
+	assert_null(served(a, &w, "router", "edge", "edge", "web-cacert"));
+	assert_null(served(a, &w, "router", "edge", "edge", "kubernetes://"));
+	world_done(&w);
+	arena_free(a);
+}
+
+static void P98_a_secret_that_comes_or_goes_touches_who_asked(void **state)
+{
+	struct arena *a = arena_new();
+	struct proxy *p = world_proxy(a, "router", "10.0.0.9", "gw-1", "edge", "{\"app\":\"gw\"}");
+	struct cache c = {0}, fresh = {0};
+	struct world w;
+
+	(void)state;
+	p->verified_ns = p->ns;
+	world_init(&w);
+	world_put(&w, "gateway.yaml", gateway);
+	world_commit(&w);
+	cache_update(&c, w.model, p, NULL);
+	assert_null(cache_get(&c, XDS_SDS, "kubernetes://web-cacert")->bytes);
+	world_put(&w, "secret.yaml", secret_text(a, "edge"));
+	world_commit(&w);
+	cache_update(&c, w.model, p, &w.touched);
+	assert_non_null(cache_get(&c, XDS_SDS, "kubernetes://web-cacert")->bytes);
+	cache_update(&fresh, w.model, p, NULL);
+	assert_true(cache_equal(&c, &fresh));
+	/* A Secret of another namespace is nothing to it. */
+	world_put(&w, "other.yaml", secret_text(a, "other"));
+	world_commit(&w);
+	cache_update(&c, w.model, p, &w.touched);
+	assert_int_equal(c.rebuilt, 0);
+	world_remove(&w, "secret.yaml");
+	world_commit(&w);
+	cache_update(&c, w.model, p, &w.touched);
+	assert_null(cache_get(&c, XDS_SDS, "kubernetes://web-cacert")->bytes);
+	cache_done(&c);
+	cache_done(&fresh);
+	world_done(&w);
+	arena_free(a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(P49_a_secret_is_for_proxies_of_its_namespace_alone),
+		cmocka_unit_test(P98_a_secret_that_comes_or_goes_touches_who_asked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
