@@ -19,6 +19,7 @@
 #define RESTART_MAX_MS 5000
 #define STABLE_MS 10000
 #define NUDGE_MS 1000
+#define SOCKET_PATH_MAX 107
 #define STOP_GRACE_MS 40000 /* a pod's own is 30 s */
 #define TOKEN_TTL_S 86400
 #define TOKEN_RENEW_MS (TOKEN_TTL_S / 2 * 1000ull)
@@ -226,7 +227,12 @@ void mesh_start_daemons(struct mesh *m, const char *const *only)
 
 static bool prepare_pod(struct mesh *m, const struct pod *p, char **spec_path, struct err *e)
 {
+	static const char longest[] = "/agent/xds.sock"; /* of the sockets below */
 	char *dir cleanup(free_p) = pod_state_dir(&m->paths, p);
+	if (strlen(dir) + strlen(longest) > SOCKET_PATH_MAX)
+		return err_set(e, ERR_LIMIT,
+			"its sockets below %s would have paths over %d bytes: choose a shorter --state", dir,
+			SOCKET_PATH_MAX);
 	char *token cleanup(free_p) = xasprintf("%s/token", dir);
 	*spec_path = xasprintf("%s/pod.json", dir);
 	return hosts_add_namespace(m->hosts, p->ns, e) && file_mkdirs(dir, 0700, e) &&

@@ -141,6 +141,12 @@ static void add_pod(struct reading *r, const struct pod *p, const struct node *n
 	vec_push(&r->found, *p);
 }
 
+/* Names become those of files. */
+static bool is_plain(const char *name)
+{
+	return *name != '.' && !name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.")];
+}
+
 /* False: a Pod of the file could not be decoded. */
 static bool read_documents(struct reading *r, const struct documents *docs)
 {
@@ -163,6 +169,11 @@ static bool read_documents(struct reading *r, const struct documents *docs)
 		if (object->spec && object->spec->n_containers > 1)
 			note(r, "one-container", n, object->metadata->name, "only the first of its containers is run");
 		struct pod p = from_object(r->arena, object);
+		if (!is_plain(p.name) || !is_plain(p.ns)) {
+			note(r, "pod-name", n, p.name,
+				"is not started: name and namespace have lower-case letters, digits, '-' and '.' only");
+			continue;
+		}
 		p.file = r->file;
 		p.hash = pb_hash(object);
 		add_pod(r, &p, n);

@@ -1,7 +1,8 @@
 /*
- * DOC: `fairlead up DIR`: a whole mesh on one machine, every part real. The runner plays the kubelet: it starts what the directory says, starts
- * again what dies, mints join tokens, and lets the machine in through a relay to the ingress gateway. Here are the options, the way into the node's namespaces, the control socket (<state>/up.sock, plain HTTP, used by `fairlead status`
- * and by tests), the summary that people read, and the end. Supervision is in mesh.c, namespaces in netns.c, the inside of a pod in pod_init.c.
+ * DOC: `fairlead up DIR`: a whole mesh on one machine, every part real. The runner plays the kubelet: it starts what the directory says,
+ * starts again what dies, mints join tokens, and lets the machine in through a relay to the ingress gateway. Here are the options, the way
+ * into the node's namespaces, the control socket (<state>/up.sock, plain HTTP, used by `fairlead status` and by tests), the summary that
+ * people read, and the end. Supervision is in mesh.c, namespaces in netns.c, the inside of a pod in pod_init.c.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -123,25 +124,35 @@ static bool control_open(struct up *u, struct err *e)
 
 /* ---- readiness and the summary */
 
+static const struct pod *gateway_pod(const struct pods *pods)
+{
+	for (size_t i = 0; i < pods->len; i++)
+		if (pods->items[i].gateway)
+			return &pods->items[i];
+	return NULL;
+}
+
 static void print_summary(struct up *u)
 {
 	size_t pods = 0;
 	char *self cleanup(free_p) = realpath("/proc/self/exe", NULL); /* it need not be on the reader's $PATH */
 	const char *program = self ? self : "fairlead";
+	const struct mesh_paths *paths = &u->mesh.paths;
+	bool bookinfo = pods_find(&u->mesh.pods, "default", "productpage-v1") != NULL;
 	for (const struct unit *x = u->mesh.units; x; x = x->next)
 		pods += x->kind == UNIT_POD && x->wanted;
-	(void)printf("\nThe mesh is up: galley, pilot, citadel and %zu pods, ready after %.1f s.\n\n"
-		     "  gateway        http://%s/          (Bookinfo: http://%s/productpage)\n"
-		     "  configuration  %s   (edit a file: it takes effect at once)\n"
+	(void)printf("\nThe mesh is up: galley, pilot, citadel and %zu pods, ready after %.1f s.\n\n", pods,
+		(double)(clock_mono_ms() - u->started_ms) / 1000.0);
+	if (gateway_pod(&u->mesh.pods))
+		(void)printf("  gateway        http://%s/%s\n", u->listen_address, bookinfo ? "productpage" : "");
+	(void)printf("  configuration  %s   (edit a file: it takes effect at once)\n"
 		     "  state, logs    %s\n\n"
 		     "Try, in another terminal:\n"
 		     "  %s status --state %s\n"
 		     "  %s proxy-status --state %s\n"
 		     "  %s validate %s\n\n"
 		     "Ctrl-C ends it.\n",
-		pods, (double)(clock_mono_ms() - u->started_ms) / 1000.0, u->listen_address, u->listen_address,
-		u->mesh.paths.dir, u->mesh.paths.state, program, u->mesh.paths.state, program, u->mesh.paths.state,
-		program, u->mesh.paths.dir);
+		paths->dir, paths->state, program, paths->state, program, paths->state, program, paths->dir);
 	(void)fflush(stdout);
 }
 
@@ -221,11 +232,8 @@ static void poll_ready(void *ctx)
 /* The first gateway is where the machine's connections go. */
 static bool aim_relay(struct up *u, struct err *e)
 {
-	const struct pods *pods = &u->mesh.pods;
-	for (size_t i = 0; i < pods->len; i++) {
-		const struct pod *p = &pods->items[i];
-		if (!p->gateway)
-			continue;
+	const struct pod *p = gateway_pod(&u->mesh.pods);
+	if (p) {
 		char *to cleanup(free_p) = xasprintf("%s:%u", p->ip, p->port ? p->port : 8080);
 		return relay_target(u->relay, to, e);
 	}

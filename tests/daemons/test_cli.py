@@ -532,6 +532,14 @@ def test_a_dead_part_of_a_pod_comes_back(mesh, part):
     until(lambda: fetch(mesh, "/again"), 60)
 
 
+def test_a_pod_whose_sockets_would_have_too_long_paths_is_named(mesh):
+    name = "w" * 80
+    (mesh.dir / "long.yaml").write_text(WEB.replace("web-1", name).replace("10.88.7.1", "10.88.7.9"))
+    until(lambda: f"default/{name}" in mesh.output() and "over 107 bytes" in mesh.output())
+    (mesh.dir / "long.yaml").unlink()
+    assert mesh.ask("status").returncode == 0
+
+
 def test_pods_follow_the_directory(mesh):
     (mesh.dir / "more.yaml").write_text(WEB.replace("web-1", "web-2").replace("10.88.7.1", "10.88.7.3"))
     until(lambda: {p["name"]: p["ready"] for p in mesh.json("status")["pods"]}.get("web-2"), 60)

@@ -121,6 +121,18 @@ static void what_cannot_run_is_named(void **state)
 	assert_int_equal(b->warnings.items[0].line, 7);
 }
 
+static void a_name_is_no_path(void **state)
+{
+	struct bench *b = *state;
+	write_file(b, "a.yaml",
+		POD("../../x", "10.88.1.1") POD("a/b", "10.88.1.2") POD(".a", "10.88.1.3") POD("a.b-1", "10.88.1.4"));
+	struct pods p = read_pods(b, NULL);
+	assert_int_equal(p.len, 1);
+	assert_string_equal(p.items[0].name, "a.b-1");
+	assert_int_equal(b->warnings.len, 3);
+	assert_string_equal(b->warnings.items[0].rule, "pod-name");
+}
+
 static void a_broken_file_stops_nobody(void **state)
 {
 	struct bench *b = *state;
@@ -201,6 +213,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_pod_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(injection_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_cannot_run_is_named, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_name_is_no_path, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_broken_file_stops_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_change_changes_the_hash, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_directory_is_an_error, setup, teardown),
