@@ -5,6 +5,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/map.h"
+#include "common/mesh/labels.h"
 #include "common/pb/pb.h"
 
 /*
@@ -57,6 +58,9 @@ static void merge(struct arena *a, Fl__Service *into, const Fl__Service *from)
 /* Traffic to a host name needs some address to dial; a wildcard has no one address, and NONE goes where the client dialled. */
 static bool wants_address(const Fl__Service *s)
 {
+	const char *label = label_get(LABELS(s, labels), "networking.istio.io/enable-autoallocate-ip");
+	if (streq(label, "false"))
+		return false;
 	return s->n_addresses == 0 && !s->headless && s->hostname[0] != '*' && s->resolution != FL__RESOLUTION__NONE &&
 	       s->resolution != FL__RESOLUTION__DYNAMIC_DNS && s->resolution != FL__RESOLUTION__ALIAS;
 }

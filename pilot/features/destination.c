@@ -6,6 +6,7 @@
 #include "pilot/features/header_ops.h"
 #include "pilot/translate/cluster_policy.h"
 #include "pilot/translate/feature.h"
+#include "pilot/translate/names.h"
 
 static void add_cookie(struct arena *a, const Cfg__LoadBalancerSettings__ConsistentHashLB__HTTPCookie *c,
 	Rds__RouteAction__HashPolicy *h)
@@ -14,6 +15,15 @@ static void add_cookie(struct arena *a, const Cfg__LoadBalancerSettings__Consist
 	h->cookie->name = c->name;
 	h->cookie->path = c->path;
 	h->cookie->ttl = build_duration(a, c->ttl);
+	for (size_t i = 0; i < c->n_attributes; i++) {
+		Rds__RouteAction__HashPolicy__CookieAttribute *x = PB_NEW(a,
+			Rds__RouteAction__HashPolicy__CookieAttribute,
+			rds__route_action__hash_policy__cookie_attribute);
+
+		x->name = c->attributes[i]->name;
+		x->value = c->attributes[i]->value;
+		pb_add(a, h->cookie, attributes, x);
+	}
 	h->policy_specifier_case = RDS__ROUTE_ACTION__HASH_POLICY__POLICY_SPECIFIER_COOKIE;
 }
 
@@ -52,14 +62,20 @@ static void add_hash_policy(
 	pb_add(a, action, hash_policy, h);
 }
 
-static void hash_by_rule(
-	struct view *v, struct arena *a, struct str host, struct str subset, uint32_t port, Rds__RouteAction *action)
+/* By the destination rule of a cluster; nothing for clusters that are no service's. */
+static void hash_by_rule(struct view *v, struct arena *a, const char *cluster, Rds__RouteAction *action)
 {
-	const Fl__Service *s = view_service(v, host);
-	struct rule rule = view_rule(v, Q_DR_BALANCER, host, s ? str_of(s->namespace_) : (struct str){0});
-	struct traffic_policy p = policy_resolve(
-		view_mesh(v), rule.policy, subset.len ? rule_subset(&rule, subset) : NULL, port);
+	struct cluster_name name;
+	const Fl__Service *s;
+	struct rule rule;
+	struct traffic_policy p;
 
+	if (!cluster_name_parse(str_of(cluster), &name) || !str_eqc(name.direction, "outbound"))
+		return;
+	s = view_service(v, name.host);
+	rule = view_rule(v, Q_DR_BALANCER, name.host, s ? str_of(s->namespace_) : (struct str){0});
+	p = policy_resolve(
+		view_mesh(v), rule.policy, name.subset.len ? rule_subset(&rule, name.subset) : NULL, name.port);
 	if (p.balancer && p.balancer->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_CONSISTENT_HASH)
 		add_hash_policy(a, p.balancer->consistent_hash, action);
 }
@@ -85,6 +101,8 @@ static void destination_route(const struct route_context *r)
 	const Cfg__HTTPRouteDestination *only = NULL;
 	size_t n = 0;
 
+	if (r->action && !r->rule)
+		hash_by_rule(r->v, r->a, r->action->cluster, r->action);
 	if (!r->rule || !r->action)
 		return;
 	for (size_t i = 0; i < r->rule->n_route; i++) {
@@ -94,8 +112,7 @@ static void destination_route(const struct route_context *r)
 			continue;
 		only = d;
 		n++;
-		hash_by_rule(
-			r->v, r->a, str_of(d->destination->host), str_of(d->destination->subset), r->port, r->action);
+		hash_by_rule(r->v, r->a, destination_cluster(r->v, r->a, d->destination, r->port), r->action);
 	}
 	if (n == 1) {
 		r->action->cluster = destination_cluster(r->v, r->a, only->destination, r->port);

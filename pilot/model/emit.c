@@ -220,9 +220,34 @@ static bool locality_matters(const Cfg__TrafficPolicy *p)
 	if (p->outlier_detection || (p->load_balancer && p->load_balancer->locality_lb_setting))
 		return true;
 	for (size_t i = 0; i < p->n_port_level_settings; i++)
-		if (p->port_level_settings[i]->outlier_detection)
+		if (p->port_level_settings[i]->outlier_detection ||
+			(p->port_level_settings[i]->load_balancer &&
+				p->port_level_settings[i]->load_balancer->locality_lb_setting))
 			return true;
 	return false;
+}
+
+static bool balancer_reads_labels(const Cfg__LoadBalancerSettings *b)
+{
+	return b && b->locality_lb_setting && b->locality_lb_setting->n_failover_priority;
+}
+
+static bool policy_reads_labels(const Cfg__TrafficPolicy *p)
+{
+	bool reads = p && balancer_reads_labels(p->load_balancer);
+
+	for (size_t i = 0; p && i < p->n_port_level_settings; i++)
+		reads |= balancer_reads_labels(p->port_level_settings[i]->load_balancer);
+	return reads;
+}
+
+static bool rule_reads_labels(const Cfg__DestinationRule *dr)
+{
+	bool reads = dr->workload_selector || policy_reads_labels(dr->traffic_policy);
+
+	for (size_t i = 0; i < dr->n_subsets; i++)
+		reads |= policy_reads_labels(dr->subsets[i]->traffic_policy);
+	return reads;
 }
 
 void destination_rule_emit(struct entry *e, struct emitter *em)
@@ -247,6 +272,6 @@ void destination_rule_emit(struct entry *e, struct emitter *em)
 	emit(em, Q_DR_BALANCER, host, balancers, false);
 	if (locality)
 		emit(em, Q_DR_LOCALITY, STR(""), 1, true);
-	if (dr->workload_selector)
+	if (rule_reads_labels(dr))
 		emit(em, Q_SOURCE_LABELS, STR(""), e->hash, true);
 }

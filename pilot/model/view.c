@@ -36,17 +36,46 @@ static bool vs_reads_label(const Cfg__VirtualService *vs, struct str key)
 	return false;
 }
 
+/* "key" of failoverPriority; "key=value" does not look at the caller. */
+static bool setting_reads_label(const Cfg__LocalityLoadBalancerSetting *s, struct str key)
+{
+	for (size_t i = 0; s && i < s->n_failover_priority; i++)
+		if (str_eqc(key, s->failover_priority[i]))
+			return true;
+	return false;
+}
+
+static bool policy_reads_label(const Cfg__TrafficPolicy *p, struct str key)
+{
+	if (p && p->load_balancer && setting_reads_label(p->load_balancer->locality_lb_setting, key))
+		return true;
+	for (size_t i = 0; p && i < p->n_port_level_settings; i++) {
+		const Cfg__LoadBalancerSettings *b = p->port_level_settings[i]->load_balancer;
+
+		if (b && setting_reads_label(b->locality_lb_setting, key))
+			return true;
+	}
+	return false;
+}
+
+static bool rule_reads_label(const Cfg__DestinationRule *dr, struct str key)
+{
+	if (dr->workload_selector && in_map(LABELS(dr->workload_selector, match_labels), key))
+		return true;
+	for (size_t i = 0; i < dr->n_subsets; i++)
+		if (policy_reads_label(dr->subsets[i]->traffic_policy, key))
+			return true;
+	return policy_reads_label(dr->traffic_policy, key);
+}
+
 static bool label_is_read(struct rows vs, struct rows rules, struct str key)
 {
 	for (size_t i = 0; i < vs.n; i++)
 		if (vs_reads_label(vs.items[i].entry->value, key))
 			return true;
-	for (size_t i = 0; i < rules.n; i++) {
-		const Cfg__DestinationRule *dr = rules.items[i].entry->value;
-
-		if (in_map(LABELS(dr->workload_selector, match_labels), key))
+	for (size_t i = 0; i < rules.n; i++)
+		if (rule_reads_label(rules.items[i].entry->value, key))
 			return true;
-	}
 	return false;
 }
 
@@ -66,11 +95,13 @@ static void shared_labels(struct view *v, const struct proxy *p, struct proxy *o
 {
 	struct rows vs = ask(v, TOPIC_VIRTUAL_SERVICE, Q_SOURCE_LABELS, STR(""));
 	struct rows rules = ask(v, TOPIC_DESTINATION_RULE, Q_SOURCE_LABELS, STR(""));
+	const Cfg__LocalityLoadBalancerSetting *mesh = view_mesh(v)->locality_lb_setting;
 
 	out->labels = arena_array(v->scratch, p->n_labels + 1, sizeof(*out->labels));
 	for (size_t i = 0; i < p->n_labels; i++) {
 		struct str key = p->labels[i].key;
-		bool wanted = p->type == PROXY_SIDECAR ? label_is_read(vs, rules, key) : !label_is_noise(key);
+		bool wanted = p->type == PROXY_SIDECAR ? label_is_read(vs, rules, key) || setting_reads_label(mesh, key)
+						       : !label_is_noise(key);
 
 		if (wanted)
 			out->labels[out->n_labels++] = p->labels[i];

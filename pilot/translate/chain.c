@@ -65,6 +65,21 @@ static void set_client_cert(const struct chain *c, Hcm__HttpConnectionManager *h
 	hcm->set_current_client_cert_details->uri = true;
 }
 
+#define NORMALIZE(x) MESH__MESH_CONFIG__PROXY_PATH_NORMALIZATION__NORMALIZATION_TYPE__##x
+
+static void set_paths(const struct chain *c, Hcm__HttpConnectionManager *hcm)
+{
+	const Mesh__MeshConfig__ProxyPathNormalization *p = view_mesh(c->v)->path_normalization;
+	Mesh__MeshConfig__ProxyPathNormalization__NormalizationType type = p ? p->normalization : NORMALIZE(DEFAULT);
+	bool decode = type == NORMALIZE(DECODE_AND_MERGE_SLASHES);
+
+	hcm->normalize_path = build_bool(c->a, type != NORMALIZE(NONE));
+	hcm->merge_slashes = decode || type == NORMALIZE(MERGE_SLASHES);
+	hcm->path_with_escaped_slashes_action =
+		decode ? HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_FORWARD
+		       : HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__KEEP_UNCHANGED;
+}
+
 static void set_http(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 {
 	Hcm__HttpConnectionManager__UpgradeConfig *websocket = PB_NEW(
@@ -74,9 +89,7 @@ static void set_http(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 	pb_add(c->a, hcm, upgrade_configs, websocket);
 	hcm->codec_type = HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__AUTO;
 	hcm->use_remote_address = build_bool(c->a, c->direction == DIRECTION_GATEWAY);
-	hcm->normalize_path = build_bool(c->a, true);
-	hcm->path_with_escaped_slashes_action =
-		HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__KEEP_UNCHANGED;
+	set_paths(c, hcm);
 	hcm->stream_idle_timeout = build_ms(c->a, 0);
 	hcm->server_name = arena_strdup(c->a, "istio-envoy");
 	/* An application's own server header is its own business. */

@@ -4,6 +4,7 @@
  */
 #include "pilot/translate/cluster_policy.h"
 
+#include "xds/proxy_protocol_upstream.pb-c.h"
 #include "xds/upstream_http.pb-c.h"
 
 bool cluster_is_by_name(const Cds__Cluster *c)
@@ -11,25 +12,29 @@ bool cluster_is_by_name(const Cds__Cluster *c)
 	return c->cluster_discovery_type_case == CDS__CLUSTER__CLUSTER_DISCOVERY_TYPE_CLUSTER_TYPE;
 }
 
-static void overlay(struct traffic_policy *out, const Cfg__TrafficPolicy *p)
+/* The settings of a port do not inherit from the level they stand in: what they leave out is the default. */
+static void overlay(struct traffic_policy *out, const Cfg__TrafficPolicy *p, uint32_t port)
 {
+	if (!p)
+		return;
 	out->balancer = p->load_balancer ? p->load_balancer : out->balancer;
 	out->pool = p->connection_pool ? p->connection_pool : out->pool;
 	out->outlier = p->outlier_detection ? p->outlier_detection : out->outlier;
 	out->tls = p->tls ? p->tls : out->tls;
-}
-
-static bool port_level(struct traffic_policy *out, const Cfg__TrafficPolicy *p, uint32_t port)
-{
-	for (size_t i = 0; p && i < p->n_port_level_settings; i++) {
+	out->tunnel = p->tunnel ? p->tunnel : out->tunnel;
+	out->proxy_protocol = p->proxy_protocol ? p->proxy_protocol : out->proxy_protocol;
+	out->retry_budget = p->retry_budget ? p->retry_budget : out->retry_budget;
+	for (size_t i = 0; i < p->n_port_level_settings; i++) {
 		const Cfg__TrafficPolicy__PortTrafficPolicy *s = p->port_level_settings[i];
 
 		if (!s->port || s->port->number != port)
 			continue;
-		*out = (struct traffic_policy){s->load_balancer, s->connection_pool, s->outlier_detection, s->tls};
-		return true;
+		out->balancer = s->load_balancer;
+		out->pool = s->connection_pool;
+		out->outlier = s->outlier_detection;
+		out->tls = s->tls;
+		return;
 	}
-	return false;
 }
 
 struct traffic_policy policy_resolve(
@@ -38,12 +43,8 @@ struct traffic_policy policy_resolve(
 	const Mesh__MeshConfig__DefaultTrafficPolicy *defaults = mesh->default_traffic_policy;
 	struct traffic_policy out = {0};
 
-	if (!port_level(&out, subset ? subset->traffic_policy : NULL, port) && !port_level(&out, rule, port)) {
-		if (rule)
-			overlay(&out, rule);
-		if (subset && subset->traffic_policy)
-			overlay(&out, subset->traffic_policy);
-	}
+	overlay(&out, rule, port);
+	overlay(&out, subset ? subset->traffic_policy : NULL, port);
 	if (defaults && !out.pool)
 		out.pool = defaults->connection_pool;
 	if (defaults && !out.outlier)
@@ -83,6 +84,21 @@ static void apply_limits(struct arena *a, const Cfg__ConnectionPoolSettings *poo
 	t->track_remaining = true;
 	c->circuit_breakers = PB_NEW(a, Cds__CircuitBreakers, cds__circuit_breakers);
 	pb_add(a, c->circuit_breakers, thresholds, t);
+}
+
+/* Retries as a share of requests, instead of a fixed number of them. Istio's defaults: 20 %, at least 3. */
+static void apply_retry_budget(
+	struct arena *a, const Cfg__TrafficPolicy__RetryBudget *b, Cds__CircuitBreakers__Thresholds *t)
+{
+	Cds__CircuitBreakers__Thresholds__RetryBudget *out = PB_NEW(
+		a, Cds__CircuitBreakers__Thresholds__RetryBudget, cds__circuit_breakers__thresholds__retry_budget);
+
+	out->budget_percent = PB_NEW(a, Type__Percent, type__percent);
+	out->budget_percent->value = b->percent ? b->percent->value : 20;
+	out->min_retry_concurrency = build_u32(a, b->min_retry_concurrency ? b->min_retry_concurrency : 3);
+	out->budget_interval = build_duration(a, b->budget_interval);
+	t->retry_budget = out;
+	t->max_retries = NULL;
 }
 
 void cluster_no_limits(struct arena *a, Cds__Cluster *c)
@@ -258,11 +274,66 @@ void policy_apply(struct arena *a, const struct traffic_policy *p, const Mesh__M
 	apply_balancer(a, p, mesh, c);
 	apply_tcp(a, p->pool ? p->pool->tcp : NULL, mesh, c);
 	apply_limits(a, p->pool, c);
+	if (p->retry_budget)
+		apply_retry_budget(a, p->retry_budget, c->circuit_breakers->thresholds[0]);
 	if (p->outlier)
 		apply_outlier(a, p->outlier, c);
 }
 
+/* ---- PROXY protocol */
+static Core__TransportSocket *with_header(struct arena *a, const struct traffic_policy *p, Core__TransportSocket *inner)
+{
+	ProxyUp__ProxyProtocolUpstreamTransport *t = PB_NEW(
+		a, ProxyUp__ProxyProtocolUpstreamTransport, proxy_up__proxy_protocol_upstream_transport);
+
+	t->config = PB_NEW(a, Core__ProxyProtocolConfig, core__proxy_protocol_config);
+	if (p->proxy_protocol->version == CFG__TRAFFIC_POLICY__PROXY_PROTOCOL__VERSION__V2)
+		t->config->version = CORE__PROXY_PROTOCOL_CONFIG__VERSION__V2;
+	t->transport_socket = inner;
+	return build_transport_socket(a, "envoy.transport_sockets.upstream_proxy_protocol", t);
+}
+
+void policy_proxy_protocol(struct arena *a, const struct traffic_policy *p, Cds__Cluster *c)
+{
+	if (!p->proxy_protocol)
+		return;
+	for (size_t i = 0; i < c->n_transport_socket_matches; i++)
+		c->transport_socket_matches[i]->transport_socket = with_header(
+			a, p, c->transport_socket_matches[i]->transport_socket);
+	if (!c->n_transport_socket_matches)
+		c->transport_socket = with_header(a, p, c->transport_socket ? c->transport_socket : tls_raw_buffer(a));
+}
+
 /* ---- HTTP options */
+/* Which answers outlier detection counts as errors. */
+static Uhttp__HttpProtocolOptions__OutlierDetection *error_codes(struct arena *a, const Cfg__OutlierDetection *o)
+{
+	Uhttp__HttpProtocolOptions__OutlierDetection *out;
+	Cmatch__MatchPredicate *any;
+
+	if (!o || !o->n_outlier_detection_http_error_codes)
+		return NULL;
+	out = PB_NEW(a, Uhttp__HttpProtocolOptions__OutlierDetection, uhttp__http_protocol_options__outlier_detection);
+	any = PB_NEW(a, Cmatch__MatchPredicate, cmatch__match_predicate);
+	any->or_match = PB_NEW(a, Cmatch__MatchPredicate__MatchSet, cmatch__match_predicate__match_set);
+	any->rule_case = CMATCH__MATCH_PREDICATE__RULE_OR_MATCH;
+	for (size_t i = 0; i < o->n_outlier_detection_http_error_codes; i++) {
+		Cmatch__MatchPredicate *one = PB_NEW(a, Cmatch__MatchPredicate, cmatch__match_predicate);
+		Rds__HeaderMatcher *h = PB_NEW(a, Rds__HeaderMatcher, rds__header_matcher);
+
+		h->name = arena_strdup(a, ":status");
+		h->string_match = build_exact(a, arena_printf(a, "%u", o->outlier_detection_http_error_codes[i]));
+		h->header_match_specifier_case = RDS__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH;
+		one->http_response_headers_match = PB_NEW(a, Cmatch__HttpHeadersMatch, cmatch__http_headers_match);
+		one->rule_case = CMATCH__MATCH_PREDICATE__RULE_HTTP_RESPONSE_HEADERS_MATCH;
+		pb_add(a, one->http_response_headers_match, headers, h);
+		pb_add(a, any->or_match, rules, one);
+	}
+	/* A set needs two: Envoy's rule. */
+	out->error_matcher = any->or_match->n_rules > 1 ? any : any->or_match->rules[0];
+	return out;
+}
+
 static Core__HttpProtocolOptions *common_http(struct arena *a, const Cfg__ConnectionPoolSettings *pool)
 {
 	const Cfg__ConnectionPoolSettings__HTTPSettings *http = pool ? pool->http : NULL;
@@ -305,10 +376,13 @@ void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http h
 	Cds__Cluster__TypedExtensionProtocolOptionsEntry *e;
 	Uhttp__HttpProtocolOptions *o;
 
-	if (http == UPSTREAM_DEFAULT && !common && !names)
+	Uhttp__HttpProtocolOptions__OutlierDetection *errors = error_codes(a, p ? p->outlier : NULL);
+
+	if (http == UPSTREAM_DEFAULT && !common && !names && !errors)
 		return;
 	o = PB_NEW(a, Uhttp__HttpProtocolOptions, uhttp__http_protocol_options);
 	o->common_http_protocol_options = common;
+	o->outlier_detection = errors;
 	if (names) { /* each host has a name of its own, and its certificate must be for it */
 		o->upstream_http_protocol_options = PB_NEW(
 			a, Core__UpstreamHttpProtocolOptions, core__upstream_http_protocol_options);

@@ -10,15 +10,20 @@ struct traffic_policy {
 	const Cfg__ConnectionPoolSettings *pool;
 	const Cfg__OutlierDetection *outlier;
 	const Cfg__ClientTLSSettings *tls;
+	const Cfg__TrafficPolicy__TunnelSettings *tunnel;
+	const Cfg__TrafficPolicy__ProxyProtocol *proxy_protocol;
+	const Cfg__TrafficPolicy__RetryBudget *retry_budget;
 };
 
-/* Port-level settings replace all others; a subset's fields come before the rule's; last the mesh's defaults. */
+/* The rule, then the subset over it; in each the settings of the port replace the four that a port has. Last the mesh's defaults. */
 struct traffic_policy policy_resolve(
 	const Mesh__MeshConfig *mesh, const Cfg__TrafficPolicy *rule, const Cfg__Subset *subset, uint32_t port);
 /* Load balancer, connection pool, circuit breakers, outlier detection. Discovery type and name are set already. */
 void policy_apply(struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c);
 /* Its hosts are looked up on demand (dynamic_dns.h). `type` and `cluster_type` are one union: ask this before either. */
 bool cluster_is_by_name(const Cds__Cluster *c);
+/* Wraps the transport sockets, which are set already, when the rule asks for the PROXY header. */
+void policy_proxy_protocol(struct arena *a, const struct traffic_policy *p, Cds__Cluster *c);
 /* Failover to other localities needs a way to see that the own one fails. */
 bool policy_locality(
 	const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out);

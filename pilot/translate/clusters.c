@@ -286,6 +286,7 @@ static Cds__Cluster *build_outbound(struct view *v, struct str name, struct aren
 		http = upstream_of(port, &policy, view_mesh(v));
 		cluster_http_options(a, c, http, &policy);
 		set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);
+		policy_proxy_protocol(a, &policy, c);
 	}
 	cluster_describe(a, c, s, parsed.port, &rule, parsed.subset);
 	cluster_stat_name(a, c, view_mesh(v)->outbound_cluster_stat_name, s, port, arena_cstr(a, parsed.subset));

@@ -124,6 +124,7 @@ static void add_layer4(const struct chain *c, Lds__Listener *l, const Cfg__Istio
 			continue;
 		if (!tls) {
 			pb_add(c->a, l, filter_chains, filter_chain(c->a, "outbound-tcp", tcp_of(c, l, s, port)));
+			chain_understand(c->v, c->a, l->filter_chains[l->n_filter_chains - 1], e->port->protocol);
 			return;
 		}
 		add_tls_service(c, l, s, port);

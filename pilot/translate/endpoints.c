@@ -142,10 +142,16 @@ static void set_priorities(struct view *v, const struct traffic_policy *p, struc
 	struct str own = v->scope->attributes->locality;
 	const Cfg__LocalityLoadBalancerSetting *setting;
 
-	if (!own.len || !policy_locality(p, view_mesh(v), &setting) || (setting && setting->n_distribute))
+	bool by_label;
+
+	if (!policy_locality(p, view_mesh(v), &setting) || (setting && setting->n_distribute))
+		return;
+	by_label = setting && setting->n_failover_priority;
+	if (!own.len && !by_label)
 		return;
 	for (size_t i = 0; i < n; i++)
-		m[i].priority = locality_distance(own, m[i].locality, setting);
+		m[i].priority = by_label ? failover_rank(v, setting, m[i].endpoint)
+					 : locality_distance(own, m[i].locality, setting);
 	close_gaps(v, m, n);
 }
 

@@ -300,6 +300,7 @@ static bool add_tcp(const struct l4_port *p, const struct server *s, const struc
 	if (!r)
 		return false;
 	chain = filter_chain(a, "tcp", route_to(p->chain, r->route, r->n_route, p->number));
+	chain_understand(p->chain->v, a, chain, s->server->port->protocol);
 	metadata_put_config(a, &chain->metadata, e);
 	if (is_terminating(s->server)) {
 		chain_match(a, chain, 0, "", NULL);

@@ -57,6 +57,8 @@ static void add_chain(const struct inbound *in, const struct inbound_port *p, co
 			      : build_tcp_to(&c, p->cluster);
 	Lds__FilterChain *chain = filter_chain(in->a, arena_printf(in->a, "%s-%s", p->label, suffix), f);
 
+	if (!http && p->cluster && (p->ingress || p->port))
+		chain_understand(in->v, in->a, chain, p->ingress ? p->ingress->port->protocol : p->port->protocol);
 	chain_match(in->a, chain, in->bound ? 0 : p->number, transport, alpn);
 	if (mutual)
 		chain->transport_socket = tls_mutual_server(in->v, in->a, http);

@@ -4,6 +4,7 @@
 #include "pilot/translate/dynamic_dns.h"
 #include "pilot/translate/translate.h"
 #include "xds/http_inspector.pb-c.h"
+#include "xds/mongo_proxy.pb-c.h"
 #include "xds/tls_inspector.pb-c.h"
 
 const char *const alpn_plain_http[] = {"http/1.1", "h2c", NULL};
@@ -53,6 +54,24 @@ Lds__FilterChain *filter_chain(struct arena *a, const char *name, Lds__Filter *f
 	c->name = arena_strdup(a, name);
 	pb_add(a, c, filters, filter);
 	return c;
+}
+
+void chain_understand(struct view *v, struct arena *a, Lds__FilterChain *c, const char *protocol)
+{
+	static const char name[] = "envoy.filters.network.mongo_proxy";
+	Lds__Filter *f, *last = c->filters[c->n_filters - 1];
+	Mongo__MongoProxy *config;
+
+	if (!streq(protocol, "MONGO") || !view_has_extension(v, name))
+		return;
+	f = PB_NEW(a, Lds__Filter, lds__filter);
+	config = PB_NEW(a, Mongo__MongoProxy, mongo__mongo_proxy);
+	config->stat_prefix = c->name;
+	f->name = arena_strdup(a, name);
+	f->typed_config = pb_any(a, config);
+	f->config_type_case = LDS__FILTER__CONFIG_TYPE_TYPED_CONFIG;
+	c->filters[c->n_filters - 1] = f;
+	pb_add(a, c, filters, last);
 }
 
 void chain_match(struct arena *a, Lds__FilterChain *c, uint32_t port, const char *transport, const char *const *alpn)

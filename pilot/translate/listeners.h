@@ -8,6 +8,8 @@
 Lds__Listener *listener_new(
 	struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction);
 void listener_inspect(struct view *v, struct arena *a, Lds__Listener *l, bool tls, bool http);
+/* Filters in front of the TCP proxy that understand the protocol: MongoDB's counts operations. Other protocols: none. */
+void chain_understand(struct view *v, struct arena *a, Lds__FilterChain *c, const char *protocol);
 Lds__FilterChain *filter_chain(struct arena *a, const char *name, Lds__Filter *filter);
 /* Fills in the chain's match; transport "" and alpn NULL: any. */
 void chain_match(struct arena *a, Lds__FilterChain *c, uint32_t port, const char *transport, const char *const *alpn);

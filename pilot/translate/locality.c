@@ -2,6 +2,7 @@
  * DOC: Istio's `distribute`: shares of traffic from the caller's locality to others. A pattern that covers several localities shares
  * its percentage among them in proportion to their endpoints' weights.
  */
+#include "common/mesh/labels.h"
 #include "pilot/translate/locality.h"
 
 bool locality_covers(struct str pattern, struct str locality)
@@ -15,6 +16,59 @@ bool locality_covers(struct str pattern, struct str locality)
 			return false;
 	}
 	return true;
+}
+
+static struct str part(struct str locality, size_t index)
+{
+	struct str out = {0};
+
+	for (size_t i = 0; i <= index; i++)
+		if (!str_split(&locality, '/', &out))
+			return (struct str){0};
+	return out;
+}
+
+/* Labels that follow from the locality where nobody set them. */
+static struct str topology(struct str key, struct str locality, const char *network)
+{
+	static const char *const keys[] = {
+		"topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"};
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		if (str_eqc(key, keys[i]))
+			return part(locality, i);
+	return str_eqc(key, "topology.istio.io/network") ? str_of(network) : (struct str){0};
+}
+
+static struct str label_of(struct arena *a, const Fl__Endpoint *ep, struct str key)
+{
+	const char *value = label_get(LABELS(ep, labels), arena_cstr(a, key));
+
+	return value ? str_of(value) : topology(key, str_of(ep->locality), ep->network);
+}
+
+static struct str own_label(struct view *v, struct str key)
+{
+	const struct proxy *p = v->scope->attributes;
+	const struct str *value = proxy_label(p, key);
+
+	return value ? *value : topology(key, p->locality, arena_cstr(v->scratch, p->network));
+}
+
+/* "key" means the caller's own value, "key=value" this one. The first label that does not fit ends the comparison. */
+uint32_t failover_rank(struct view *v, const Cfg__LocalityLoadBalancerSetting *s, const Fl__Endpoint *ep)
+{
+	for (size_t i = 0; i < s->n_failover_priority; i++) {
+		struct str text = str_of(s->failover_priority[i]), key = text, value;
+
+		if (!str_cut(text, '=', &key, &value)) {
+			key = text;
+			value = own_label(v, key);
+		}
+		if (!str_eq(label_of(v->scratch, ep, key), value))
+			return (uint32_t)(s->n_failover_priority - i);
+	}
+	return 0;
 }
 
 static struct str text_of(struct arena *a, const Core__Locality *l)

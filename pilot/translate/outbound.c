@@ -137,6 +137,7 @@ static Lds__Listener *build_address_listener(
 		pb_add(a, l, filter_chains, http_chain(&http, l->name, arena_printf(a, "%s:%u", s->hostname, port)));
 	}
 	rest = filter_chain(a, "outbound-tcp", tcp_of(&c, l, s, port));
+	chain_understand(v, a, rest, outbound_protocol_name(v, service_port(s, port)));
 	if (l->n_filter_chains)
 		l->default_filter_chain = rest;
 	else
@@ -157,6 +158,7 @@ static void add_block_chain(
 	Lds__FilterChain *chain = filter_chain(
 		c->a, arena_printf(c->a, "tcp-" STR_FMT, STR_ARG(block)), tcp_of(c, l, s, port));
 
+	chain_understand(c->v, c->a, chain, outbound_protocol_name(c->v, service_port(s, port)));
 	chain_match(c->a, chain, 0, "", NULL);
 	chain_add_range(c->a, chain, block);
 	(void)listener_add_chain(c->a, l, chain);
@@ -212,6 +214,8 @@ static Lds__Listener *build_wildcard(
 	if (parts.http)
 		pb_add(a, l, filter_chains, http_chain(&c, l->name, arena_printf(a, "%u", port)));
 	rest = parts.tcp ? filter_chain(a, "outbound-tcp", tcp_of(&c, l, parts.tcp, port)) : NULL;
+	if (rest)
+		chain_understand(v, a, rest, outbound_protocol_name(v, service_port(parts.tcp, port)));
 	if (rest && !l->n_filter_chains)
 		pb_add(a, l, filter_chains, rest);
 	else if (rest)

@@ -68,11 +68,16 @@ static bool has_vip(const struct view *v, const Fl__Service *s)
 	return n > 0;
 }
 
-enum protocol outbound_protocol(struct view *v, const Fl__Port *port)
+const char *outbound_protocol_name(struct view *v, const Fl__Port *port)
 {
 	const Cfg__IstioEgressListener *l = sidecar_egress(v, port->number);
 
-	return protocol_of(l && l->port && !str_empty(l->port->protocol) ? l->port->protocol : port->protocol);
+	return l && l->port && !str_empty(l->port->protocol) ? l->port->protocol : port->protocol;
+}
+
+enum protocol outbound_protocol(struct view *v, const Fl__Port *port)
+{
+	return protocol_of(outbound_protocol_name(v, port));
 }
 
 bool port_is_wildcard_http(struct view *v, const Fl__Service *s, const Fl__Port *port)

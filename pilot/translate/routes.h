@@ -18,6 +18,7 @@ bool route_table_domain(struct route_table *t, Rds__VirtualHost *vh, const char 
 Rds__RouteConfiguration *route_table_finish(struct route_table *t);
 
 /* What clients speak on a service's port: as the Sidecar's egress listener of this port says, else as the service does. */
+const char *outbound_protocol_name(struct view *v, const Fl__Port *port);
 enum protocol outbound_protocol(struct view *v, const Fl__Port *port);
 /* What a port of a service is reached by: the wildcard address (shared with other services) or its own addresses. */
 bool port_is_wildcard_http(struct view *v, const Fl__Service *s, const Fl__Port *port);

@@ -254,3 +254,286 @@ def test_P123_tls_of_the_mesh_and_elsewhere(mesh):
     simple = tls_of(next(c for c in m.resources["cds"] if c["name"] == cluster()))
     assert simple["tlsParams"]["ecdhCurves"] == ["P-256"]
     assert "validationContext" not in simple
+
+
+# ---- destination rules
+def found(m, name=cluster(), kind="cds"):
+    return next(r for r in m.resources[kind] if (r.get("clusterName") or r["name"]) == name)
+
+
+def connections(m, name):
+    return found(m, name)["circuitBreakers"]["thresholds"][0]["maxConnections"]
+
+
+def rule(spec, name="reviews", ns="default"):
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {name}, namespace: {ns}}}
+spec: {spec}
+---
+"""
+
+
+def test_P27_client_namespace_before_service_before_root_and_merged(mesh):
+    m = mesh(case("destination_rule/P27-lookup-and-merge"))
+    assert connections(m, cluster()) == 4  # of the client's namespace, the older rule's
+    assert connections(m, cluster(host=fqdn("far", "other"))) == 2  # of the service's
+    assert connections(m, cluster(host=fqdn("farther", "other"))) == 1  # of the root namespace, by wildcard
+    assert {c["name"].split("|")[2] for c in m.resources["cds"] if c["name"].endswith(HOST)} == {"", "v1", "v2"}
+    assert len(found(m, cluster("v1"), "eds")["endpoints"]) == 1
+
+
+@pytest.mark.parametrize("selector,limit", [("app: productpage", 7), ("app: other", 4294967295)])
+def test_P29_a_rule_for_some_callers(mesh, selector, limit):
+    spec = "{host: reviews, workloadSelector: {matchLabels: {%s}}, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}"
+    assert connections(mesh(rule(spec % selector)), cluster()) == limit
+
+
+@pytest.mark.parametrize("to,limit", [('["*"]', 7), ('["default"]', 7), ('["."]', 4294967295), ('["third"]', 4294967295)])
+def test_P30_export_of_a_rule(mesh, to, limit):
+    spec = "{host: reviews.default.svc.cluster.local, exportTo: %s, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}"
+    assert connections(mesh(rule(spec % to, ns="istio-system")), cluster()) == limit
+
+
+def test_P30_the_meshs_default_export(mesh):
+    config = ("apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {defaultDestinationRuleExportTo: ['.']}\n---")
+    spec = "{host: reviews.default.svc.cluster.local, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}"
+    assert connections(mesh(config + rule(spec, ns="istio-system")), cluster()) == 4294967295
+    assert connections(mesh(rule(spec, ns="istio-system")), cluster()) == 7
+
+
+@pytest.mark.parametrize("subset,policy", [("", None), ("least", None), ("robin", "ROUND_ROBIN"), ("random", "RANDOM"),
+                                           ("pass", "CLUSTER_PROVIDED"), ("ring", "RING_HASH"), ("maglev", "MAGLEV")])
+def test_P31_P35_balancers(mesh, subset, policy):
+    c = found(mesh(case("destination_rule/P31-P35-balancers-and-warmup")), cluster(subset))
+    assert c.get("lbPolicy", "ROUND_ROBIN") == (policy or "LEAST_REQUEST")
+    if subset == "least":
+        warm = c["leastRequestLbConfig"]["slowStartConfig"]
+        assert (warm["slowStartWindow"], warm["minWeightPercent"]["value"], warm["aggression"]["defaultValue"]) == ("30s", 20, 2)
+    if subset == "pass":
+        assert c["type"] == "ORIGINAL_DST"
+
+
+def test_P32_hash_keys(mesh):
+    m = mesh(case("destination_rule/P32-hash-keys"))
+    assert m.ask(authority="reviews")["action"]["hashPolicy"] == [{"header": {"headerName": "x-user"}}]
+    cookie = m.ask(authority="reviews", path="/v2")["action"]["hashPolicy"][0]["cookie"]
+    assert cookie == {"name": "user", "ttl": "10s", "path": "/r", "attributes": [{"name": "SameSite", "value": "Strict"}]}
+    assert m.ask(authority="productpage")["action"]["hashPolicy"] == [{"queryParameter": {"name": "user"}}]
+    assert m.ask(authority="db")["action"]["hashPolicy"] == [{"connectionProperties": {"sourceIp": True}}]
+    tcp = found(m, "10.96.3.1_3306", "lds")["filterChains"][0]["filters"][-1]["typedConfig"]
+    assert tcp["hashPolicy"] == [{"sourceIp": {}}]
+
+
+def located(ip, locality):
+    return f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: reviews-{ip.replace(".", "-")}, namespace: default, labels: {{app: reviews, version: v9, topology.istio.io/locality: {locality}}}}}
+spec: {{containers: [{{name: app, ports: [{{name: http, containerPort: 8000}}]}}]}}
+status: {{phase: Running, podIP: {ip}, conditions: [{{type: Ready, status: "True"}}]}}
+---
+"""
+
+
+def node_at(folder, region, zone, sub):
+    node = json.loads((GOLDEN / "sidecar.node.json").read_text())
+    node["locality"] = {"region": region, "zone": zone, "sub_zone": sub}
+    path = folder / "node.json"
+    path.write_text(json.dumps(node))
+    return path
+
+
+PODS = located("10.88.2.1", "r1.z1.s1") + located("10.88.2.2", "r1.z1.s2") + located("10.88.2.3", "r1.z2.s1") + located(
+    "10.88.2.4", "r2.z1.s1") + located("10.88.2.5", "r3.z1.s1")
+
+
+def priorities(m, name=cluster()):
+    return {e["endpoint"]["address"]["socketAddress"]["address"]: g.get("priority", 0)
+            for g in found(m, name, "eds")["endpoints"] for e in g["lbEndpoints"]}
+
+
+@pytest.mark.parametrize("setting,want", [
+    ("", [0, 1, 2, 3, 3]), ("localityLbSetting: {failover: [{from: r1, to: r3}]}", [0, 1, 2, 4, 3]),
+    ("localityLbSetting: {enabled: false}", [0, 0, 0, 0, 0])])
+def test_P33_own_locality_first_then_failover(mesh, tmp_path, setting, want):
+    spec = "{host: reviews, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 5}, loadBalancer: {simple: ROUND_ROBIN, %s}}}"
+    m = mesh(PODS + rule(spec % setting), node=node_at(tmp_path, "r1", "z1", "s1"))
+    got = priorities(m)
+    assert [got[f"10.88.2.{i}"] for i in range(1, 6)] == want
+
+
+def test_P33_without_outlier_detection_there_is_no_failover(mesh, tmp_path):
+    m = mesh(PODS + rule("{host: reviews, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r3}]}}}}"),
+             node=node_at(tmp_path, "r1", "z1", "s1"))
+    assert set(priorities(m).values()) == {0}
+
+
+def test_P33_distribute(mesh, tmp_path):
+    spec = '{host: reviews, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: r1/*, to: {"r1/z1/*": 80, "r2/*": 20}}]}}}}'
+    m = mesh(PODS + rule(spec), node=node_at(tmp_path, "r1", "z1", "s1"))
+    weights = {}
+    for g in found(m, cluster(), "eds")["endpoints"]:
+        place = g["locality"]["region"] + "/" + g["locality"]["zone"]
+        weights[place] = weights.get(place, 0) + g["loadBalancingWeight"]
+    assert set(weights) == {"r1/z1", "r2/z1"}
+    assert weights["r1/z1"] == 4 * weights["r2/z1"]
+
+
+def test_P33_failover_by_labels(mesh):
+    got = priorities(mesh(case("destination_rule/P33-failover-priority")))
+    assert got == {"10.88.1.33": 0, "10.88.1.13": 1, "10.88.1.14": 2}  # the caller is v1
+
+
+def test_P36_P37_P38_pools_and_outliers(mesh):
+    m = mesh(case("destination_rule/P36-P38-pools-and-outliers"))
+    c = found(m)
+    options = c["typedExtensionProtocolOptions"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
+    h2 = options["explicitHttpConfig"]["http2ProtocolOptions"]
+    assert (h2["maxConcurrentStreams"], h2["connectionKeepalive"]) == (50, {"interval": "10s", "timeout": "2s"})
+    assert options["commonHttpProtocolOptions"] == {"idleTimeout": "30s", "maxConnectionDuration": "300s", "maxRequestsPerConnection": 7}
+    assert len(options["outlierDetection"]["errorMatcher"]["orMatch"]["rules"]) == 2
+    outlier = c["outlierDetection"]
+    assert (outlier["consecutiveGatewayFailure"], outlier["enforcingConsecutive5xx"], outlier["consecutiveLocalOriginFailure"]) == (4, 0, 3)
+    assert c["commonLbConfig"]["healthyPanicThreshold"] == {"value": 30}
+    tcp = found(m, "10.96.3.1_3306", "lds")["filterChains"][0]["filters"][-1]["typedConfig"]
+    assert (tcp["idleTimeout"], tcp["maxDownstreamConnectionDuration"]) == ("60s", "600s")
+
+
+def test_P39_client_tls(mesh):
+    m = mesh(case("destination_rule/P39-client-tls"))
+    mutual = found(m)["transportSocket"]["typedConfig"]
+    context = mutual["commonTlsContext"]["validationContext"]
+    assert mutual["sni"] == "reviews.example"
+    assert (context["trustedCa"]["filename"], context["crl"]["filename"]) == ("/etc/c/ca.pem", "/etc/c/crl.pem")
+    assert [s["sanType"] for s in context["matchTypedSubjectAltNames"]] == ["DNS", "URI"]
+    assert "validationContext" not in tls_of(found(m, cluster("skip")))
+    assert found(m, cluster("mesh"))["transportSocket"]["typedConfig"]["sni"] == "other"
+    assert "transportSocket" not in found(m, cluster("plain"))
+
+
+def test_P41_a_ports_settings_inherit_nothing_and_a_subset_comes_over_the_rule(mesh):
+    m = mesh(case("destination_rule/P41-port-level-settings"))
+    def of(port, subset=""):
+        c = found(m, cluster(subset, port, fqdn("two")))
+        return c.get("lbPolicy", "ROUND_ROBIN"), c["circuitBreakers"]["thresholds"][0]["maxConnections"]
+    none = 4294967295
+    assert (of(80), of(81)) == (("RANDOM", 1), ("LEAST_REQUEST", 2))
+    assert (of(80, "own"), of(81, "own")) == (("ROUND_ROBIN", 1), ("ROUND_ROBIN", 2))
+    assert (of(80, "port"), of(81, "port")) == (("RANDOM", 3), ("RANDOM", none))
+
+
+def test_P42_tunnel_proxy_protocol_retry_budget(mesh):
+    m = mesh(case("destination_rule/P42-tunnel-proxy-protocol-retry-budget"))
+    tcp = found(m, "192.0.2.7_3128", "lds")["filterChains"][0]["filters"][-1]["typedConfig"]
+    assert tcp["tunnelingConfig"] == {"hostname": "target.example.com:443", "usePost": True}
+    c = found(m)
+    assert {s["transportSocket"]["name"] for s in c["transportSocketMatches"]} == {"envoy.transport_sockets.upstream_proxy_protocol"}
+    threshold = c["circuitBreakers"]["thresholds"][0]
+    assert threshold["retryBudget"] == {"budgetPercent": {"value": 30}, "minRetryConcurrency": 5, "budgetInterval": "2s"}
+    assert "maxRetries" not in threshold
+    v1 = found(m, cluster("v1"))
+    assert v1["transportSocket"]["typedConfig"]["transportSocket"]["name"] == "envoy.transport_sockets.raw_buffer"
+    assert v1["circuitBreakers"]["thresholds"][0]["retryBudget"]["budgetPercent"] == {"value": 20}
+
+
+def test_P43_the_meshs_default_policy_block_by_block(mesh):
+    m = mesh(case("mesh/P43-default-traffic-policy"))
+    assert connections(m, cluster()) == 4294967295  # the rule has a pool of its own
+    assert connections(m, cluster(host=fqdn("productpage"))) == 11
+    assert connections(m, "PassthroughCluster") == connections(m, "inbound|9080||") == 11
+    assert found(m)["outlierDetection"]["consecutive5xx"] == 12
+
+
+def test_P119_path_normalization(mesh):
+    m = mesh(case("mesh/P119-path-normalization"))
+    hcm = found(m, "0.0.0.0_9080", "lds")["filterChains"][0]["filters"][-1]["typedConfig"]
+    assert (hcm["normalizePath"], hcm["mergeSlashes"], hcm["pathWithEscapedSlashesAction"]) == (True, True, "UNESCAPE_AND_FORWARD")
+
+
+# ---- services
+def test_P53_resolutions_and_addresses(mesh):
+    m = mesh(case("services/P53-resolutions-and-addresses"))
+    assert m.to(dst="192.0.2.77:1000", http=False) == {cluster(port=1000, host="block.example.com"): 100}
+    assert m.to(dst="192.0.3.77:1000", http=False) == {"PassthroughCluster": 100}
+    assert found(m, cluster(port=1000, host="block.example.com"))["type"] == "ORIGINAL_DST"
+    socket = found(m, cluster(port=80, host="socket.example.com"), "eds")["endpoints"][0]["lbEndpoints"][0]
+    assert socket["endpoint"]["address"] == {"pipe": {"path": "/var/run/s.sock"}}
+    assert sorted(m.ask(dst="1.2.3.4:80", authority="ports.example.com")["endpoints"]) == ["192.0.2.1:8080/istio", "192.0.2.2:8080/plain"]
+    assert sorted(m.ask(dst="1.2.3.4:81", authority="ports.example.com")["endpoints"]) == ["192.0.2.1:9081/istio", "192.0.2.2:81/plain"]
+    assert m.ask(dst="1.2.3.4:80", authority="b.example.com")["endpoints"] == ["c.example.com:8080/plain"]
+    assert found(m, cluster(port=443, host="robin.example.com"))["type"] == "LOGICAL_DNS"
+
+
+def test_P57_P95_names_of_the_peers_and_of_the_entry(mesh):
+    m = mesh(case("services/P53-resolutions-and-addresses"))
+    def sans(name):
+        match = next(x for x in found(m, name)["transportSocketMatches"] if x["name"] == "tlsMode-istio")
+        context = tls_of(match)["combinedValidationContext"]["defaultValidationContext"]
+        return [s["matcher"]["exact"] for s in context["matchTypedSubjectAltNames"]]
+    assert sans(cluster(port=80, host="ports.example.com")) == [
+        "spiffe://cluster.local/ns/default/sa/extra", "spiffe://cluster.local/ns/default/sa/vm"]
+    assert sans(cluster()) == ["spiffe://cluster.local/ns/default/sa/bookinfo-reviews"]
+
+
+def test_P56_P60_selectors_over_workload_entries_and_pods(mesh):
+    m = mesh(case("services/P56-selectors-over-workload-entries-and-pods"))
+    assert sorted(m.ask(dst="1.2.3.4:80", authority="chosen.example.com")["endpoints"]) == [
+        "10.88.1.13:8000/istio", "10.88.1.14:8000/istio", "192.0.2.20:7000/istio"]
+    assert sorted(m.ask(authority="reviews")["endpoints"]) == [
+        "10.88.1.13:8000/istio", "10.88.1.14:8000/istio", "192.0.2.20:7000/istio"]
+    group = next(g for g in found(m, kind="eds")["endpoints"] if g["locality"].get("region") == "r1")
+    assert group["loadBalancingWeight"] == 2
+
+
+def entry(name, host, ns="default", extra="", created="2026-01-01"):
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: {ns}, creationTimestamp: "{created}T00:00:00Z", {extra}}}
+spec: {{hosts: [{host}], ports: [{{number: 9080, name: http, protocol: HTTP}}], resolution: STATIC, endpoints: [{{address: 192.0.2.{len(name)}}}]}}
+---
+"""
+
+
+def test_P55_addresses_are_a_function_of_the_names_and_may_be_declined(mesh):
+    def vip(m, host):
+        domains = next(h["domains"] for h in found(m, "9080", "rds")["virtualHosts"] if h["name"] == f"{host}:9080")
+        return [d for d in domains if d.startswith("240.240.")]
+    a, b = entry("a", "a.example.com"), entry("b", "b.example.com")
+    first = vip(mesh(a + b), "a.example.com")
+    assert len(first) == 2 and first == vip(mesh(b + a), "a.example.com")
+    declined = entry("a", "a.example.com", extra='labels: {networking.istio.io/enable-autoallocate-ip: "false"}')
+    assert vip(mesh(declined), "a.example.com") == []
+
+
+def test_P59_one_host_in_several_namespaces(mesh):
+    older, newer = entry("one", "same.example.com", "x"), entry("three", "same.example.com", "y", created="2026-02-01")
+    own = entry("seventh", "same.example.com", created="2026-03-01")
+    kube = entry("one", HOST, "x", created="2020-01-01")
+    assert mesh(newer + older).ask(authority="same.example.com")["endpoints"] == ["192.0.2.3:9080/plain"]
+    assert mesh(newer + older + own).ask(authority="same.example.com")["endpoints"] == ["192.0.2.7:9080/plain"]
+    assert "192.0.2.3:9080/plain" not in mesh(kube).ask(authority="reviews")["endpoints"]
+
+
+@pytest.mark.parametrize("to,seen", [("default", True), ("'*'", True), ("'.'", False), ("'~'", False), ("third,default", True)])
+def test_P94_export_of_a_service_by_annotation(mesh, to, seen):
+    m = mesh(service("far", "other").replace("namespace: other", f"namespace: other, annotations: {{networking.istio.io/exportTo: {to}}}"
+                                             .replace("third,default", '"third,default"')))
+    assert (m.to(authority="far.other") != {"PassthroughCluster": 100}) == seen
+
+
+def test_P94_the_meshs_default_for_services(mesh):
+    config = "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {defaultServiceExportTo: ['.']}\n---"
+    assert mesh(config + service("far", "other")).to(authority="far.other") == {"PassthroughCluster": 100}
+    assert mesh(config).to(authority="reviews") == {cluster(): 100}
+
+
+def test_P86_ports_of_mongo_redis_and_server_first(mesh):
+    m = mesh(case("services/P86-mongo-and-redis"))
+    assert filters(m, "10.96.3.1_27017") == filters(m, "10.96.3.1_7000") == [["mongo_proxy", "tcp_proxy"]]
+    assert filters(m, "10.96.3.1_6379") == filters(m, "10.96.3.1_3306") == [["tcp_proxy"]]
+    inbound = found(m, "virtualInbound", "lds")["filterChains"]
+    mongo = [c for c in inbound if c.get("filterChainMatch", {}).get("destinationPort") == 27017]
+    assert mongo and all(c["filters"][0]["name"].endswith("mongo_proxy") for c in mongo)
