@@ -26,7 +26,8 @@ GENERATED = BUILD / "protos"
 # Only what decides about proxies and services counts as use: a field that is merely checked does nothing.
 SOURCES = ("pilot/features", "pilot/translate", "pilot/model", "galley/kinds", "galley/discovery", "galley/checks", "common/mesh")
 # The kinds whose every field must have a row.
-KINDS = ("istio.networking.v1alpha3.VirtualService",)
+KINDS = tuple(f"istio.networking.v1alpha3.{kind}" for kind in (
+    "VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "Sidecar"))
 
 
 def table():
