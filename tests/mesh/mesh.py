@@ -27,7 +27,7 @@ class Mesh:
     def __init__(self, source=util.BOOKINFO, prepare=None, options=(), only=None, user=None, programs=None, quick=False):
         """prepare(dir) changes the copy; only: the daemons that start at once, pods start anyway; programs(folder) makes another build folder;
         quick: the end does not wait for proxies to drain."""
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fl-", dir="/tmp"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="flm-", dir="/tmp"))
         self.user, self.quick = user, quick
         self.state, self.dir = self.folder / "s", self.folder / "d"
         self.state.mkdir(mode=0o700)

@@ -19,7 +19,7 @@ EDITS = 200
 @pytest.fixture
 def folder():
     """Short, because Unix sockets are made below it."""
-    with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as path:
+    with tempfile.TemporaryDirectory(prefix="flm-", dir="/tmp") as path:
         yield path
         reports = util.sanitizer_reports(path)
         assert not reports, reports[0]
