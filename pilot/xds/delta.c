@@ -9,6 +9,19 @@
 
 METRIC(delta_resumed, COUNTER, "pilot_xds_delta_resumed", "resources that a client listed and that still held", "type");
 
+/*
+ * The client works with what it lists. So its first answers are a push like any other, in which clusters come before the listeners and
+ * routes that use them and go after them, although its requests come one after the other.
+ */
+static void resume(struct xds_session *s, struct xds_watch *w, size_t listed)
+{
+	metric_add(&delta_resumed, listed, xds_type_info(w->type)->name);
+	if (w->type == XDS_CDS)
+		s->resumed = true;
+	else if (w->type == XDS_LDS || w->type == XDS_RDS)
+		w->answer = false;
+}
+
 bool delta_recv(struct xds_session *s, const struct xds_request *r, uint64_t now_us, struct err *e)
 {
 	struct xds_watch *w = session_watch(s, r->type_url);
@@ -19,9 +32,9 @@ bool delta_recv(struct xds_session *s, const struct xds_request *r, uint64_t now
 		watch_done(w);
 		w->open = true;
 		watch_request(s, w, r, true);
-		if (r->n_initial)
-			metric_add(&delta_resumed, r->n_initial, xds_type_info(w->type)->name);
 		w->must = w->wildcard && !r->n_initial;
+		if (r->n_initial)
+			resume(s, w, r->n_initial);
 		if (w->type == XDS_EDS)
 			watch_follow_clusters(s);
 		return true;

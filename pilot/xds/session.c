@@ -3,7 +3,8 @@
  * of a type is unanswered; what changes meanwhile merges into the next. A push of listeners and routes waits until the client has
  * taken the clusters (Envoy answers CDS when they are warm), and clusters are removed only when listeners and routes are taken:
  * make before break. Both waits end after XDS_HOLD_US, so that a client that never answers gets its configuration all the same.
- * An answer to a question (a first request, new names) never waits: the client may need it to give its own answer.
+ * An answer to a question (a first request, new names) never waits: the client may need it to give its own answer. The first requests of a
+ * client that comes back with what it holds are no questions in this sense (delta.c).
  */
 #include "pilot/xds/session.h"
 
@@ -252,18 +253,21 @@ static bool may_push(struct xds_session *s, const struct xds_watch *w, uint64_t 
 	return !wait_on(s, &s->hold_us, now_us);
 }
 
-static bool quiet(const struct xds_watch *w)
+static bool quiet(const struct xds_session *s, enum xds_type t)
 {
-	return !w->open || (!watch_pending(w) && !w->outstanding);
+	const struct xds_watch *w = &s->watches[t];
+	return w->open ? !watch_pending(w) && !w->outstanding : !s->resumed;
 }
 
 static bool may_remove(struct xds_session *s, const struct xds_watch *w, uint64_t now_us)
 {
 	if (!watch_gone(w) || w->outstanding)
 		return false;
-	if (quiet(&s->watches[XDS_LDS]) && quiet(&s->watches[XDS_RDS]))
+	if ((quiet(s, XDS_LDS) && quiet(s, XDS_RDS)) || !wait_on(s, &s->gone_us, now_us)) {
+		s->resumed = false;
 		return true;
-	return !wait_on(s, &s->gone_us, now_us);
+	}
+	return false;
 }
 
 static bool sent(struct xds_session *s, struct xds_watch *w, struct xds_response *out, uint64_t now_us)

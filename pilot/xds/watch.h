@@ -40,6 +40,7 @@ struct xds_session {
 	struct xds_scope *scope[SCOPE_KIND_COUNT];
 	struct read_keys scope_reads[SCOPE_KIND_COUNT];
 	struct xds_watch watches[XDS_TYPE_COUNT];
+	bool resumed; /* came with clusters: it has listeners and routes, too, and will say so */
 	uint64_t nonces;
 	uint64_t hold_us; /* since when a push waits for clusters, and removals for routes; 0: none */
 	uint64_t gone_us;

@@ -3,6 +3,7 @@ import itertools
 import json
 import os
 import signal
+import time
 
 import pytest
 import util
@@ -52,6 +53,21 @@ def test_scenario_5_G15_N23_killed_daemons_cost_no_request_and_push_nothing(mesh
         seconds = effect(load, mesh.step("reviews-v3.yaml"), "v3")
         assert seconds < SOON * (3 if util.SANITIZED else 1)
     figures.add(f"SIGKILL of {'+'.join(victims)} under load", f"{load.assert_clean(50)} requests, 0 failed, 0 pushes; next edit {seconds * 1000:.0f} ms")
+
+
+@pytest.mark.scenario(5)
+def test_scenario_5_P97_what_changed_while_pilot_was_away_costs_no_request(mesh):
+    """The route moves to a service that is new, and back: clusters come before routes and go after them on a resumed stream, too."""
+    with mesh.load(rate=50 if not util.SANITIZED else 20, workers=6) as load:
+        load.more(10)
+        for step, version in (("reviews-new-subset.yaml", "v3"), ("reviews-v1.yaml", "v1")):
+            mesh.stop_unit("pilot")
+            mesh.step(step)
+            load.more(10)
+            mesh.control("pilot", "start")
+            until(lambda: all_connected(mesh), what="all proxies connected")
+            effect(load, time.monotonic(), version)
+    load.assert_clean(50)
 
 
 @pytest.mark.scenario(5)

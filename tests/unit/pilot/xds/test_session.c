@@ -136,6 +136,7 @@ struct client {
 	struct xds_session *session;
 	struct xds_response out;
 	uint64_t held[XDS_TYPE_COUNT][N]; /* hash of what the client has; 0: nothing */
+	char has[XDS_TYPE_COUNT][N][20]; /* delta: its version */
 	char nonce[XDS_TYPE_COUNT][48], version[XDS_TYPE_COUNT][20];
 	unsigned responses[XDS_TYPE_COUNT];
 	enum xds_type order[64];
@@ -153,6 +154,16 @@ static void on_nack(void *ctx, const struct xds_nack *n)
 }
 
 static const struct session_ops ops = {.on_nack = on_nack};
+
+static void add_initial(struct arena *a, Ads__DeltaDiscoveryRequest *r, const char *name, const char *version)
+{
+	Ads__DeltaDiscoveryRequest__InitialResourceVersionsEntry *i = PB_NEW(a,
+		Ads__DeltaDiscoveryRequest__InitialResourceVersionsEntry,
+		ads__delta_discovery_request__initial_resource_versions_entry);
+	i->key = arena_strdup(a, name);
+	i->value = arena_strdup(a, version);
+	pb_add(a, r, initial_resource_versions, i);
+}
 
 static void send_request(struct client *c, enum xds_type t, bool first, const char *error)
 {
@@ -182,6 +193,9 @@ static void send_request(struct client *c, enum xds_type t, bool first, const ch
 		r->response_nonce = c->nonce[t];
 		for (unsigned i = 0; first && named && i < N; i++)
 			pb_add(a, r, resource_names_subscribe, arena_strdup(a, names[i]));
+		for (unsigned i = 0; first && i < N; i++)
+			if (c->held[t][i])
+				add_initial(a, r, names[i], c->has[t][i]);
 		r->error_detail = error ? &status : NULL;
 		packed = pb_pack(a, r);
 	}
@@ -235,6 +249,7 @@ static void take_response(struct client *c)
 			unsigned at = index_of(r->resources[i]->resource);
 			assert_string_equal(r->resources[i]->name, names[at]);
 			c->held[t][at] = hash_any(r->resources[i]->resource);
+			(void)snprintf(c->has[t][at], sizeof(c->has[t][at]), "%s", r->resources[i]->version);
 		}
 		for (size_t i = 0; i < r->n_removed_resources; i++)
 			c->held[t][r->removed_resources[i][1] - '0'] = 0;
@@ -389,6 +404,79 @@ static void P97_make_before_break_sotw(void **state)
 	order_of(XDS_SOTW);
 }
 
+/* The client goes on with another pilot, which has an engine of its own. */
+static void reconnect(struct client *c, struct engine *to)
+{
+	session_free(c->session, 1);
+	c->session = session_new(to, c->mode, &ops, c);
+	c->n_order = 0;
+	for (unsigned t = 0; t <= XDS_RDS; t++) {
+		c->nonce[t][0] = 0;
+		send_request(c, (enum xds_type)t, true, NULL);
+		pump(c);
+	}
+}
+
+/* Configuration changed while pilot was away: a route moved from a cluster that is gone to one that is new. */
+static void P97_make_before_break_after_a_restart(void **state)
+{
+	struct engine *e = engine_new(&source), *after = engine_new(&source);
+	struct model *m = first_model(e);
+	struct read_keys none = {0};
+	struct client c;
+
+	client_start(&c, e, XDS_DELTA);
+	m = edit(e, m, 4, (const unsigned[][3]){{XDS_CDS, 2, 1}, {XDS_EDS, 2, 1}, {XDS_RDS, 0, 2}, {XDS_CDS, 1, 0}});
+	engine_update(after, m, &none, 1);
+	c.silent = true;
+	reconnect(&c, after);
+	assert_int_equal(c.n_order, 2); /* no routes before the new cluster is taken, and the old one stays */
+	assert_int_equal(c.order[0], XDS_CDS);
+	assert_int_equal(c.order[1], XDS_EDS);
+	assert_int_not_equal(c.held[XDS_CDS][1], 0);
+	send_request(&c, XDS_CDS, false, NULL);
+	pump(&c);
+	assert_int_equal(c.n_order, 3);
+	assert_int_equal(c.order[2], XDS_RDS);
+	assert_int_not_equal(c.held[XDS_CDS][1], 0);
+	send_request(&c, XDS_RDS, false, NULL);
+	pump(&c);
+	assert_int_equal(c.n_order, 4);
+	assert_int_equal(c.held[XDS_CDS][1], 0);
+	client_stop(&c);
+	engine_free(e);
+	engine_free(after);
+	model_unref(m);
+}
+
+/* A client that lists clusters and never asks for routes gets the removal after the hold. */
+static void removal_after_a_restart_does_not_wait_for_ever(void **state)
+{
+	struct engine *e = engine_new(&source), *after = engine_new(&source);
+	struct model *m = first_model(e);
+	struct read_keys none = {0};
+	struct client c;
+
+	client_start(&c, e, XDS_DELTA);
+	m = edit(e, m, 1, (const unsigned[][3]){{XDS_CDS, 1, 0}});
+	engine_update(after, m, &none, 1);
+	session_free(c.session, 1);
+	c.session = session_new(after, XDS_DELTA, &ops, &c);
+	c.nonce[XDS_CDS][0] = 0;
+	send_request(&c, XDS_CDS, true, NULL);
+	pump(&c);
+	assert_int_not_equal(c.held[XDS_CDS][1], 0);
+	uint64_t wake_us = session_wake_us(c.session);
+	assert_true(wake_us > 1);
+	assert_true(session_next(c.session, wake_us, &c.out));
+	take_response(&c);
+	assert_int_equal(c.held[XDS_CDS][1], 0);
+	client_stop(&c);
+	engine_free(e);
+	engine_free(after);
+	model_unref(m);
+}
+
 static void changed_cluster_is_followed_by_its_endpoints(void **state)
 {
 	struct engine *e = engine_new(&source);
@@ -455,6 +543,8 @@ int main(void)
 		cmocka_unit_test(P97_two_hundred_random_edits_end_equal_in_both_protocols_and_fresh),
 		cmocka_unit_test(P97_make_before_break_delta),
 		cmocka_unit_test(P97_make_before_break_sotw),
+		cmocka_unit_test(P97_make_before_break_after_a_restart),
+		cmocka_unit_test(removal_after_a_restart_does_not_wait_for_ever),
 		cmocka_unit_test(changed_cluster_is_followed_by_its_endpoints),
 		cmocka_unit_test(P105_refusal_names_the_object_and_is_not_repeated),
 		cmocka_unit_test(unchanged_state_is_resumed_without_a_response),
