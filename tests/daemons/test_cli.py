@@ -642,8 +642,10 @@ def start_fails(tmp_path, *options, env=None, **named):
     source = tmp_path / "c"
     source.mkdir(exist_ok=True)
     (source / "web.yaml").write_text(WEB)
-    done = run("up", source, "--state", tempfile.mkdtemp(prefix="fl-", dir="/tmp"), "--listen", "127.0.0.1:0", *options,
-               env=dict(os.environ, FAIRLEAD_ENVOY=ENVOY, XDG_RUNTIME_DIR=str(tmp_path / "r"), **(env or {})), **named)
+    with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as state:
+        os.chmod(state, 0o777)
+        done = run("up", source, "--state", f"{state}/s", "--listen", "127.0.0.1:0", *options,
+                   env=dict(os.environ, FAIRLEAD_ENVOY=ENVOY, XDG_RUNTIME_DIR=f"{state}/r", **(env or {})), **named)
     assert done.returncode == 1 and done.stderr.startswith("fairlead up: ")
     return done.stderr
 
