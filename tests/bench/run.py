@@ -1,20 +1,19 @@
 """The bench: runs workloads against the three daemons on this machine, prints a table and writes JSON. Started by tools/bench.
 
 A workload is a function of WORKLOADS; it yields (name, value) of ROWS. A row says what the value is, its unit, its goal, and how the floor
-is made: what the machine itself takes for work of that size, measured in the same run (tests/bench/floor.c, openssl).
+is made: what the machine itself takes for work of that size, measured in the same run (tests/bench/floor.c, openssl speed).
 """
 import argparse
 import json
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 
 import gen_mesh
-from mesh_run import BUILD, Failed, Load, Mesh
+from mesh_run import BUILD, ROOT, Failed, Load, Mesh
 
 SIDECARS = 1000
 MANY = 10000
@@ -46,6 +45,7 @@ ROWS = {
     "ready_s": Row("ready from nothing with 1,000 services", "s", 0.3),
     "csr_kept_per_cpu_s": Row("certificates per CPU second, kept connection", "1/s", 6000, most=False),
     "csr_new_per_cpu_s": Row("... a new mutual TLS connection each", "1/s", 1000, most=False),
+    "tls_handshakes_per_cpu_s": Row("mutual TLS handshakes per CPU second", "1/s", most=False),
     "churn_core_pct": Row("100 endpoint changes a second to 1,000 sidecars: one core", "%", 20),
     "churn_p99_ms": Row("... p99", "ms", 100),
     # Not in the table of goals; they show how cost grows and where it goes.
@@ -99,7 +99,7 @@ class Bench:
     def put(self, name, value, at_least=None):
         self.results[name], self.floors[name] = value, at_least
         row = ROWS[name]
-        print(f"  {name:26} {shown(value):>12} {row.unit:4} {ratio(value, at_least):>8}", flush=True)
+        print(f"  {name:26} {shown(value):>12} {row.unit:4} {ratio(row, value, at_least):>8}", flush=True)
 
     def loopback(self, answer, sockets=1000):
         """CPU seconds of writing the bytes of an answer over as many sockets, in as many messages."""
@@ -111,8 +111,11 @@ def shown(value):
     return f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}"
 
 
-def ratio(value, at_least):
-    return f"{value / at_least:.1f} x" if at_least else ""
+def ratio(row, value, at_least):
+    """How many times the floor: of a rate, how many times faster the floor is."""
+    if not at_least:
+        return ""
+    return f"{value / at_least if row.most else at_least / value:.1f} x"
 
 
 def change(load, mesh_dir, kind, kind_type, repeat=REPEAT):
@@ -256,23 +259,15 @@ def galley(b):
 
 
 def csr(b):
-    """The client of tests/bench/csr_client.c against citadel; the floor is OpenSSL's signature and verification."""
-    client = BUILD / "tests/bench/csr_client"
-    if not client.exists():
-        print("  (no csr_client in this build)")
-        return
-    least = 1 / sum(1 / n for n in openssl_speed())
+    """tests/bench/csr/run: a citadel of its own and a client; the floors are OpenSSL's operations alone, measured in the same run."""
     with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        subprocess.run([client, "--json", out.name], check=True)
-        for item in json.load(open(out.name, encoding="utf-8")):
-            if item["name"] in ROWS:
-                b.put(item["name"], item["value"], item.get("floor") or least)
-
-
-def openssl_speed():
-    """P-256 signatures and verifications per CPU second."""
-    out = subprocess.run(["openssl", "speed", "-seconds", "1", "ecdsap256"], capture_output=True, text=True, check=True).stdout
-    return [float(n) for n in re.search(r"nistp256\)\s+\S+s\s+\S+s\s+(\S+)\s+(\S+)", out).groups()]
+        done = subprocess.run([ROOT / "tests/bench/csr/run", "--json", out.name], env={**os.environ, "FAIRLEAD_BUILD": str(BUILD)})
+        if done.returncode:
+            raise Failed("tests/bench/csr/run ended with an error")
+        figures = json.load(open(out.name, encoding="utf-8"))
+    for name in figures:
+        if name in ROWS:
+            b.put(name, figures[name], figures[name + "_floor"])
 
 
 WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, churn, many, scopes, galley, csr)}
@@ -292,7 +287,7 @@ def table(b):
         value, least = b.results[name], b.floors[name]
         met = row.goal is None or (value <= row.goal if row.most else value >= row.goal)
         goal = "" if row.goal is None else f"{'<=' if row.most else '>='} {row.goal:g}"
-        print(f"{row.text[:62]:62} {shown(value):>10} {row.unit:4} {goal:>8} {shown(least) if least else '':>10} {ratio(value, least):>9}"
+        print(f"{row.text[:62]:62} {shown(value):>10} {row.unit:4} {goal:>8} {shown(least) if least else '':>10} {ratio(row, value, least):>9}"
               f"{'' if met else '  missed'}")
 
 
