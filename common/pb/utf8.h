@@ -1,5 +1,5 @@
 /*
- * UTF-8 by RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF. Internal to common/pb.
+ * UTF-8 by RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF.
  */
 #pragma once
 

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/hash.h"
 #include "common/base/limits.h"
+#include "common/pb/utf8.h"
 
 #define NAME_BYTES_MAX 4096u
 
@@ -124,6 +125,8 @@ static bool check_name(struct str name, size_t *count, struct err *e)
 			NAME_BYTES_MAX);
 	if (name.len && memchr(name.ptr, 0, name.len))
 		return err_set(e, ERR_PEER, "a resource name has a NUL byte");
+	if (utf8_valid_len(name) != name.len) /* it would come back in a response, which the client could not read */
+		return err_set(e, ERR_PEER, "a resource name is not UTF-8");
 	if (++*count > LIMIT_XDS_NAMES)
 		return err_set(e, ERR_LIMIT, "more than %u resource names", LIMIT_XDS_NAMES);
 	return true;
