@@ -192,7 +192,8 @@ void ingest_report(struct pilot *p, const struct worker_nack *n)
 	const struct {
 		const char *key;
 		struct str value;
-	} rows[] = {{"type", n->type}, {"error", n->text}, {"resources", n->resources}, {"objects", n->objects}};
+	} rows[] = {{"type", n->type}, {"error", n->text}, {"resources", n->resources}, {"objects", n->objects},
+		{"isolated", n->isolated ? STR("true") : STR("false")}};
 
 	if (!p->galley)
 		return;

@@ -105,6 +105,7 @@ static void on_nack(void *ctx, const struct xds_nack *n)
 		.proxy = arena_str(a, n->proxy->id),
 		.type = str_of(xds_type_info(n->type)->name),
 		.text = arena_str(a, n->text),
+		.isolated = n->isolated,
 		.resources = join(a, n->resources, n->n_resources),
 		.objects = join(a, objects, n->n_objects)};
 	loop_post(s->worker->options.main_loop, s->worker->options.on_nack, copy);

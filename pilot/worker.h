@@ -14,6 +14,7 @@ struct worker_nack {
 	void *pilot;
 	struct arena *arena;
 	struct str proxy, type, text, resources, objects;
+	bool isolated; /* see xds_nack */
 };
 
 struct worker_options {

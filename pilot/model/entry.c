@@ -154,6 +154,9 @@ struct entry *entry_new(const struct model_topic *t, const struct bus_change *c,
 		entry_unref(e);
 		return NULL;
 	}
+	e->source.topic = e->topic;
+	e->source.key = e->key;
+	e->source.hash = e->hash;
 	entry_index(t, e);
 	return e;
 }

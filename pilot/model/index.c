@@ -31,7 +31,7 @@ static size_t edits_normalise(struct edit *edits, size_t n)
 	return out;
 }
 
-struct entry *index_get(const struct topic_index *x, struct str key)
+static bool find_key(const struct topic_index *x, struct str key, size_t *at)
 {
 	size_t low = 0, high = x ? x->n : 0;
 
@@ -39,14 +39,30 @@ struct entry *index_get(const struct topic_index *x, struct str key)
 		size_t mid = low + (high - low) / 2;
 		int c = str_cmp(x->entries[mid]->key, key);
 
-		if (!c)
-			return x->entries[mid];
+		if (!c) {
+			*at = mid;
+			return true;
+		}
 		if (c < 0)
 			low = mid + 1;
 		else
 			high = mid;
 	}
-	return NULL;
+	return false;
+}
+
+struct entry *index_get(const struct topic_index *x, struct str key)
+{
+	size_t at;
+
+	return find_key(x, key, &at) ? x->entries[at] : NULL;
+}
+
+struct entry *index_before(const struct topic_index *x, struct str key)
+{
+	size_t at;
+
+	return find_key(x, key, &at) ? x->before[at] : NULL;
 }
 
 static int emission_order(const struct emission *a, const struct emission *b)
@@ -144,11 +160,27 @@ static void merge_rows(struct topic_index *x, const struct topic_index *prev, co
 	}
 }
 
-static void index_put(struct topic_index *x, struct entry *e)
+static void index_put(struct topic_index *x, struct entry *e, struct entry *before)
 {
+	if (before)
+		ref_get(&before->ref);
+	x->before[x->n] = before;
 	x->entries[x->n++] = e;
 	x->content_hash += e->hash ^ question_key(QUESTION_COUNT, e->key);
 	x->bytes += sizeof(*e) + arena_bytes(e->arena);
+}
+
+/* What would stand in for an object's new version. The same content keeps what it had, and its age. */
+static struct entry *version_before(const struct topic_index *prev, size_t at, struct entry *new)
+{
+	struct entry *old = prev->entries[at];
+
+	if (!new->object)
+		return NULL;
+	if (old->hash != new->hash)
+		return old;
+	new->source.since = old->source.since;
+	return prev->before[at];
 }
 
 static void merge_entries(
@@ -157,17 +189,19 @@ static void merge_entries(
 	size_t i = 0, j = 0, n_old = prev ? prev->n : 0;
 
 	x->entries = xmalloc((n_old + n + 1) * sizeof(*x->entries));
+	x->before = xmalloc((n_old + n + 1) * sizeof(*x->before));
 	while (i < n_old || j < n) {
 		int c = i == n_old ? 1 : j == n ? -1 : str_cmp(prev->entries[i]->key, edits[j].key);
 
 		if (c < 0) {
 			ref_get(&prev->entries[i]->ref);
-			index_put(x, prev->entries[i++]);
+			index_put(x, prev->entries[i], prev->before[i]);
+			i++;
 			continue;
 		}
 		touch(c == 0 ? prev->entries[i] : NULL, edits[j].entry, touched);
 		if (edits[j].entry)
-			index_put(x, edits[j].entry);
+			index_put(x, edits[j].entry, c == 0 ? version_before(prev, i, edits[j].entry) : NULL);
 		i += c == 0;
 		j++;
 	}
@@ -177,9 +211,12 @@ static void index_destroy(struct ref *r)
 {
 	struct topic_index *x = container_of(r, struct topic_index, ref);
 
-	for (size_t i = 0; i < x->n; i++)
+	for (size_t i = 0; i < x->n; i++) {
 		entry_unref(x->entries[i]);
+		entry_unref(x->before[i]);
+	}
 	free(x->entries);
+	free(x->before);
 	free(x->rows);
 	free(x);
 }
@@ -198,7 +235,7 @@ struct topic_index *index_apply(const struct topic_index *prev, struct edit *edi
 	n = edits_normalise(edits, n);
 	merge_entries(x, prev, edits, n, touched);
 	merge_rows(x, prev, edits, n);
-	x->bytes += sizeof(*x) + x->n * sizeof(*x->entries) + x->n_rows * sizeof(*x->rows);
+	x->bytes += sizeof(*x) + 2 * x->n * sizeof(*x->entries) + x->n_rows * sizeof(*x->rows);
 	return x;
 }
 

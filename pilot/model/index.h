@@ -15,6 +15,8 @@ struct row {
 struct topic_index {
 	struct ref ref;
 	struct entry **entries; /* sorted by key; a reference each */
+	struct entry *
+		*before; /* beside each object of Istio's kinds its version before, NULL: none; a reference each */
 	size_t n;
 	struct row *rows; /* sorted by key, then entry key; borrowed */
 	size_t n_rows;
@@ -34,6 +36,7 @@ struct topic_index *index_apply(
 	const struct topic_index *prev, struct edit *edits, size_t n, struct read_keys *touched);
 void index_unref(struct topic_index *x);
 struct entry *index_get(const struct topic_index *x, struct str key); /* borrowed or NULL */
+struct entry *index_before(const struct topic_index *x, struct str key); /* the version before; borrowed or NULL */
 
 struct rows {
 	const struct row *items;

@@ -44,7 +44,7 @@ void model_unref(struct model *m)
 }
 
 /* What cannot be read is left out, so that a snapshot does not depend on what was there before. */
-static struct entry *decode_change(const struct model_topic *t, const struct bus_change *c)
+static struct entry *decode_change(const struct model_topic *t, const struct bus_change *c, uint64_t version)
 {
 	struct err e = {0};
 	struct entry *x;
@@ -56,19 +56,21 @@ static struct entry *decode_change(const struct model_topic *t, const struct bus
 		metric_add(&undecodable, 1, t->name);
 		log_error(&model_log, "value left out", KV("topic", t->name), KV("key", c->key),
 			KV("error", (const char *)e.text));
+		return NULL;
 	}
+	x->source.since = version;
 	return x;
 }
 
 static struct topic_index *apply_topic(const struct model_topic *t, const struct topic_index *prev,
-	const struct bus_change *changes, size_t n, struct read_keys *touched)
+	const struct bus_change *changes, size_t n, uint64_t version, struct read_keys *touched)
 {
 	struct edit *edits cleanup(free_p) = xmalloc((n + 1) * sizeof(*edits));
 	size_t n_edits = 0;
 
 	for (size_t i = 0; i < n; i++)
 		if (changes[i].topic == t->topic) {
-			edits[n_edits] = (struct edit){changes[i].key, decode_change(t, &changes[i]), n_edits};
+			edits[n_edits] = (struct edit){changes[i].key, decode_change(t, &changes[i], version), n_edits};
 			n_edits++;
 		}
 	return index_apply(prev, edits, n_edits, touched);
@@ -89,7 +91,7 @@ struct model *model_apply(struct model *prev, const struct bus_change *changes, 
 	m->version = prev->version + 1;
 	for (size_t t = 0; t < MODEL_TOPIC_COUNT; t++) {
 		if (concerns(model_topics[t].topic, changes, n)) {
-			m->topics[t] = apply_topic(&model_topics[t], prev->topics[t], changes, n, touched);
+			m->topics[t] = apply_topic(&model_topics[t], prev->topics[t], changes, n, m->version, touched);
 		} else if (prev->topics[t]) {
 			ref_get(&prev->topics[t]->ref);
 			m->topics[t] = prev->topics[t];
@@ -97,6 +99,17 @@ struct model *model_apply(struct model *prev, const struct bus_change *changes, 
 	}
 	read_keys_seal(touched);
 	return m;
+}
+
+bool model_has(const struct model *m, const struct hidden *h)
+{
+	for (size_t t = 0; t < MODEL_TOPIC_COUNT; t++)
+		if (model_topics[t].topic == h->topic) {
+			const struct entry *e = index_get(m->topics[t], h->key);
+
+			return e && e->hash == h->hash;
+		}
+	return false;
 }
 
 uint64_t model_version(const struct model *m)

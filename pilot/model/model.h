@@ -29,6 +29,8 @@ struct model *model_ref(struct model *m);
 void model_unref(struct model *m);
 /* Never fails: a value that does not unpack is logged, counted and left out. `touched` is filled and sealed. */
 struct model *model_apply(struct model *prev, const struct bus_change *changes, size_t n, struct read_keys *touched);
+struct hidden;
+bool model_has(const struct model *m, const struct hidden *h); /* this very version is the present one */
 uint64_t model_version(const struct model *m); /* grows by one with each apply */
 uint64_t model_hash(const struct model *m); /* of the content: equal content, equal hash, whatever the history */
 size_t model_bytes(const struct model *m);

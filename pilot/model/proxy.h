@@ -15,6 +15,14 @@ struct proxy_label {
 	struct str key, value;
 };
 
+/* A version of an object that this very proxy refused: the version before answers in its place, or none when `absent`. */
+struct hidden {
+	uint32_t topic;
+	struct str key;
+	uint64_t hash;
+	bool absent;
+};
+
 struct proxy {
 	enum proxy_type type;
 	struct str id; /* whole node id */
@@ -36,6 +44,8 @@ struct proxy {
 	size_t n_extensions;
 	struct str verified_ns; /* its namespace, when its certificate proved it; empty: it gets no Secret */
 	bool no_capture; /* INTERCEPTION_MODE NONE */
+	const struct hidden *hidden; /* of the session (xds/trial.c) */
+	size_t n_hidden;
 };
 
 /* Errors name what is missing: ERR_PEER. */

@@ -28,9 +28,62 @@ void ask_note(struct view *v, enum question q, struct str text)
 		read_keys_add(v->reads, question_key(q, text));
 }
 
+static bool answers(const struct entry *e, uint64_t question)
+{
+	for (size_t i = 0; i < e->n_emissions; i++)
+		if (e->emissions[i].key == question && e->emissions[i].row)
+			return true;
+	return false;
+}
+
+static const struct hidden *is_hidden(const struct proxy *p, const struct entry *e)
+{
+	for (size_t i = 0; i < p->n_hidden; i++)
+		if (p->hidden[i].topic == e->topic && p->hidden[i].hash == e->hash && str_eq(p->hidden[i].key, e->key))
+			return &p->hidden[i];
+	return NULL;
+}
+
+static void add_row(struct row *rows, size_t *n, struct row r)
+{
+	size_t at = (*n)++;
+
+	for (; at && str_cmp(rows[at - 1].entry->key, r.entry->key) > 0; at--)
+		rows[at] = rows[at - 1];
+	rows[at] = r;
+}
+
+/* Without the versions that this proxy refused; the ones before them answer as they would have. */
+static struct rows without_hidden(
+	const struct view *v, const struct topic_index *x, uint32_t topic, uint64_t question, struct rows rows)
+{
+	const struct proxy *p = v->scope->attributes;
+	struct row *out = arena_array(v->scratch, rows.n + p->n_hidden + 1, sizeof(*out));
+	size_t n = 0;
+
+	for (size_t i = 0; i < rows.n; i++)
+		if (!is_hidden(p, rows.items[i].entry))
+			add_row(out, &n, rows.items[i]);
+	for (size_t i = 0; i < p->n_hidden; i++) {
+		const struct hidden *h = &p->hidden[i];
+		const struct entry *now = h->topic == topic && !h->absent ? index_get(x, h->key) : NULL;
+		struct entry *before = now && now->hash == h->hash ? index_before(x, h->key) : NULL;
+
+		if (before && answers(before, question))
+			add_row(out, &n, (struct row){question, before});
+	}
+	return (struct rows){out, n};
+}
+
 struct rows ask_rows(const struct view *v, uint32_t topic, enum question q, struct str text)
 {
-	return index_rows(v->model->topics[topic_slot(topic)], question_key(q, text));
+	const struct topic_index *x = v->model->topics[topic_slot(topic)];
+	uint64_t question = question_key(q, text);
+	struct rows rows = index_rows(x, question);
+
+	if (!v->scope->attributes || !v->scope->attributes->n_hidden)
+		return rows;
+	return without_hidden(v, x, topic, question, rows);
 }
 
 struct rows ask(struct view *v, uint32_t topic, enum question q, struct str text)

@@ -271,9 +271,24 @@ static void write_key(struct strbuf *b, const struct scope *s)
 		p->no_capture ? "nocapture" : "");
 	for (size_t i = 0; i < p->n_labels; i++)
 		strbuf_addf(b, "|" STR_FMT "=" STR_FMT, STR_ARG(p->labels[i].key), STR_ARG(p->labels[i].value));
+	for (size_t i = 0; i < p->n_hidden; i++)
+		strbuf_addf(b, "|hidden=%u:" STR_FMT ":%llx%s", p->hidden[i].topic, STR_ARG(p->hidden[i].key),
+			(unsigned long long)p->hidden[i].hash, p->hidden[i].absent ? "-" : "");
 	for (size_t i = 0; i < s->n_instances; i++)
 		strbuf_addf(b, "|" STR_FMT ":%u:%u", STR_ARG(s->instances[i].service), s->instances[i].port,
 			s->instances[i].target_port);
+}
+
+/* The scope outlives the session that made it. */
+static const struct hidden *copy_hidden(struct arena *a, const struct proxy *p)
+{
+	struct hidden *out = arena_array(a, p->n_hidden + 1, sizeof(*out));
+
+	for (size_t i = 0; i < p->n_hidden; i++) {
+		out[i] = p->hidden[i];
+		out[i].key = arena_str(a, p->hidden[i].key);
+	}
+	return out;
 }
 
 const struct scope *scope_of(
@@ -291,6 +306,8 @@ const struct scope *scope_of(
 		.network = p->network,
 		.extensions = p->extensions,
 		.n_extensions = p->n_extensions,
+		.hidden = copy_hidden(a, p),
+		.n_hidden = p->n_hidden,
 		.no_capture = p->no_capture};
 	s->kind = kind;
 	s->attributes = attributes;

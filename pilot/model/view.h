@@ -33,6 +33,10 @@ struct scope {
 struct source_ref {
 	const char *object;
 	const char *origin;
+	uint32_t topic;
+	struct str key;
+	uint64_t hash; /* of the content */
+	uint64_t since; /* version of the model that brought this content */
 };
 
 struct view {

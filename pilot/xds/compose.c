@@ -56,6 +56,7 @@ static void next_nonce(struct xds_session *s, struct xds_watch *w)
 	(void)snprintf(w->nonce, sizeof(w->nonce), "%" PRIu64 "-%" PRIu64, model_version(engine_model(s->engine)),
 		++s->nonces);
 	xds_version_format(watch_sum(w), w->sent);
+	w->sent_model = model_version(engine_model(s->engine));
 }
 
 static bool finish(struct xds_session *s, struct xds_watch *w, const ProtobufCMessage *header, struct xds_response *out)

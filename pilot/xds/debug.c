@@ -41,6 +41,22 @@ static void debug_watch(const struct xds_watch *w, struct strbuf *json)
 		len, named, w->wildcard ? "true" : "false", w->pushes, w->nacks, w->bytes);
 }
 
+static void debug_isolated(const struct xds_session *s, struct strbuf *json)
+{
+	strbuf_adds(json, "\"isolated\":[");
+	for (size_t i = 0; i < s->trial.isolated.len; i++) {
+		const struct xds_isolated *x = &s->trial.isolated.items[i];
+
+		strbuf_adds(json, i ? ",{" : "{");
+		member(json, "object", str_of(x->object));
+		member(json, "origin", str_of(x->origin));
+		strbuf_adds(json, "\"error\":");
+		strbuf_add_json(json, str_of(x->text));
+		strbuf_addc(json, '}');
+	}
+	strbuf_addc(json, ']');
+}
+
 void session_debug_sync(const struct xds_session *s, struct strbuf *json)
 {
 	const struct proxy *p = s->proxy;
@@ -60,7 +76,9 @@ void session_debug_sync(const struct xds_session *s, struct strbuf *json)
 			strbuf_addc(json, ',');
 		debug_watch(&s->watches[t], json);
 	}
-	strbuf_adds(json, "}}");
+	strbuf_adds(json, "},");
+	debug_isolated(s, json);
+	strbuf_addc(json, '}');
 }
 
 static void dump_resource(const struct xds_slot *slot, bool body, struct strbuf *json)

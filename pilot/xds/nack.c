@@ -1,7 +1,8 @@
 /*
  * DOC: Finding out why a client refused a response. Envoy's text names the resource more often than not ("Error adding/updating
  * cluster(s) outbound|80||x: ..."); when it does not, the resources that were new in the response are the suspects. Each is built once
- * more with a view that tells which configuration objects went into it.
+ * more with a view that tells which configuration objects went into it; of these, the ones that changed since the client last
+ * accepted the type are to blame, and if there are several, trial.c finds out which.
  */
 #include <stdlib.h>
 
@@ -9,30 +10,41 @@
 #include "pilot/xds/watch.h"
 
 #define NACK_RESOURCES_MAX 8
-#define NACK_OBJECTS_MAX 32
+#define NACK_OBJECTS_MAX TRIAL_OBJECTS_MAX
 #define NACK_TEXT_MAX 2048
 
 static struct log_scope ads_log = LOG_SCOPE("ads", "xDS streams");
 
 struct report {
 	struct arena *arena;
+	uint64_t accepted; /* version of the model */
 	struct str resources[NACK_RESOURCES_MAX];
-	struct source_ref objects[NACK_OBJECTS_MAX];
-	size_t n_resources, n_objects;
+	struct source_ref *objects, *old; /* that changed since then, and that did not */
+	size_t n_resources, n_objects, n_old;
 };
+
+static bool is_listed(const struct source_ref *list, size_t n, const struct source_ref *source)
+{
+	for (size_t i = 0; i < n; i++)
+		if (streq(list[i].object, source->object))
+			return true;
+	return false;
+}
 
 static void on_source(void *ctx, const struct source_ref *source)
 {
 	struct report *r = ctx;
-	for (size_t i = 0; i < r->n_objects; i++) {
-		if (streq(r->objects[i].object, source->object))
-			return;
-	}
-	if (r->n_objects == NACK_OBJECTS_MAX)
+	bool new = source->since > r->accepted;
+	struct source_ref *list = new ? r->objects : r->old;
+	size_t *n = new ? &r->n_objects : &r->n_old;
+
+	if (*n == NACK_OBJECTS_MAX || is_listed(list, *n, source))
 		return;
-	r->objects[r->n_objects++] = (struct source_ref){
-		.object = arena_strdup(r->arena, source->object ? source->object : ""),
-		.origin = arena_strdup(r->arena, source->origin ? source->origin : "")};
+	list[*n] = *source;
+	list[*n].object = arena_strdup(r->arena, source->object ? source->object : "");
+	list[*n].origin = arena_strdup(r->arena, source->origin ? source->origin : "");
+	list[*n].key = arena_str(r->arena, source->key);
+	(*n)++;
 }
 
 static void suspect(struct report *r, struct xds_entry *e)
@@ -70,15 +82,47 @@ static struct str join(struct arena *a, const struct report *r)
 	return out;
 }
 
-void nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, struct str text)
+/* What is on trial is to blame for a refusal during the trial. */
+static void take_shown(const struct xds_session *s, struct report *r)
 {
-	cleanup(arena_free_p) struct arena *a = arena_new();
-	struct report r = {.arena = a};
+	const struct xds_trial *t = &s->trial;
+
+	if (t->phase != TRIAL_SHOWING)
+		return;
+	r->n_objects = 0;
+	for (size_t i = t->shown.from; i < t->shown.to; i++)
+		r->objects[r->n_objects++] = t->suspects[i];
+}
+
+static size_t hideable(const struct report *r, struct source_ref **out)
+{
+	size_t n = 0;
+
+	*out = arena_array(r->arena, r->n_objects + 1, sizeof(**out));
+	for (size_t i = 0; i < r->n_objects; i++)
+		if (trial_hideable(&r->objects[i]))
+			(*out)[n++] = r->objects[i];
+	return n;
+}
+
+size_t nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, struct str text, struct arena *a,
+	struct source_ref **suspects)
+{
+	struct report r = {.arena = a,
+		.accepted = w->acked_model,
+		.objects = arena_array(a, NACK_OBJECTS_MAX, sizeof(*r.objects)),
+		.old = arena_array(a, NACK_OBJECTS_MAX, sizeof(*r.old))};
 
 	text.len = min_size(text.len, NACK_TEXT_MAX);
 	each_in_flight(w, text, &r);
 	if (!r.n_resources)
 		each_in_flight(w, (struct str){0}, &r);
+	take_shown(s, &r);
+	size_t n_suspects = hideable(&r, suspects);
+	if (!r.n_objects) {
+		r.objects = r.old;
+		r.n_objects = r.n_old;
+	}
 	log_warn(&ads_log, "proxy refused a response", KV("type", xds_type_info(w->type)->name),
 		KV("proxy", s->proxy->id), KV("nonce", nonce), KV("resource", r.n_resources ? r.resources[0] : STR("")),
 		KV("objects", join(a, &r)), KV("error", text));
@@ -92,4 +136,5 @@ void nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, s
 		.n_objects = r.n_objects};
 	if (s->ops->on_nack)
 		s->ops->on_nack(s->ctx, &n);
+	return n_suspects;
 }

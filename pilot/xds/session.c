@@ -66,6 +66,7 @@ void session_free(struct xds_session *s, uint64_t now_us)
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
 		watch_done(&s->watches[t]);
 	engine_leave(s->engine, s);
+	trial_done(&s->trial);
 	arena_free(s->arena);
 	free(s);
 }
@@ -148,6 +149,7 @@ void session_acked(struct xds_session *s, struct xds_watch *w, uint64_t now_us)
 	if (w->flight_us)
 		metric_observe(&convergence, seconds(w->flight_us, now_us));
 	memcpy(w->acked, w->sent, sizeof(w->acked));
+	w->acked_model = w->sent_model;
 	free(take(w->nack));
 	watch_answered(w);
 }
@@ -182,11 +184,14 @@ bool session_nacked(struct xds_session *s, struct xds_watch *w, const struct xds
 	metric_add(&rejects, 1, xds_type_info(w->type)->name);
 	if (m)
 		metric_add(m, 1);
-	nack_report(s, w, r->nonce, text);
+	struct source_ref *suspects;
+	size_t n = nack_report(s, w, r->nonce, text, a, &suspects);
 	free(w->nack);
 	w->nack = xstrndup(text.ptr ? text.ptr : "", min_size(text.len, 2048));
-	if (str_eqc(r->nonce, w->nonce))
+	if (str_eqc(r->nonce, w->nonce)) {
 		watch_answered(w);
+		trial_refused(s, w, suspects, n, str_sub(text, 0, 2048));
+	}
 	return true;
 }
 
@@ -210,6 +215,12 @@ static void rescope(struct xds_session *s, enum scope_kind k)
 	leave_scope(s, old, k, 1); /* who changes its scope does not come back */
 }
 
+void session_rescope(struct xds_session *s)
+{
+	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
+		rescope(s, (enum scope_kind)k);
+}
+
 void session_model_changed(struct xds_session *s, const struct read_keys *touched)
 {
 	if (!s->proxy)
@@ -217,6 +228,7 @@ void session_model_changed(struct xds_session *s, const struct read_keys *touche
 	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
 		if (touches(&s->scope_reads[k], touched))
 			rescope(s, (enum scope_kind)k);
+	trial_model_changed(s);
 }
 
 /* Whether a wait that began at *since may go on. */
@@ -273,6 +285,7 @@ static bool may_remove(struct xds_session *s, const struct xds_watch *w, uint64_
 static bool sent(struct xds_session *s, struct xds_watch *w, struct xds_response *out, uint64_t now_us)
 {
 	w->outstanding = true;
+	s->trial.pushed = true;
 	w->sent_us = now_us;
 	w->pushes++;
 	w->bytes += out->bytes;
@@ -298,5 +311,5 @@ bool session_next(struct xds_session *s, uint64_t now_us, struct xds_response *o
 		return sent(s, cds, out, now_us);
 	if (!watch_gone(cds))
 		s->gone_us = 0;
-	return false;
+	return trial_step(s) && session_next(s, now_us, out);
 }

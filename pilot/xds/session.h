@@ -18,8 +18,9 @@ struct xds_nack {
 	struct str text; /* the client's words */
 	const struct str *resources; /* named in the text, else what was new in the response */
 	size_t n_resources;
-	const struct source_ref *objects; /* what they were made from */
+	const struct source_ref *objects; /* that they were made from, and that changed since the client last accepted */
 	size_t n_objects;
+	bool isolated; /* the object is refused by itself, and hidden from the proxy until it changes */
 };
 
 struct session_ops {

@@ -8,6 +8,7 @@
 
 #include "pilot/xds/holding.h"
 #include "pilot/xds/session.h"
+#include "pilot/xds/trial.h"
 
 #define XDS_NONCE_TEXT 48
 
@@ -23,6 +24,7 @@ struct xds_watch {
 	VEC(struct xds_answer *) in_flight; /* the responses that are not answered; a use each */
 	char nonce[XDS_NONCE_TEXT]; /* of the last response, "" before */
 	char sent[XDS_VERSION_TEXT], acked[XDS_VERSION_TEXT];
+	uint64_t sent_model, acked_model; /* versions that the last response, and the last accepted one, were made from */
 	char *nack; /* text, when the last answer was a refusal */
 	uint64_t flight_us; /* oldest change in what is outstanding; 0: none */
 	uint64_t sent_us;
@@ -46,6 +48,7 @@ struct xds_session {
 	uint64_t gone_us;
 	uint64_t wake_us;
 	uint64_t connected_us;
+	struct xds_trial trial;
 };
 
 /* ---- watch.c */
@@ -64,6 +67,8 @@ void watch_follow_clusters(struct xds_session *s);
 /* ---- session.c */
 struct xds_watch *session_watch(struct xds_session *s, struct str type_url);
 void session_acked(struct xds_session *s, struct xds_watch *w, uint64_t now_us);
+/* Enters the scopes that the proxy belongs in now. */
+void session_rescope(struct xds_session *s);
 bool session_nacked(struct xds_session *s, struct xds_watch *w, const struct xds_request *r, struct err *e) MUST_CHECK;
 
 /* ---- sotw.c, delta.c */
@@ -73,4 +78,6 @@ bool delta_recv(struct xds_session *s, const struct xds_request *r, uint64_t now
 bool compose_changes(struct xds_session *s, struct xds_watch *w, struct xds_response *out) MUST_CHECK;
 bool compose_removals(struct xds_session *s, struct xds_watch *w, struct xds_response *out) MUST_CHECK;
 /* ---- nack.c */
-void nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, struct str text);
+/* Says who refused what. Objects that may be the cause and may be hidden go to *suspects, in the arena. */
+size_t nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, struct str text, struct arena *a,
+	struct source_ref **suspects);

@@ -40,6 +40,11 @@ void model_unref(struct model *m)
 		free(m);
 }
 
+bool model_has(const struct model *m, const struct hidden *h)
+{
+	return false;
+}
+
 uint64_t model_version(const struct model *m)
 {
 	return m->version;
@@ -69,7 +74,7 @@ static unsigned ask(enum xds_type t, struct view *v, struct str name)
 	if (v->reads)
 		read_keys_add(v->reads, key_of(t, i));
 	if (v->on_source)
-		v->on_source(v->ctx, &(struct source_ref){names[i], "fake.yaml:1"});
+		v->on_source(v->ctx, &(struct source_ref){.object = names[i], .origin = "fake.yaml:1", .since = 1000});
 	return v->model->value[t][i];
 }
 
