@@ -18,7 +18,8 @@ struct xds_nack {
 	struct str text; /* the client's words */
 	const struct str *resources; /* named in the text, else what was new in the response */
 	size_t n_resources;
-	const struct source_ref *objects; /* that they were made from, and that changed since the client last accepted */
+	const struct source_ref
+		*objects; /* that they were made from, and that changed since the client last accepted */
 	size_t n_objects;
 	bool isolated; /* the object is refused by itself, and hidden from the proxy until it changes */
 };

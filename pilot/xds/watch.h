@@ -24,7 +24,8 @@ struct xds_watch {
 	VEC(struct xds_answer *) in_flight; /* the responses that are not answered; a use each */
 	char nonce[XDS_NONCE_TEXT]; /* of the last response, "" before */
 	char sent[XDS_VERSION_TEXT], acked[XDS_VERSION_TEXT];
-	uint64_t sent_model, acked_model; /* versions that the last response, and the last accepted one, were made from */
+	uint64_t sent_model,
+		acked_model; /* versions that the last response, and the last accepted one, were made from */
 	char *nack; /* text, when the last answer was a refusal */
 	uint64_t flight_us; /* oldest change in what is outstanding; 0: none */
 	uint64_t sent_us;
