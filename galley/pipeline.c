@@ -1,6 +1,7 @@
 #include "galley/pipeline.h"
 
 #include "galley/kinds/secret.h"
+#include "galley/selectors.h"
 
 #include <stdlib.h>
 
@@ -99,15 +100,16 @@ const Mesh__MeshConfig *galley_mesh(const struct galley *g, struct arena *scratc
 
 /* ---- what changed */
 
-/* Only what TLS can use leaves galley. */
-static void emit_secret(struct galley *g, const struct object *now, const struct object *any)
+/* The labels of a namespace; none when no object defines it. */
+static struct label_set namespace_labels(struct galley *g, const char *ns)
 {
-	const char *key = arena_printf(g->batch, "%s/%s", any->ns, any->name);
-	Fl__Credential c = FL__CREDENTIAL__INIT;
-	if (now && secret_credential(g->batch, (const Kube__Secret *)now->message, now->ns, now->name, &c))
-		galley_emit(g, TOPIC_SECRET, key, pb_pack(g->batch, &c), now->origin);
-	else
-		galley_emit_delete(g, TOPIC_SECRET, key);
+	const struct slot *slot = map_get(g->store.slots, str_of(arena_printf(g->batch, "Namespace//%s", ns)));
+	return slot && slot->good ? LABELS(slot->good->meta, labels) : (struct label_set){0};
+}
+
+static bool is_selected(struct galley *g, const Mesh__MeshConfig *mesh, const char *ns)
+{
+	return !mesh->n_discovery_selectors || namespace_selected(mesh, namespace_labels(g, ns), ns);
 }
 
 static void on_change(void *ctx, const struct slot *slot, const struct object *before)
@@ -119,13 +121,12 @@ static void on_change(void *ctx, const struct slot *slot, const struct object *b
 	else if (slot->kind->id == KIND_NODE)
 		g->nodes_dirty = true;
 	else if (slot->kind->id == KIND_NAMESPACE) {
+		g->namespaces_dirty = true;
 		if (slot->good)
 			galley_emit(g, TOPIC_NAMESPACE, any->name, pack_namespace(g->batch, any), any->origin);
 		else
 			galley_emit_delete(g, TOPIC_NAMESPACE, any->name);
-	} else if (slot->kind->id == KIND_SECRET)
-		emit_secret(g, slot->good, any);
-	else if (slot->kind->topic == TOPIC_NONE)
+	} else if (slot->kind->topic == TOPIC_NONE)
 		galley_space(g, any->ns)->dirty = true;
 	else if (slot->good)
 		vec_push(&g->changed, slot);
@@ -133,10 +134,30 @@ static void on_change(void *ctx, const struct slot *slot, const struct object *b
 		galley_emit_delete(g, slot->kind->topic, arena_printf(g->batch, "%s/%s", any->ns, any->name));
 }
 
+/* Of a Secret only what TLS can use leaves galley. false: nothing of the object does. */
+static bool pack(struct galley *g, const struct object *o, const Mesh__MeshConfig *mesh, struct str *out)
+{
+	Fl__Credential c = FL__CREDENTIAL__INIT;
+	if (!is_selected(g, mesh, o->ns))
+		return false;
+	if (o->kind->id != KIND_SECRET) {
+		*out = pack_object(g->batch, o, mesh);
+		return true;
+	}
+	if (!secret_credential(g->batch, (const Kube__Secret *)o->message, o->ns, o->name, &c))
+		return false;
+	*out = pb_pack(g->batch, &c);
+	return true;
+}
+
 static void emit_object(struct galley *g, const struct object *o, const Mesh__MeshConfig *mesh)
 {
-	galley_emit(g, o->kind->topic, arena_printf(g->batch, "%s/%s", o->ns, o->name), pack_object(g->batch, o, mesh),
-		o->origin);
+	const char *key = arena_printf(g->batch, "%s/%s", o->ns, o->name);
+	struct str value;
+	if (pack(g, o, mesh, &value))
+		galley_emit(g, o->kind->topic, key, value, o->origin);
+	else
+		galley_emit_delete(g, o->kind->topic, key);
 }
 
 static void emit_mesh(struct galley *g, const Mesh__MeshConfig *mesh)
@@ -149,15 +170,19 @@ static void emit_mesh(struct galley *g, const Mesh__MeshConfig *mesh)
 	galley_emit(g, TOPIC_MESH, "default", pack_object(g->batch, o, mesh), o->origin ? o->origin : "default");
 }
 
-/* Everything that takes defaults from the mesh config; what has its own visibility packs to the same bytes and is dropped. */
-static void mesh_changed(struct galley *g, const Mesh__MeshConfig *mesh)
+static bool has_topic(enum kind_id kind)
+{
+	return kind != KIND_MESH_CONFIG && kind != KIND_NAMESPACE && kind_get(kind)->topic != TOPIC_NONE;
+}
+
+/* Everything may take defaults from the mesh config or be left out by it; what packs to the same bytes is dropped. */
+static void everything_again(struct galley *g, const Mesh__MeshConfig *mesh)
 {
 	struct str key;
 	void *value;
-	emit_mesh(g, mesh);
 	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);) {
 		const struct slot *slot = value;
-		if (slot->good && (slot->kind->id == KIND_VIRTUAL_SERVICE || slot->kind->id == KIND_DESTINATION_RULE))
+		if (slot->good && has_topic(slot->kind->id))
 			emit_object(g, slot->good, mesh);
 	}
 }
@@ -237,6 +262,8 @@ static void rebuild(struct galley *g, struct space *s, const struct inputs *node
 {
 	static char everyone[] = "*";
 	char *const fallback[] = {everyone};
+	if (!is_selected(g, mesh, s->ns))
+		inputs_done(&s->inputs);
 	sort_inputs(&s->inputs);
 	const struct discovery_input input = {
 		.ns = s->ns,
@@ -249,6 +276,7 @@ static void rebuild(struct galley *g, struct space *s, const struct inputs *node
 		.workloads = list(&s->inputs, KIND_WORKLOAD_ENTRY),
 		.entries = list(&s->inputs, KIND_SERVICE_ENTRY),
 		.nodes = list(nodes, KIND_NODE),
+		.visibility = namespace_visibility(mesh, namespace_labels(g, s->ns), s->ns),
 		.export_to = mesh->n_default_service_export_to ? mesh->default_service_export_to : fallback,
 		.n_export_to = mesh->n_default_service_export_to ? mesh->n_default_service_export_to : 1,
 	};
@@ -348,12 +376,17 @@ const struct bus_change *galley_commit(struct galley *g, size_t *n)
 	g->changed.len = 0;
 	source_store_settle(&g->store, on_change, g);
 	const Mesh__MeshConfig *mesh = galley_mesh(g, g->batch);
-	if (g->mesh_dirty)
-		mesh_changed(g, mesh);
+	/* Labels of namespaces count only where something selects by them. */
+	if (g->namespaces_dirty && (mesh->n_discovery_selectors || mesh->service_entry_visibility))
+		g->mesh_dirty = true;
+	if (g->mesh_dirty) {
+		emit_mesh(g, mesh);
+		everything_again(g, mesh);
+	}
 	for (size_t i = 0; i < g->changed.len; i++)
 		emit_object(g, g->changed.items[i]->good, mesh);
 	discover(g, mesh);
-	g->mesh_dirty = g->nodes_dirty = false;
+	g->mesh_dirty = g->nodes_dirty = g->namespaces_dirty = false;
 	*n = g->changes.len;
 	return g->changes.items;
 }

@@ -30,6 +30,7 @@ struct galley {
 	struct map *published; /* "<topic>/<key>" -> struct published */
 	bool mesh_dirty; /* the mesh's defaults changed: everything that has defaults is made again */
 	bool nodes_dirty;
+	bool namespaces_dirty; /* labels of namespaces changed: who belongs to the mesh is decided again */
 	VEC(const struct slot *) changed; /* of kinds that have a topic, during a commit */
 
 	struct arena *batch; /* the changes of the last commit */

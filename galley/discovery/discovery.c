@@ -139,7 +139,8 @@ void discovery_build(struct arena *a, const struct discovery_input *in, struct d
 		entries[i] = in->entries.items[i];
 	if (in->entries.n > 1)
 		qsort(entries, in->entries.n, sizeof(*entries), by_age);
-	for (size_t i = 0; i < in->entries.n; i++)
+	bool seen = in->visibility != MESH__SERVICE_ENTRY_VISIBILITY__VISIBILITY__NONE;
+	for (size_t i = 0; seen && i < in->entries.n; i++)
 		add_entry(&b, entries[i]);
 
 	out->n = map_len(by_host);

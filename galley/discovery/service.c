@@ -155,6 +155,16 @@ static const Fl__Resolution entry_resolution[] = {
 	[CFG__SERVICE_ENTRY__RESOLUTION__DYNAMIC_DNS] = FL__RESOLUTION__DYNAMIC_DNS,
 };
 
+/* The mesh config may keep the ServiceEntries of a namespace to itself. An entry that nobody may see stays that. */
+static void limit_visibility(struct arena *a, const struct discovery_input *in, Fl__Service *s)
+{
+	bool hidden = s->n_export_to == 1 && streq(s->export_to[0], "~");
+	if (in->visibility != MESH__SERVICE_ENTRY_VISIBILITY__VISIBILITY__NAMESPACE || hidden)
+		return;
+	s->n_export_to = 0;
+	add_string(a, &s->export_to, &s->n_export_to, in->ns);
+}
+
 Fl__Service *discovery_entry(
 	struct arena *a, const struct discovery_input *in, const struct object *o, const char *host)
 {
@@ -172,6 +182,7 @@ Fl__Service *discovery_entry(
 	for (size_t i = 0; i < se->n_export_to; i++)
 		add_string(a, &s->export_to, &s->n_export_to, se->export_to[i]);
 	export_to(a, in, o, NULL, s);
+	limit_visibility(a, in, s);
 	for (size_t i = 0; i < se->n_ports; i++) {
 		Fl__Port *p = PB_NEW(a, Fl__Port, fl__port);
 		p->name = arena_strdup(a, se->ports[i]->name);

@@ -17,9 +17,43 @@ static void default_pool(struct check *c, const Mesh__MeshConfig__DefaultTraffic
 		check_connection_pool(c, p->connection_pool, "spec.defaultTrafficPolicy.connectionPool");
 }
 
+/* As the API server checks label selectors. */
+static void selector(struct check *c, const Mesh__LabelSelector *s, const char *path)
+{
+	static const char source[] = "kube: LabelSelectorRequirement";
+	for (size_t i = 0; s && i < s->n_matchexpressions; i++) {
+		const Mesh__LabelSelectorRequirement *r = s->matchexpressions[i];
+		const char *at = path_at(c, "%s.matchExpressions[%zu]", path, i);
+		bool set = streq(r->operator_, "In") || streq(r->operator_, "NotIn");
+		if (!set && !streq(r->operator_, "Exists") && !streq(r->operator_, "DoesNotExist"))
+			check_error(c, "selector-operator", source, path_at(c, "%s.operator", at),
+				"\"%s\" is none of In, NotIn, Exists, DoesNotExist", r->operator_);
+		else if (set != (r->n_values > 0))
+			check_error(c, "selector-values", source, path_at(c, "%s.values", at),
+				set ? "%s needs values" : "%s takes no values", r->operator_);
+		if (str_empty(r->key))
+			check_error(c, "required", source, path_at(c, "%s.key", at), "is required");
+	}
+}
+
+static void selectors(struct check *c, const Mesh__MeshConfig *m)
+{
+	const Mesh__ServiceEntryVisibility *v = m->service_entry_visibility;
+	for (size_t i = 0; i < m->n_discovery_selectors; i++)
+		selector(c, m->discovery_selectors[i], path_at(c, "spec.discoverySelectors[%zu]", i));
+	for (size_t i = 0; v && i < v->n_policies; i++)
+		for (size_t k = 0; k < v->policies[i]->n_matching_rules; k++)
+			selector(c, v->policies[i]->matching_rules[k]->namespace_selector,
+				path_at(c,
+					"spec.serviceEntryVisibility.policies[%zu].matchingRules[%zu]."
+					"namespaceSelector",
+					i, k));
+}
+
 static void validate(struct check *c, const void *message)
 {
 	const Mesh__MeshConfig *m = message;
+	selectors(c, m);
 	if (!streq(c->name, "default"))
 		check_error(c, "mesh-name", "docs: the mesh has one MeshConfig", "metadata.name",
 			"\"%s\": the MeshConfig is named \"default\"", c->name);

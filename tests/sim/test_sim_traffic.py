@@ -537,3 +537,27 @@ def test_P86_ports_of_mongo_redis_and_server_first(mesh):
     inbound = found(m, "virtualInbound", "lds")["filterChains"]
     mongo = [c for c in inbound if c.get("filterChainMatch", {}).get("destinationPort") == 27017]
     assert mongo and all(c["filters"][0]["name"].endswith("mongo_proxy") for c in mongo)
+
+
+@pytest.mark.parametrize("visibility,own,seen", [("PUBLIC", True, True), ("NAMESPACE", True, False), ("NONE", False, False)])
+def test_P58_how_far_service_entries_of_a_namespace_may_be_seen(mesh, visibility, own, seen):
+    config = f"""
+apiVersion: fairlead.dev/v1
+kind: MeshConfig
+metadata: {{name: default}}
+spec:
+  serviceEntryVisibility:
+    applyToSidecars: true
+    policies:
+    - {{visibility: {visibility}, matchingRules: [{{namespaceSelector: {{matchLabels: {{tier: low}}}}}}]}}
+    - {{visibility: {visibility}, matchingRules: [{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: default}}}}}}]}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: other, labels: {{tier: low}}}}
+---
+"""
+    m = mesh(config + entry("o", "other.example.com", "other") + entry("d", "own.example.com"))
+    assert (m.to(authority="other.example.com") != {"PassthroughCluster": 100}) == seen
+    assert (m.to(authority="own.example.com") != {"PassthroughCluster": 100}) == own
+    assert m.to(authority="reviews") == {cluster(): 100}  # Services are not concerned

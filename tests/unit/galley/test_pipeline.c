@@ -239,6 +239,58 @@ static void files_being_written_do_not_look_whole(void **state)
 	assert_true(galley_looks_whole(*state, STR("new.yaml"), STR("")));
 }
 
+#define NS(name, labels) "apiVersion: v1\nkind: Namespace\nmetadata: {name: " name ", labels: {" labels "}}\n"
+#define MESH(spec) "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {" spec "}\n"
+#define IN(ns) \
+	"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x, namespace: " ns \
+	"}\nspec: {host: a.example.com}\n"
+
+/* How many of the last commit's changes of a topic put something there, and how many took it away. */
+static void assert_changes(struct galley *g, uint32_t topic, size_t put_wanted, size_t gone_wanted)
+{
+	size_t n, put_found = 0, gone_found = 0;
+	const struct bus_change *c = galley_commit(g, &n);
+	for (size_t i = 0; i < n; i++) {
+		put_found += c[i].topic == topic && c[i].value.ptr;
+		gone_found += c[i].topic == topic && !c[i].value.ptr;
+	}
+	assert_int_equal(put_found, put_wanted);
+	assert_int_equal(gone_found, gone_wanted);
+}
+
+static void P93_discovery_selectors_choose_namespaces_at_run_time(void **state)
+{
+	put(*state, "a.yaml",
+		NS("in", "mesh: this") "---\n" NS("out", "mesh: that") "---\n" IN("in") "---\n" IN("out") "---\n" IN(
+			"istio-system"));
+	assert_changes(*state, TOPIC_DESTINATION_RULE, 3, 0);
+	put(*state, "mesh.yaml", MESH("discoverySelectors: [{matchLabels: {mesh: this}}]"));
+	assert_changes(*state, TOPIC_DESTINATION_RULE, 0, 1);
+	/* A namespace comes by its label, and goes. */
+	put(*state, "a.yaml",
+		NS("in", "mesh: that") "---\n" NS("out", "mesh: this") "---\n" IN("in") "---\n" IN("out") "---\n" IN(
+			"istio-system"));
+	assert_changes(*state, TOPIC_DESTINATION_RULE, 1, 1);
+	put(*state, "mesh.yaml",
+		MESH("discoverySelectors: [{matchExpressions: [{key: mesh, operator: NotIn, values: [that]}]}, "
+		     "{matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [in]}]}]"));
+	assert_changes(*state, TOPIC_DESTINATION_RULE, 1, 0);
+	galley_remove(*state, STR("mesh.yaml"));
+	assert_changes(*state, TOPIC_DESTINATION_RULE, 0, 0);
+	no_change(*state);
+}
+
+static void P93_services_of_other_namespaces_are_not_published(void **state)
+{
+	put(*state, "mesh.yaml", MESH("discoverySelectors: [{matchLabels: {mesh: this}}]"));
+	put(*state, "a.yaml", SE("one", "one.example.com"));
+	assert_changes(*state, TOPIC_SERVICE, 0, 0);
+	put(*state, "b.yaml", NS("default", "mesh: this"));
+	assert_changes(*state, TOPIC_SERVICE, 1, 0);
+	put(*state, "b.yaml", NS("default", "mesh: that"));
+	assert_changes(*state, TOPIC_SERVICE, 0, 1);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -252,6 +304,8 @@ int main(void)
 		CASE(mesh_config_changes_what_takes_its_defaults),
 		CASE(allocated_addresses_do_not_depend_on_history),
 		CASE(pod_changes_publish_one_endpoint_set),
+		CASE(P93_discovery_selectors_choose_namespaces_at_run_time),
+		CASE(P93_services_of_other_namespaces_are_not_published),
 		CASE(files_being_written_do_not_look_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
