@@ -13,5 +13,9 @@ void ask_source(struct view *v, const struct entry *e);
 int entry_by_age(const void *x, const void *y);
 /* Every pair of the selector is among the labels of the scope. */
 bool scope_selected(const struct view *v, struct label_set selector);
+/* An imported VirtualService sends to the host, so it is visible although no egress listener names it (query_sidecar.c). */
+bool sidecar_needs(struct view *v, struct str host);
+/* All such hosts: fn for each, maybe several times. */
+void sidecar_needed(struct view *v, void (*fn)(void *ctx, struct str host), void *ctx);
 /* exportTo of an object of namespace `owner`; empty list: everyone. */
 bool exported_to(char *const *list, size_t n, struct str owner, struct str ns);

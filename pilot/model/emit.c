@@ -11,6 +11,7 @@
 #include "common/base/hash.h"
 #include "common/mesh/host.h"
 #include "common/pb/pb.h"
+#include "pilot/model/destinations.h"
 
 static uint64_t mix(uint64_t h, uint64_t more)
 {
@@ -166,6 +167,37 @@ static bool uses_source_labels(const Cfg__VirtualService *vs)
 	return false;
 }
 
+struct destinations {
+	struct emitter *em;
+	uint64_t shape;
+};
+
+static bool mix_destination(void *ctx, const char *host)
+{
+	struct destinations *d = ctx;
+
+	d->shape = mix_str(d->shape, host);
+	return false;
+}
+
+static bool emit_destination(void *ctx, const char *host)
+{
+	struct destinations *d = ctx;
+
+	emit(d->em, Q_VS_DESTINATION, str_of(host), d->shape, true);
+	return false;
+}
+
+/* Who imports the hosts of a VirtualService imports where it sends. `shape` is what decides about importing. */
+static void emit_destinations(struct emitter *em, const Cfg__VirtualService *vs, uint64_t shape)
+{
+	struct destinations one = {em, shape}, all = {em, shape};
+
+	(void)each_destination(vs, emit_destination, &one);
+	(void)each_destination(vs, mix_destination, &all);
+	emit(em, Q_VS_DESTINATION, STR(""), all.shape, true);
+}
+
 static void emit_mesh_hosts(struct entry *e, struct emitter *em, const Cfg__VirtualService *vs)
 {
 	uint64_t shape = mix(mix_list(2, vs->hosts, vs->n_hosts), (uint64_t)e->created_ms);
@@ -177,6 +209,7 @@ static void emit_mesh_hosts(struct entry *e, struct emitter *em, const Cfg__Virt
 		emit(em, Q_VS_HOST, host_is_wildcard(host) ? STR("*") : host, e->hash, true);
 	}
 	emit(em, Q_VS_LIST, STR(""), shape, true);
+	emit_destinations(em, vs, shape);
 }
 
 void virtual_service_emit(struct entry *e, struct emitter *em)

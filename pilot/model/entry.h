@@ -26,6 +26,7 @@ enum question {
 	Q_VS_HOST, /* host, or "*" for all virtual services with a wildcard host; sidecars only */
 	Q_VS_LIST, /* "": hosts of all virtual services for sidecars */
 	Q_VS_DELEGATE, /* ns/name of a virtual service without hosts */
+	Q_VS_DESTINATION, /* host, or "" for all: virtual services for sidecars that send to it; only hosts are shown */
 	Q_VS_GATEWAY, /* ns/name of a gateway: virtual services bound to it */
 	Q_DR_HOST, /* host, or "*" for all rules with a wildcard host */
 	Q_DR_SUBSETS, /* as Q_DR_HOST: only the names of subsets */

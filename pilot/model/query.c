@@ -210,17 +210,22 @@ static int by_host(const void *x, const void *y)
 	return c ? c : strcmp(a->namespace_, b->namespace_);
 }
 
+static void make_room(struct view *v, struct service_list *out, size_t *cap, size_t more)
+{
+	const Fl__Service **old = out->items;
+
+	if (out->n + more <= *cap)
+		return;
+	*cap = out->n + more + *cap / 2;
+	out->items = arena_array(v->scratch, *cap, sizeof(*out->items));
+	if (out->n)
+		memcpy(out->items, old, out->n * sizeof(*old));
+}
+
 /* port 0: what some egress listener of the Sidecar imports; else what the one that serves the port does. */
 static void collect(struct view *v, struct rows rows, uint32_t port, struct service_list *out, size_t *cap)
 {
-	if (out->n + rows.n > *cap) {
-		const Fl__Service **old = out->items;
-
-		*cap = out->n + rows.n;
-		out->items = arena_array(v->scratch, *cap, sizeof(*out->items));
-		if (out->n)
-			memcpy(out->items, old, out->n * sizeof(*old));
-	}
+	make_room(v, out, cap, rows.n);
 	for (size_t i = 0; i < rows.n; i++) {
 		const Fl__Service *s = rows.items[i].entry->value;
 
@@ -261,13 +266,35 @@ void view_services_on_port(struct view *v, uint32_t port, struct service_list *o
 	settle(v, out);
 }
 
+struct needed_services {
+	struct view *v;
+	struct service_list *list;
+	size_t *cap;
+};
+
+static void add_needed(void *ctx, struct str host)
+{
+	const struct needed_services *x = ctx;
+	struct rows rows = ask(x->v, TOPIC_SERVICE, Q_SERVICE_HOST, host);
+
+	make_room(x->v, x->list, x->cap, rows.n);
+	for (size_t i = 0; i < rows.n; i++) {
+		const Fl__Service *s = rows.items[i].entry->value;
+
+		if (service_exported(s, x->v->scope->attributes->ns))
+			x->list->items[x->list->n++] = s;
+	}
+}
+
 void view_services(struct view *v, struct service_list *out)
 {
 	size_t cap = 0;
+	struct needed_services needed = {v, out, &cap};
 
 	*out = (struct service_list){0};
 	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, STR("*")), 0, out, &cap);
 	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, v->scope->attributes->ns), 0, out, &cap);
+	sidecar_needed(v, add_needed, &needed);
 	settle(v, out);
 }
 
@@ -290,7 +317,8 @@ const Fl__Service *view_service(struct view *v, struct str host)
 	for (size_t i = 0; i < rows.n; i++) {
 		const Fl__Service *s = rows.items[i].entry->value;
 
-		if (!service_exported(s, ns) || !sidecar_admits(v, str_of(s->namespace_), host))
+		if (!service_exported(s, ns) ||
+			(!sidecar_admits(v, str_of(s->namespace_), host) && !sidecar_needs(v, host)))
 			continue;
 		if (!best || service_precedence(s, best, ns) < 0)
 			best = s;

@@ -5,6 +5,7 @@
  */
 #include "common/mesh/host.h"
 #include "pilot/model/ask.h"
+#include "pilot/model/destinations.h"
 #include "pilot/model/query.h"
 
 const Cfg__Sidecar *view_sidecar(struct view *v)
@@ -92,6 +93,60 @@ bool sidecar_admits_at(struct view *v, uint32_t port, struct str ns, struct str 
 	if (!l)
 		l = egress_with(s, 0);
 	return l && egress_admits(v, l, ns, host);
+}
+
+/* ---- what imported routes lead to */
+static bool is_imported(struct view *v, const struct entry *e)
+{
+	const Cfg__VirtualService *vs = e->value;
+
+	if (!exported_to(vs->export_to, vs->n_export_to, e->ns, v->scope->attributes->ns))
+		return false;
+	for (size_t i = 0; i < vs->n_hosts; i++)
+		if (sidecar_admits(v, e->ns, str_of(vs->hosts[i])))
+			return true;
+	return false;
+}
+
+static struct rows routes_to(struct view *v, struct str host)
+{
+	const Cfg__Sidecar *s = view_sidecar(v);
+
+	/* Without egress listeners everything is visible as it is. */
+	return s && s->n_egress ? ask(v, TOPIC_VIRTUAL_SERVICE, Q_VS_DESTINATION, host) : (struct rows){0};
+}
+
+bool sidecar_needs(struct view *v, struct str host)
+{
+	struct rows rows = routes_to(v, host);
+
+	for (size_t i = 0; i < rows.n; i++)
+		if (is_imported(v, rows.items[i].entry))
+			return true;
+	return false;
+}
+
+struct needed {
+	void (*fn)(void *ctx, struct str host);
+	void *ctx;
+};
+
+static bool pass_on(void *ctx, const char *host)
+{
+	const struct needed *n = ctx;
+
+	n->fn(n->ctx, str_of(host));
+	return false;
+}
+
+void sidecar_needed(struct view *v, void (*fn)(void *ctx, struct str host), void *ctx)
+{
+	struct rows rows = routes_to(v, STR(""));
+	struct needed n = {fn, ctx};
+
+	for (size_t i = 0; i < rows.n; i++)
+		if (is_imported(v, rows.items[i].entry))
+			(void)each_destination(rows.items[i].entry->value, pass_on, &n);
 }
 
 /* ---- unknown destinations */

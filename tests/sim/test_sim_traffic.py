@@ -561,3 +561,11 @@ metadata: {{name: other, labels: {{tier: low}}}}
     assert (m.to(authority="other.example.com") != {"PassthroughCluster": 100}) == seen
     assert (m.to(authority="own.example.com") != {"PassthroughCluster": 100}) == own
     assert m.to(authority="reviews") == {cluster(): 100}  # Services are not concerned
+
+
+def test_P62_where_an_imported_route_leads_is_visible(mesh):
+    m = mesh(case("sidecar/P62-destinations-of-imported-routes"))
+    assert m.to(authority="reviews") == {cluster(host=fqdn("far", "other")): 100}
+    names = {c["name"] for c in m.resources["cds"]}
+    assert cluster(host=fqdn("productpage")) in names and cluster(host=fqdn("hidden", "other")) not in names
+    assert m.to(authority="far.other") == m.to(authority="productpage") == {"PassthroughCluster": 100}
