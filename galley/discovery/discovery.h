@@ -22,7 +22,8 @@ struct discovery_input {
 	struct object_list nodes; /* of the cluster */
 	char *const *export_to; /* the mesh's default, n_export_to > 0 */
 	size_t n_export_to;
-	Mesh__ServiceEntryVisibility__Visibility visibility; /* how far ServiceEntries may be seen at most; 0: anywhere */
+	Mesh__ServiceEntryVisibility__Visibility
+		visibility; /* how far ServiceEntries may be seen at most; 0: anywhere */
 };
 
 struct discovered {
