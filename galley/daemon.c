@@ -4,12 +4,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cfg/model.pb-c.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
 #include "common/base/map.h"
 #include "common/io/file.h"
 #include "common/io/trim.h"
+#include "common/pb/json.h"
+#include "common/pb/pb.h"
 #include "galley/galley.h"
 #include "galley/source/directory.h"
 #include "galley/source/kubernetes.h"
@@ -52,7 +55,7 @@ struct galleyd {
 	uint64_t debounce_ms;
 	struct bus_keys *keys;
 	struct bus_publisher *publisher;
-	struct map *reports; /* "<role> <instance> <topic>/<key>" -> text */
+	struct map *reports; /* "<role> <instance> <topic>/<key>" -> JSON */
 	char *private_bus; /* the address of a run that only records */
 	bool once;
 	bool published;
@@ -224,6 +227,21 @@ static bool start_kubernetes(struct galleyd *s, const struct galley_config *c, s
 
 /* ---- status from below */
 
+/* A report as JSON: {"kind", "name", "annotations": {"error": Envoy's words, "objects", "isolated" ...}}. */
+static char *report_json(const struct bus_change *c)
+{
+	static const struct pb_encode_options plain = {0};
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct strbuf out = {0};
+	struct err e = {0};
+	const ProtobufCMessage *o = pb_unpack(a, &fl__object__descriptor, c->value.ptr, c->value.len, &e);
+	if (o)
+		pb_to_json(o, &plain, &out);
+	else
+		strbuf_add_json(&out, str_of(e.text));
+	return out.ptr;
+}
+
 static void on_report(void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n)
 {
 	struct galleyd *s = ctx;
@@ -233,8 +251,7 @@ static void on_report(void *ctx, const char *role, const char *instance, const s
 		if (!changes[i].value.ptr)
 			free(map_del(s->reports, id));
 		else if (map_get(s->reports, id) || map_len(s->reports) < REPORTS_MAX)
-			free(map_put(s->reports, id,
-				xstrndup(changes[i].origin.ptr ? changes[i].origin.ptr : "", changes[i].origin.len)));
+			free(map_put(s->reports, id, report_json(&changes[i])));
 		free(key);
 	}
 }
@@ -421,7 +438,7 @@ static void page_status(void *self, struct str query, struct strbuf *out)
 		first = false;
 		strbuf_add_json(out, key);
 		strbuf_addc(out, ':');
-		strbuf_add_json(out, str_of(value));
+		strbuf_adds(out, value);
 	}
 	strbuf_addc(out, '}');
 }

@@ -154,6 +154,8 @@ struct entry *entry_new(const struct model_topic *t, const struct bus_change *c,
 		entry_unref(e);
 		return NULL;
 	}
+	if (e->source.object && c->origin.len)
+		e->source.origin = arena_cstr(e->arena, c->origin);
 	e->source.topic = e->topic;
 	e->source.key = e->key;
 	e->source.hash = e->hash;
