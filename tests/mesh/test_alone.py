@@ -48,7 +48,7 @@ def equal_soon(first, second, names):
 
 
 @pytest.mark.scenario(10)
-def test_scenario_10_P96_N02_delta_and_state_of_the_world_end_equal(folder, figures):
+def test_scenario_10_P96_P97_delta_and_state_of_the_world_end_equal(folder, figures):
     source = daemons.copy_of_bookinfo(folder)
     seed = int(os.environ.get("FAIRLEAD_SEED", "4711"))
     change = edits.Edits(source, seed)
@@ -105,7 +105,7 @@ def rendered_types(text):
 
 
 @pytest.mark.scenario(9)
-def test_scenario_9_N04_pilot_alone_renders_what_galley_recorded(folder):
+def test_scenario_9_N25_pilot_alone_renders_what_galley_recorded(folder):
     source = daemons.copy_of_bookinfo(folder)
     recording = os.path.join(folder, "recording")
     change = edits.Edits(source, 9)
@@ -137,7 +137,7 @@ def test_scenario_9_N04_pilot_alone_renders_what_galley_recorded(folder):
 
 
 @pytest.mark.scenario(9)
-def test_scenario_9_N22_subscriber_that_loses_messages_resyncs(folder):
+def test_scenario_9_G15_subscriber_that_loses_messages_resyncs(folder):
     """The pilot in question hears galley's live messages through a relay that loses two of three."""
     source = daemons.copy_of_bookinfo(folder)
     change = edits.Edits(source, 12)

@@ -33,7 +33,7 @@ def all_connected(mesh):
 
 @pytest.mark.scenario(5)
 @pytest.mark.parametrize("victims", [("galley",), ("pilot",), ("citadel",), DAEMONS], ids="+".join)
-def test_scenario_5_G15_N23_killed_daemons_cost_no_request_and_push_nothing(mesh, victims, figures):
+def test_scenario_5_N12_A07_killed_daemons_cost_no_request_and_push_nothing(mesh, victims, figures):
     until(lambda: all_connected(mesh))
     sent, counted = pushes(mesh), envoy_changes(mesh)
     if "pilot" in victims:

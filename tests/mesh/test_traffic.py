@@ -36,7 +36,7 @@ def effect(load, written, version):
 # ---- 1
 
 @pytest.mark.scenario(1)
-def test_scenario_1_P40_C07_A10_page_through_the_gateway_and_mutual_tls_on_every_hop(mesh):
+def test_scenario_1_P40_C07_A10_T02_page_through_the_gateway_and_mutual_tls_on_every_hop(mesh):
     mesh.step("reviews-v3.yaml")
     until(lambda: mesh.reviews() == "v3", 5)
     page = mesh.json("/api/v1/products/0/reviews")
@@ -53,7 +53,7 @@ def test_scenario_1_P40_C07_A10_page_through_the_gateway_and_mutual_tls_on_every
 
 
 @pytest.mark.scenario(1)
-def test_scenario_1_plaintext_caller_is_served_under_permissive_and_refused_under_strict(mesh):
+def test_scenario_1_S01_plaintext_caller_is_served_under_permissive_and_refused_under_strict(mesh):
     # The node is outside of the mesh: no proxy, no certificate.
     status, body = mesh.curl(None, DETAILS)
     assert status == 200 and callers(json.loads(body)) == {"details": None}
@@ -139,7 +139,7 @@ def test_scenario_2_P06_P12_P28_routes_change_within_a_second_and_lose_nothing(m
 # ---- 3
 
 @pytest.mark.scenario(3)
-def test_scenario_3_G15_service_subset_and_route_of_one_batch_never_fail(mesh, figures):
+def test_scenario_3_N07_P97_service_subset_and_route_of_one_batch_never_fail(mesh, figures):
     rounds = 4
     with mesh.load(rate=50 if not util.SANITIZED else 20, workers=6) as load:
         load.more(10)
@@ -157,7 +157,7 @@ def without_pod(text, name):
 
 
 @pytest.mark.scenario(3)
-def test_scenario_3_A12_version_that_goes_away_under_load_costs_no_request(mesh):
+def test_scenario_3_A13_version_that_goes_away_under_load_costs_no_request(mesh):
     """reviews without a route goes to all versions; v3's pod is taken out of the directory, so its process ends too."""
     mesh.remove(REVIEWS)
     until(lambda: len({mesh.reviews() for _ in range(12)}) == 3, 10, "all three versions")

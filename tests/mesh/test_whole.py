@@ -31,7 +31,7 @@ def copy_of_programs(folder):
 
 @pytest.mark.scenario(11)
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
-def test_ordinary_user_runs_a_mesh():
+def test_N24_ordinary_user_runs_a_mesh():
     with Mesh(prepare=small, user=NOBODY, programs=copy_of_programs, quick=True) as mesh:
         assert {os.stat(f"/proc/{u['pid']}").st_uid for u in mesh.units()} == {NOBODY}
         assert mesh.json("/x")["peer"] == GATEWAY_ID
