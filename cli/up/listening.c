@@ -38,18 +38,23 @@ static int app_pid(const struct mesh_paths *m, const struct pod *p)
 	return pid;
 }
 
-static bool listens_in(int pid, const char *table, uint32_t port)
+static bool listens_in(const char *process, const char *table, uint32_t port)
 {
-	char *path cleanup(free_p) = xasprintf("/proc/%d/net/%s", pid, table);
+	char *path cleanup(free_p) = xasprintf("/proc/%s/net/%s", process, table);
 	char *text cleanup(free_p) = NULL;
 	size_t len = 0;
 	return file_read(path, TABLE_LIMIT_BYTES, &text, &len, NULL) && proc_net_listens(str_n(text, len), port);
+}
+
+bool process_listens(const char *process, uint32_t port)
+{
+	return listens_in(process, "tcp", port) || listens_in(process, "tcp6", port);
 }
 
 bool pod_listens(const struct mesh_paths *m, const struct pod *p)
 {
 	if (!p->command || !p->port)
 		return true;
-	int pid = app_pid(m, p);
-	return pid > 0 && (listens_in(pid, "tcp", p->port) || listens_in(pid, "tcp6", p->port));
+	char *process cleanup(free_p) = xasprintf("%d", app_pid(m, p));
+	return process_listens(process, p->port);
 }

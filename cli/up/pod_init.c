@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/up/listening.h"
 #include "cli/up/netns.h"
 #include "cli/up/spec.h"
 #include "common/base/clock.h"
@@ -26,6 +27,8 @@
 #define RESTART_MAX_MS 5000
 #define STABLE_MS 10000 /* a child that lived this long starts again at once */
 #define STOP_GRACE_MS 30000
+#define APP_WAIT_MS 5000 /* an application may need its proxy before it listens */
+#define APP_POLL_MS 50
 
 static struct log_scope pod_log = LOG_SCOPE("pod", "a machine-local pod");
 
@@ -49,6 +52,7 @@ struct pod_init {
 	struct child agent;
 	struct child app;
 	struct timer *deadline;
+	uint64_t started_ms;
 	bool stopping;
 };
 
@@ -167,9 +171,24 @@ static void child_start(struct child *c)
 	write_run_file(c->pod);
 }
 
+/*
+ * The pod's endpoint is there as soon as its file says that it is ready. Callers turn to another one while nobody answers here, but not from
+ * a proxy that answers with an error; so the proxy starts when the application listens.
+ */
+static bool awaits_app(const struct child *c)
+{
+	const struct pod_init *p = c->pod;
+	return c == &p->agent && !c->started_ms && p->app.argv && p->spec.pod.port &&
+	       clock_mono_ms() < p->started_ms + APP_WAIT_MS && !process_listens("self", p->spec.pod.port);
+}
+
 static void on_restart(void *ctx)
 {
-	child_start(ctx);
+	struct child *c = ctx;
+	if (awaits_app(c))
+		timer_start(c->restart, APP_POLL_MS, 0);
+	else
+		child_start(c);
 }
 
 static void on_deadline(void *ctx)
@@ -332,6 +351,7 @@ static void unblock_signals(void)
 static void run(struct pod_init *p)
 {
 	p->loop = loop_new();
+	p->started_ms = clock_mono_ms();
 	p->deadline = timer_new(p->loop, on_deadline, p);
 	child_init(p, &p->agent, "agent");
 	child_init(p, &p->app, "app");
@@ -346,7 +366,7 @@ static void run(struct pod_init *p)
 	if (p->app.argv)
 		child_start(&p->app);
 	if (p->spec.pod.proxy)
-		child_start(&p->agent);
+		on_restart(&p->agent);
 	log_info(&pod_log, "started", KV("pod", p->spec.pod.name), KV("ip", p->spec.pod.ip));
 	loop_run(p->loop);
 	proc_free(p->agent.proc);

@@ -62,6 +62,7 @@ bool spec_write(const struct mesh_paths *m, const struct pod *p, const char *pat
 	}
 	(void)json_object_set_new(root, "command", list_json(p->command));
 	(void)json_object_set_new(root, "env", list_json(p->env));
+	(void)json_object_set_new(root, "port", json_integer(p->port));
 	(void)json_object_set_new(root, "proxy", json_boolean(p->proxy));
 	(void)json_object_set_new(root, "gateway", json_boolean(p->gateway));
 	char *text = json_dumps(root, JSON_INDENT(1));
@@ -94,6 +95,7 @@ bool spec_read(struct arena *a, const char *path, struct spec *out, struct err *
 			a, json_string_value(json_object_get(root, fields[i].name)) ?: "");
 	out->pod.command = list_read(a, json_object_get(root, "command"));
 	out->pod.env = list_read(a, json_object_get(root, "env"));
+	out->pod.port = (uint32_t)json_integer_value(json_object_get(root, "port"));
 	out->pod.proxy = json_is_true(json_object_get(root, "proxy"));
 	out->pod.gateway = json_is_true(json_object_get(root, "gateway"));
 	json_decref(root);

@@ -157,8 +157,8 @@ def without_pod(text, name):
 
 
 @pytest.mark.scenario(3)
-def test_scenario_3_A13_version_that_goes_away_under_load_costs_no_request(mesh):
-    """reviews without a route goes to all versions; v3's pod is taken out of the directory, so its process ends too."""
+def test_scenario_3_A13_version_that_goes_and_comes_back_under_load_costs_no_request(mesh):
+    """reviews without a route goes to all versions; v3's pod is taken out of the directory, so its process ends too; then it comes back."""
     mesh.remove(REVIEWS)
     until(lambda: len({mesh.reviews() for _ in range(12)}) == 3, 10, "all three versions")
     with mesh.load(rate=50 if not util.SANITIZED else 20, workers=6) as load:
@@ -168,8 +168,11 @@ def test_scenario_3_A13_version_that_goes_away_under_load_costs_no_request(mesh)
         until(lambda: mesh.unit("default/reviews-v3")["pid"] == 0, what="v3's pod has ended")
         ended = time.monotonic()
         load.more(30)
-    load.assert_clean(60)
-    assert {s.headers["x-bookinfo-reviews"] for s in load.taken(ended)} == {"v1", "v2"}
+        back = mesh.write("bookinfo.yaml", text)
+        assert {s.headers["x-bookinfo-reviews"] for s in load.taken(ended) if s.start < back} == {"v1", "v2"}
+        until(lambda: "v3" in {s.headers["x-bookinfo-reviews"] for s in load.taken(back)}, 20, "v3 serves again")
+        load.more(60)
+    load.assert_clean(100)
 
 
 # ---- 4

@@ -193,9 +193,11 @@ static void the_specification_survives_its_file(void **state)
 		.cert_ttl = "30s"};
 	char *path cleanup(free_p) = xasprintf("%s/spec.json", b->root);
 	struct err e = {0};
+	p.items[0].port = 9080;
 	assert_true(spec_write(&paths, &p.items[0], path, &e));
 	struct spec s = {0};
 	assert_true(spec_read(b->arena, path, &s, &e));
+	assert_int_equal(s.pod.port, 9080);
 	assert_string_equal(s.pod.name, "one");
 	assert_string_equal(s.pod.command[1], "one");
 	assert_string_equal(s.pod.env[0], "K=V");
