@@ -137,6 +137,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	char cause[32];
 	clock_format(clock_wall_ms(), cause);
 	size_t sent = bus_publish(s->publisher, changes, n, cause);
+	galley_release(s->galley);
 	metric_add(&published_total, sent);
 	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
 	update_gauges(s);

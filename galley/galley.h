@@ -32,6 +32,7 @@ bool galley_looks_whole(const struct galley *g, struct str file, struct str text
 
 /* The changes live until the next commit. */
 const struct bus_change *galley_commit(struct galley *g, size_t *n);
+void galley_release(struct galley *g); /* the changes are not needed any more */
 
 /* All that is wrong now, files in order; strings are copied into out's arena. */
 void galley_diags(const struct galley *g, struct diags *out);

@@ -368,12 +368,17 @@ static void discover(struct galley *g, const Mesh__MeshConfig *mesh)
 			emit_space(g, value);
 }
 
+void galley_release(struct galley *g)
+{
+	arena_free(take(g->batch));
+	vec_done(&g->changes);
+	vec_done(&g->changed);
+}
+
 const struct bus_change *galley_commit(struct galley *g, size_t *n)
 {
-	arena_free(g->batch);
+	galley_release(g);
 	g->batch = arena_new();
-	g->changes.len = 0;
-	g->changed.len = 0;
 	source_store_settle(&g->store, on_change, g);
 	const Mesh__MeshConfig *mesh = galley_mesh(g, g->batch);
 	/* Labels of namespaces count only where something selects by them. */

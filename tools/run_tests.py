@@ -74,6 +74,7 @@ SUITES = {
     "daemons": [Pytest("tests/daemons"), Pytest("tests/daemons", "asan")],
     "docs": [Pytest("tests/docs")],
     "samples": [Pytest("tests/samples")],
+    "bench": [Pytest("tests/bench")],
     "mesh": [Pytest("tests/mesh"), Pytest("tests/mesh", "asan")],
 }
 

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import gen_mesh
 from mesh_run import BUILD, ROOT, Failed, Load, Mesh
@@ -118,6 +119,12 @@ def ratio(row, value, at_least):
     return f"{value / at_least if row.most else at_least / value:.1f} x"
 
 
+def memory_mb(load):
+    """After the pause in which a daemon gives memory back (common/io/trim.h)."""
+    time.sleep(11)
+    return load.ask("memory")["private_bytes"] / 1e6
+
+
 def change(load, mesh_dir, kind, kind_type, repeat=REPEAT):
     """The answers of several changes, made one after another."""
     lines = [line.split() for line in (mesh_dir / "changes.list").read_text().splitlines()]
@@ -142,14 +149,14 @@ def ready(b):
             times.append(mesh.start())
             with Load(mesh.xds, mesh.pids(), generated / "clients") as load:
                 cpu.append(process_cpu(mesh))
-                memory = load.ask("memory")["private_bytes"]
+                memory = load.ask("memory")["private_bytes"] / 1e6
         finally:
             mesh.stop()
     names = "\n".join(str(p) for p in sorted(generated.glob("mesh/**/*.yaml"))) + "\n"
     least = floor("yaml", text=names)
     b.put("ready_s", statistics.median(times), least)
     b.put("ready_cpu_s", statistics.median(cpu), least)
-    b.put("idle_private_mb", memory / 1e6)
+    b.put("idle_private_mb", memory)
 
 
 def process_cpu(mesh):
@@ -180,7 +187,7 @@ def put_connect(b, load, mode, cpu_name, memory_name):
     if memory_name:
         b.put("connect_bytes", total(answer, "bytes") / SIDECARS)
         b.put("connect_floor_ratio", each / least)
-        b.put(memory_name, load.ask("memory")["private_bytes"] / 1e6)
+        b.put(memory_name, memory_mb(load))
 
 
 def put_change(b, answers, name, only):
@@ -225,7 +232,7 @@ def many(b):
     generated = b.mesh()
     with b.start(generated, ["--max-connection-age", "0s"]) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
         load.ask("connect", "delta", MANY)
-        b.put("private_mb_10000", load.ask("memory")["private_bytes"] / 1e6)
+        b.put("private_mb_10000", memory_mb(load))
         mesh.pilot.stop()
         load.ask("close")
         mesh.pilot.start()
@@ -243,7 +250,7 @@ def scopes(b):
     with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
         answer = load.ask("connect", "delta", SIDECARS)
         b.put("scoped_connect_cpu_ms", answer["cpu_s"] / SIDECARS * 1000, b.loopback(answer) / SIDECARS * 1000)
-        b.put("scoped_private_mb_1000", load.ask("memory")["private_bytes"] / 1e6)
+        b.put("scoped_private_mb_1000", memory_mb(load))
 
 
 def galley(b):
@@ -253,9 +260,41 @@ def galley(b):
     try:
         b.put("galley_100k_s", mesh.start(600))
         with Load(mesh.xds, mesh.pids(), generated / "clients") as load:
-            b.put("galley_100k_mb", load.ask("memory")["private_bytes"] / 1e6)
+            b.put("galley_100k_mb", memory_mb(load))
     finally:
         mesh.stop()
+
+
+def grow(b):
+    """How cost grows: three sizes each of services, endpoints, proxies and changes."""
+    for n in (300, 1000, 3000):
+        grown(b, f"services_{n}", b.mesh(n), 100)
+    for n in (3500, 10000, 30000):
+        grown(b, f"endpoints_{n}", b.mesh(1000, endpoints=n), 100)
+    for n in (100, 300, 1000):
+        grown(b, f"proxies_{n}", b.mesh(), n)
+    generated = b.mesh()
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        load.ask("connect", "delta", 300)
+        for rate in (10, 30, 100):
+            answer = load.ask("churn", 10, rate, generated / "changes.list")
+            put_grown(b, f"changes_{rate}_core_pct", "%", answer["cpu_s"] / answer["seconds"] * 100)
+            put_grown(b, f"changes_{rate}_p99_ms", "ms", answer["p99_ms"])
+
+
+def put_grown(b, name, unit, value):
+    ROWS[name] = Row(name.replace("_", " "), unit)
+    b.put(name, value)
+
+
+def grown(b, name, generated, proxies):
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        put_grown(b, f"{name}_ready_cpu_s", "s", process_cpu(mesh))
+        answer = load.ask("connect", "delta", proxies)
+        put_grown(b, f"{name}_connect_cpu_ms", "ms", answer["cpu_s"] / proxies * 1000)
+        put_grown(b, f"{name}_vs_cpu_ms", "ms", middle(change(load, generated, "vs", "rds", 3), "cpu_s") * 1000)
+        put_grown(b, f"{name}_eds_cpu_ms", "ms", middle(change(load, generated, "eds", "eds", 3), "cpu_s") * 1000)
+        put_grown(b, f"{name}_private_mb", "MB", memory_mb(load))
 
 
 def csr(b):
@@ -270,7 +309,7 @@ def csr(b):
             b.put(name, figures[name], figures[name + "_floor"])
 
 
-WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, churn, many, scopes, galley, csr)}
+WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, churn, many, scopes, galley, csr, grow)}
 
 
 def write_json(path, b):
