@@ -22,6 +22,7 @@ struct configuration {
 	struct kube_watch *watch;
 	json_t *object; /* as last seen, NULL: not there */
 	bool patching;
+	bool looked_meanwhile; /* a change came while a patch was under way */
 };
 
 struct registrar {
@@ -40,6 +41,8 @@ static void on_patched(void *ctx, int status, struct str text)
 	bool ok = status == 200;
 	c->patching = false;
 	metric_add(&patched, 1, ok ? "ok" : "failed");
+	if (ok && c->looked_meanwhile)
+		reconcile(c);
 	if (ok)
 		return;
 	log_warn(&register_log, "CA bundle not set", KV("configuration", c->name), KV("status", status),
@@ -66,6 +69,7 @@ static json_t *patch_of(const struct configuration *c)
 
 static void reconcile(struct configuration *c)
 {
+	c->looked_meanwhile = c->patching;
 	if (!c->object || !c->owner->bundle || c->patching)
 		return;
 	json_t *patch = patch_of(c);
