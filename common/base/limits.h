@@ -39,6 +39,8 @@
 #define LIMIT_METRIC_SERIES 20000u
 #define LIMIT_SCRAPE_BYTES (32u << 20) /* metrics of Envoy or of an application that pass through the agent */
 #define LIMIT_SCRAPES 4u /* scrapes of one agent at a time: the next is refused */
+#define LIMIT_PROBES 64u /* probes of the application by one agent at a time: the next is refused */
+#define LIMIT_PROBERS 1000u /* that an agent knows of */
 #define LIMIT_CAPTURE_ITEMS 1024u /* ports or address ranges in one capture option */
 #define LIMIT_HTTP_BODY_BYTES (4u << 20) /* admin and webhook requests */
 #define LIMIT_REGEX_PROGRAM 32768u /* RE2 program size; Istio's bootstrap and ours tell Envoy the same */

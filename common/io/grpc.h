@@ -96,11 +96,11 @@ struct grpc_channel;
 struct grpc_channel_options {
 	const char *target; /* "host:port" (resolved each time it connects), "unix:/path" */
 	struct tls_context *tls; /* NULL: plaintext */
+	const struct addr *source; /* to connect from, copied; NULL: any */
 	uint64_t backoff_min_ms; /* 0: 200; doubles with jitter up to backoff_max_ms (0: 10 s) */
 	uint64_t backoff_max_ms;
 	uint64_t connect_timeout_ms; /* 0: 5 s */
-	uint64_t keepalive_ms; /* 0: 30 s */
-	uint64_t keepalive_timeout_ms;
+	uint64_t keepalive_ms, keepalive_timeout_ms; /* 0: 30 s, 10 s */
 	uint64_t idle_disconnect_ms; /* 0: stay connected */
 	size_t max_message_bytes;
 	void (*on_state)(void *ctx, bool connected, const char *reason);

@@ -35,6 +35,7 @@ struct grpc_channel {
 	struct timer *idle;
 	struct attempt *resolving;
 	struct addrinfo *addresses, *next_address;
+	struct addr source; /* len 0: any */
 	int fd; /* connecting */
 	char connecting_to[128];
 	struct watch *watch;
@@ -144,7 +145,7 @@ static void on_connecting(void *ctx, int events)
 static bool connect_to(struct grpc_channel *c, const struct addr *a)
 {
 	addr_format(a, c->connecting_to);
-	if (!net_connect(a, &c->fd, &c->last)) {
+	if (!net_connect(a, c->source.len ? &c->source : NULL, &c->fd, &c->last)) {
 		(void)err_in(&c->last, "%s", c->connecting_to);
 		return false;
 	}
@@ -349,6 +350,8 @@ struct grpc_channel *grpc_channel_new(struct loop *l, const struct grpc_channel_
 	c->backoff_max_ms = max_size(o->backoff_max_ms ? o->backoff_max_ms : 10000, c->backoff_min_ms);
 	c->connect_timeout_ms = o->connect_timeout_ms ? o->connect_timeout_ms : 5000;
 	c->idle_ms = o->idle_disconnect_ms;
+	if (o->source)
+		c->source = *o->source;
 	c->on_state = o->on_state;
 	c->ctx = o->ctx;
 	set_target(c, o->target);

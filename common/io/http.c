@@ -239,6 +239,13 @@ static void set_tls(CURL *e, const struct http_request *r)
 		(void)curl_easy_setopt(e, CURLOPT_SSLKEY, r->key_file);
 }
 
+static void set_source(CURL *e, const char *source)
+{
+	char *text cleanup(free_p) = xasprintf("host!%s", source ? source : "");
+	if (source)
+		(void)curl_easy_setopt(e, CURLOPT_INTERFACE, text);
+}
+
 static void set_options(struct http_call *p, const struct http_request *r)
 {
 	CURL *e = p->easy;
@@ -273,6 +280,7 @@ static void set_options(struct http_call *p, const struct http_request *r)
 	(void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, p->headers);
 	if (r->unix_socket)
 		(void)curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, r->unix_socket);
+	set_source(e, r->source);
 	set_tls(e, r);
 	if (r->insecure) {
 		(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);

@@ -19,6 +19,7 @@ struct http_request {
 	uint64_t timeout_ms; /* 0: 5 s */
 	size_t max_body_bytes; /* 0: LIMIT_HTTP_BODY_BYTES */
 	const char *unix_socket; /* NULL: TCP */
+	const char *source; /* address to connect from, "127.0.0.6"; NULL: any */
 	bool insecure; /* https: do not verify (probes, as kubelet does) */
 	const char *ca_file, *cert_file, *key_file; /* https: PEM; NULL: the system's roots, no client certificate */
 	/* An answer of status 2xx is handed over piece by piece as it comes, and done() gets an empty body; false ends it (status 0).

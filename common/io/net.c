@@ -146,11 +146,13 @@ bool net_listen(const struct addr *a, int *out_fd, uint16_t *bound_port, struct 
 	return true;
 }
 
-bool net_connect(const struct addr *a, int *out_fd, struct err *e)
+bool net_connect(const struct addr *a, const struct addr *source, int *out_fd, struct err *e)
 {
 	cleanup(close_p) int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_errno(e, "socket");
+	if (source && bind(fd, (const struct sockaddr *)&source->sa, source->len))
+		return err_errno(e, "bind");
 	/* A Unix socket whose backlog is full says EAGAIN; there is nothing to wait for, so it counts as a failure. */
 	if (connect(fd, (const struct sockaddr *)&a->sa, a->len) && errno != EINPROGRESS)
 		return err_errno(e, "connect");

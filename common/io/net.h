@@ -20,8 +20,8 @@ void net_close(struct net *n);
 
 /* A listening socket, non-blocking. A Unix socket's path is replaced when nobody listens on it any more. */
 bool net_listen(const struct addr *a, int *out_fd, uint16_t *bound_port, struct err *e) MUST_CHECK;
-/* Begins to connect; writable when done, net_connected() then tells how it went. */
-bool net_connect(const struct addr *a, int *out_fd, struct err *e) MUST_CHECK;
+/* Begins to connect; writable when done, net_connected() then tells how it went. source: the address to come from, NULL: the kernel's choice. */
+bool net_connect(const struct addr *a, const struct addr *source, int *out_fd, struct err *e) MUST_CHECK;
 bool net_connected(int fd, struct err *e) MUST_CHECK;
 void net_tune(int fd); /* TCP: no delay */
 void net_peer_address(int fd, char out[128]); /* "10.0.0.1:4711", "unix" */
