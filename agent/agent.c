@@ -194,6 +194,9 @@ static bool check_config(const struct agent_config *c, const char *state_dir, st
 			return err_set(e, ERR_PEER, "%s is needed", needed[i].option);
 	if (!streq(c->type, "sidecar") && !streq(c->type, "router"))
 		return err_set(e, ERR_PEER, "--type: \"%.40s\" is neither sidecar nor router", c->type);
+	const char *mode = c->interception_mode;
+	if (!str_empty(mode) && !streq(mode, "REDIRECT") && !streq(mode, "NONE"))
+		return err_set(e, ERR_PEER, "--interception-mode: \"%.40s\" is neither REDIRECT nor NONE", mode);
 	return true;
 }
 

@@ -36,6 +36,8 @@ struct agent_config {
 	uint32_t proxy_mark; /* 0: traffic capture knows the proxy by its user id */
 	uint32_t base_id;
 	const char *status_address; /* 0.0.0.0:15020 */
+	const char *interception_mode; /* of a sidecar: REDIRECT, NONE */
+	const char *app_probers; /* JSON; NULL: the environment's ISTIO_KUBE_APP_PROBERS */
 	uint32_t envoy_admin_port;
 	uint64_t drain_duration_ms;
 	bool exit_on_zero_connections; /* Istio's EXIT_ON_ZERO_ACTIVE_CONNECTIONS: the drain duration is then a minimum */

@@ -109,7 +109,7 @@ static json_t *node_metadata(const struct agent_config *c, struct err *e)
 		{"NODE_NAME", c->node_name},
 		{"INSTANCE_IPS", c->pod_ip},
 		{"ISTIO_VERSION", ISTIO_VERSION},
-		{"INTERCEPTION_MODE", streq(c->type, "router") ? "NONE" : "REDIRECT"},
+		{"INTERCEPTION_MODE", streq(c->type, "router") ? "NONE" : text_or(c->interception_mode, "REDIRECT")},
 		{"EXIT_ON_ZERO_ACTIVE_CONNECTIONS", c->exit_on_zero_connections ? "true" : NULL},
 	};
 	json_t *labels = parse_object(c->labels, "labels", e);

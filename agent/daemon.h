@@ -15,3 +15,6 @@ extern const size_t agent_n_pages;
 /* ---- envoy_pages.c: Envoy's reading admin pages below /envoy/ on the agent's admin server, which lives longer */
 struct envoy_pages *envoy_pages_new(struct loop *l, const struct agent_config *c, struct admin *a);
 void envoy_pages_free(struct envoy_pages *p);
+
+/* ---- wait.c: `agent wait`: until Envoy is ready */
+int wait_main(int argc, char **argv);

@@ -42,6 +42,13 @@ static const struct option_row options[] = {
 		OPT_U32(struct agent_config, base_id, "0", 0, 0, "Envoy's base id; 0: Envoy without hot restart")},
 	{.name = "status-address",
 		OPT_STR(struct agent_config, status_address, "0.0.0.0:15020", "health and metrics of this workload")},
+	{.name = "interception-mode",
+		OPT_STR(struct agent_config, interception_mode, "REDIRECT",
+			"how traffic reaches Envoy, by which pilot makes listeners: REDIRECT or NONE")},
+	{.name = "app-probers",
+		OPT_STR(struct agent_config, app_probers, NULL,
+			"probes of the application's containers by path, JSON (default: what "
+			"ISTIO_KUBE_APP_PROBERS says)")},
 	{.name = "envoy-admin-port",
 		OPT_U32(struct agent_config, envoy_admin_port, "15000", 1, 65535,
 			"Envoy's own admin port, on 127.0.0.1")},
@@ -56,6 +63,7 @@ static const struct option_row options[] = {
 };
 
 static const struct daemon_command commands[] = {
+	{"wait", "end when Envoy is ready", wait_main},
 	{"capture", "direct this network namespace's traffic to Envoy, or stop doing so", capture_main},
 };
 

@@ -2,12 +2,13 @@
  * DOC: The status port, 15020. /healthz/ready asks Envoy's admin whether Envoy serves; /stats/prometheus is one answer made of
  * Envoy's metrics, the application's (where its prometheus.io annotations say so) and the agent's own, asked for at the same time; what does not
  * answer is left out and counted, as scrapes of a half-dead pod are worth having. /stats/envoy has Envoy's alone: port
- * 15090 leads here. POST /quitquitquit, from inside the pod only, ends the agent as SIGTERM does.
+ * 15090 leads here. Probes of the application's containers are probe.c's. POST /quitquitquit, from inside the pod only, ends the agent as SIGTERM does.
  *
  * Names: the metrics that pilot configures come out of Envoy with envoy_ in front, which is taken away; the agent's own get istio_agent_ in
  * front so that its process_* are not taken for the application's.
  */
 #include "agent/agent.h"
+#include "agent/probe.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -37,6 +38,7 @@ METRIC(scrape_failures, COUNTER, "istio_agent_scrape_failures_total", "Parts tha
 struct status {
 	struct admin *server;
 	struct http_client *http;
+	struct probes *probes;
 	char *ready_url, *envoy_url;
 	char *application_url; /* NULL: the application has no metrics, or does not want them merged */
 	unsigned scrapes; /* under way */
@@ -371,6 +373,7 @@ void status_mount(struct status *s, struct admin *a)
 	admin_route(a, "GET", "/stats/prometheus", metrics_page, s);
 	admin_route(a, "GET", "/stats/envoy", envoy_metrics_page, s);
 	admin_route(a, "POST", "/quitquitquit", quit_page, s);
+	probes_mount(s->probes, a);
 }
 
 /* Characters of the filter that a URL may not hold. */
@@ -396,7 +399,8 @@ struct status *status_new(struct loop *l, const struct agent_config *c, struct e
 	s->server = admin_new(l, c->status_address, &port, e);
 	if (!s->server)
 		(void)err_in(e, "--status-address");
-	if (!s->server || !application_url(c, port, &s->application_url, e)) {
+	s->probes = s->server ? probes_new(l, c->app_probers, c->pod_ip, e) : NULL;
+	if (!s->probes || !application_url(c, port, &s->application_url, e)) {
 		status_free(s);
 		return NULL;
 	}
@@ -411,6 +415,7 @@ void status_free(struct status *s)
 		return;
 	/* First the client: its questions end, and with them the requests that wait for an answer. */
 	http_client_free(s->http);
+	probes_free(s->probes);
 	admin_free(s->server);
 	free(s->ready_url);
 	free(s->envoy_url);
