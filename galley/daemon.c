@@ -300,7 +300,7 @@ static bool start_directory(struct galleyd *s, const struct galley_config *c, st
 static bool start_webhook(struct galleyd *s, const struct galley_config *c, struct err *e)
 {
 	const struct kube_options api = {.kubeconfig = c->kubeconfig, .context = c->kube_context};
-	const struct webhook_options o = {.address = c->webhook_address,
+	struct webhook_options o = {.address = c->webhook_address,
 		.domain_suffix = c->domain_suffix,
 		.cert_dir = c->webhook_cert_dir,
 		.ca_address = c->ca_address,
@@ -312,6 +312,11 @@ static bool start_webhook(struct galleyd *s, const struct galley_config *c, stru
 		.state_dir = daemon_state_dir(s->daemon),
 		.api = c->webhook_configurations && c->webhook_configurations[0] ? &api : NULL,
 		.configurations = c->webhook_configurations};
+	o.inject = c->inject;
+	o.inject.trust_domain = c->trust_domain;
+	o.inject.domain_suffix = c->domain_suffix;
+	if (!inject_resources_check(c->inject.resources, e))
+		return err_in(e, "--inject-resources");
 	if (str_empty(c->webhook_address))
 		return true;
 	s->webhook = webhook_new(daemon_loop(s->daemon), &o, e);

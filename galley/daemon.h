@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/daemon/daemon.h"
+#include "galley/webhook/inject.h"
 
 #define KUBERNETES_SOURCE "kubernetes"
 
@@ -10,6 +11,7 @@ struct galley_config {
 	const char *kubeconfig, *kube_context, *root_namespace;
 	const char *webhook_address, *webhook_cert_dir; /* address NULL: no webhooks */
 	const char **webhook_configurations, **webhook_dns;
+	struct inject_options inject; /* image NULL: the webhook injects nothing */
 	const char *ca_address, *ca_roots, *ca_token, *trust_domain;
 	const char **ca_names;
 	const char *record;

@@ -32,7 +32,9 @@ static const struct option_row options[] = {
 	{"ca-roots", OPT_STR(struct galley_config, ca_roots, NULL, "PEM file that verifies citadel")},
 	{"ca-token", OPT_STR(struct galley_config, ca_token, NULL, "file with the token that proves who galley is")},
 	{"ca-name", OPT_LIST(struct galley_config, ca_names, "accepted name of citadel, DNS or SPIFFE id")},
-	{"trust-domain", OPT_STR(struct galley_config, trust_domain, "cluster.local", "of galley's own identity")},
+	{"trust-domain", OPT_STR(struct galley_config, trust_domain, "cluster.local",
+				 "of galley's own identity and of injected proxies")},
+	INJECT_OPTION_ROWS("inject-", struct galley_config, inject),
 	{"pods-declare-sidecars", OPT_BOOL(struct galley_config, cluster_pods,
 					  "a pod has a sidecar only if its label security.istio.io/tlsMode or "
 					  "annotation sidecar.istio.io/status says so")},

@@ -10,11 +10,17 @@
 #include "common/daemon/admin.h"
 #include "common/identity/identity.h"
 #include "common/io/file.h"
+#include "galley/webhook/inject_review.h"
 #include "galley/webhook/register.h"
 #include "galley/webhook/validate.h"
 
 METRIC(reviews, COUNTER, "galley_webhook_reviews_total", "admission reviews answered", "webhook", "kind", "result");
 METRIC(http_errors, COUNTER, "galley_validation_http_error", "admission requests that were not understood", "status");
+METRIC(injections, COUNTER, "sidecar_injection_requests_total", "pods that injection was asked for");
+METRIC(injected, COUNTER, "sidecar_injection_success_total", "pods that got a proxy, or had one");
+METRIC(not_injected, COUNTER, "sidecar_injection_failure_total", "pods that were refused, and requests not understood");
+METRIC(skipped, COUNTER, "sidecar_injection_skip_total", "pods that get no proxy");
+METRIC(injection_seconds, HISTOGRAM, "sidecar_injection_time_seconds", "answering one request for injection");
 METRIC(review_seconds, HISTOGRAM, "galley_webhook_review_seconds", "answering one admission review", "webhook");
 
 static struct log_scope webhook_log = LOG_SCOPE("webhook", "admission webhooks");
@@ -28,6 +34,7 @@ struct webhook {
 	struct registrar *registrar;
 	struct timer *retry;
 	uint64_t starts, refusals;
+	uint64_t pods[INJECT_RESULT_COUNT]; /* by what became of them */
 	struct err error; /* of the last start */
 };
 
@@ -63,6 +70,55 @@ static void on_validate(void *ctx, struct admin_request *q)
 	review_done(&r);
 }
 
+/* The name of a pod that has none yet is what it will begin with. */
+static const char *pod_name(const struct review *r)
+{
+	const json_t *meta = json_object_get(r->object, "metadata");
+	const char *name = json_string_value(json_object_get(meta, "name"));
+	name = name ? name : json_string_value(json_object_get(meta, "generateName"));
+	return name ? name : "";
+}
+
+static void count_injection(struct webhook *w, enum inject_result result, const struct review *r, const char *why)
+{
+	static struct metric *const counts[] = {[INJECT_INJECTED] = &injected,
+		[INJECT_UNCHANGED] = &injected,
+		[INJECT_SKIPPED] = &skipped,
+		[INJECT_REFUSED] = &not_injected};
+	static const char *const words[] = {[INJECT_INJECTED] = "injected",
+		[INJECT_UNCHANGED] = "unchanged",
+		[INJECT_SKIPPED] = "skipped",
+		[INJECT_REFUSED] = "refused"};
+	w->pods[result]++;
+	metric_add(counts[result], 1);
+	metric_add(&reviews, 1, "inject", r->kind, words[result]);
+	if (result == INJECT_REFUSED)
+		log_warn(&webhook_log, "pod refused", KV("namespace", r->ns), KV("pod", pod_name(r)), KV("error", why));
+	else
+		log_debug(&webhook_log, words[result], KV("namespace", r->ns), KV("pod", pod_name(r)), KV("why", why));
+}
+
+static void on_inject(void *ctx, struct admin_request *q)
+{
+	struct webhook *w = ctx;
+	struct review r;
+	struct err e = {0};
+	enum inject_result result;
+	uint64_t began = clock_mono_us();
+	metric_add(&injections, 1);
+	if (!review_parse(admin_request_body(q), &r, &e)) {
+		metric_add(&not_injected, 1);
+		bad_request(q, &e);
+		return;
+	}
+	char *answer = inject_review(&r, admin_request_path(q), &w->o.inject, &result, &e);
+	count_injection(w, result, &r, e.text);
+	metric_observe(&injection_seconds, (double)(clock_mono_us() - began) / 1e6);
+	admin_respond(q, 200, "application/json", str_of(answer));
+	free(answer);
+	review_done(&r);
+}
+
 static void on_ready(void *ctx, struct admin_request *q)
 {
 	(void)ctx;
@@ -85,6 +141,10 @@ static void serve(struct webhook *w, const char *chain_pem, const char *key_pem,
 	}
 	admin_route(w->server, "POST", "/validate", on_validate, w);
 	admin_route(w->server, "POST", "/validate/", on_validate, w);
+	if (!str_empty(w->o.inject.image)) {
+		admin_route(w->server, "POST", "/inject", on_inject, w);
+		admin_route(w->server, "POST", "/inject/", on_inject, w);
+	}
 	admin_route(w->server, "GET", "/readyz", on_ready, w);
 	w->starts++;
 	log_info(&webhook_log, "serving webhooks", KV("address", w->o.address), KV("port", port));
@@ -202,8 +262,12 @@ bool webhook_serving(const struct webhook *w)
 
 void webhook_debug(const struct webhook *w, struct strbuf *json)
 {
-	strbuf_addf(json, "{\"serving\":%s,\"starts\":%llu,\"refusals\":%llu,\"error\":", w->server ? "true" : "false",
+	strbuf_addf(json, "{\"serving\":%s,\"starts\":%llu,\"refusals\":%llu,", w->server ? "true" : "false",
 		(unsigned long long)w->starts, (unsigned long long)w->refusals);
+	strbuf_addf(json,
+		"\"pods\":{\"injected\":%llu,\"unchanged\":%llu,\"skipped\":%llu,\"refused\":%llu},\"error\":",
+		(unsigned long long)w->pods[INJECT_INJECTED], (unsigned long long)w->pods[INJECT_UNCHANGED],
+		(unsigned long long)w->pods[INJECT_SKIPPED], (unsigned long long)w->pods[INJECT_REFUSED]);
 	strbuf_add_json(json, str_of(w->error.text));
 	strbuf_adds(json, ",\"configurations\":");
 	if (w->registrar)

@@ -7,6 +7,7 @@
 
 #include "common/io/loop.h"
 #include "common/kube/kube.h"
+#include "galley/webhook/inject.h"
 
 struct webhook;
 
@@ -18,6 +19,7 @@ struct webhook_options {
 	const char *ca_address, *ca_roots, *ca_token, *trust_domain;
 	const char *const *ca_names;
 	const char *const *dns; /* names that the API server calls us by, NULL: "galley" */
+	struct inject_options inject; /* image NULL: /inject is not served */
 	const char *state_dir; /* keeps the certificate over a restart; NULL: not */
 	/* Webhook configurations whose caBundle is kept right; NULL api: none. */
 	const struct kube_options *api;

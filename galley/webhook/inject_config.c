@@ -1,0 +1,177 @@
+/*
+ * DOC: The annotation proxy.istio.io/config: Istio's ProxyConfig as YAML, of which the fields with a check are read here. A field that Istio does
+ * not know is refused, as a word that was misspelt; one that has no effect here is a warning.
+ */
+#include <stdlib.h>
+
+#include "common/pb/node.h"
+#include "galley/webhook/inject_internal.h"
+
+static bool is_bool(const json_t *v)
+{
+	return json_is_boolean(v);
+}
+
+static bool is_text(const json_t *v)
+{
+	return json_is_string(v) && json_string_length(v) > 0;
+}
+
+static bool is_workers(const json_t *v)
+{
+	return json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= 1024;
+}
+
+static bool is_port(const json_t *v)
+{
+	return json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= 65535;
+}
+
+static bool is_duration(const json_t *v)
+{
+	int64_t ns;
+	return json_is_string(v) && str_duration(str_of(json_string_value(v)), &ns) && ns >= 0 &&
+	       ns <= 3600 * INT64_C(1000000000);
+}
+
+static bool is_mode(const json_t *v)
+{
+	return streq(json_string_value(v), "REDIRECT") || streq(json_string_value(v), "NONE");
+}
+
+static bool is_texts(const json_t *v)
+{
+	const char *key;
+	const json_t *item;
+	bool ok = json_is_object(v);
+	json_object_foreach((json_t *)(uintptr_t)v, key, item) ok = ok && *key && json_is_string(item);
+	return ok;
+}
+
+static bool is_stats(const json_t *v)
+{
+	const char *key;
+	const json_t *list, *item;
+	size_t at;
+	bool ok = json_is_object(v);
+	json_object_foreach((json_t *)(uintptr_t)v, key, list)
+	{
+		ok = ok && json_is_array(list);
+		json_array_foreach(list, at, item) ok = ok && json_is_string(item);
+	}
+	return ok;
+}
+
+static bool is_image(const json_t *v)
+{
+	const json_t *type = json_object_get(v, "imageType");
+	return json_is_object(v) && (!type || json_is_string(type));
+}
+
+static const struct field {
+	const char *name;
+	bool (*check)(const json_t *v); /* NULL: has no effect */
+	const char *rule;
+} fields[] = {
+	{"concurrency", is_workers, "a number of 0..1024 is expected"},
+	{"discoveryAddress", is_text, "host:port is expected"},
+	{"holdApplicationUntilProxyStarts", is_bool, "true or false is expected"},
+	{"image", is_image, "an object with imageType is expected"},
+	{"interceptionMode", is_mode, "REDIRECT or NONE is expected"},
+	{"proxyMetadata", is_texts, "an object of texts is expected"},
+	{"proxyStatsMatcher", is_stats, "an object of lists of texts is expected"},
+	{"statusPort", is_port, "a port of 0..65535 is expected"},
+	{"terminationDrainDuration", is_duration, "a duration of 0s..1h is expected"},
+	{"availabilityZone", NULL, NULL},
+	{"binaryPath", NULL, NULL},
+	{"caCertificatesPem", NULL, NULL},
+	{"configPath", NULL, NULL},
+	{"controlPlaneAuthPolicy", NULL, NULL},
+	{"customConfigFile", NULL, NULL},
+	{"discoveryRefreshDelay", NULL, NULL},
+	{"drainDuration", NULL, NULL},
+	{"envoyAccessLogService", NULL, NULL},
+	{"envoyMetricsService", NULL, NULL},
+	{"extraStatTags", NULL, NULL},
+	{"fileFlushInterval", NULL, NULL},
+	{"fileFlushMinSizeKb", NULL, NULL},
+	{"gatewayTopology", NULL, NULL},
+	{"meshId", NULL, NULL},
+	{"privateKeyProvider", NULL, NULL},
+	{"proxyAdminPort", NULL, NULL},
+	{"proxyBootstrapTemplatePath", NULL, NULL},
+	{"proxyHeaders", NULL, NULL},
+	{"readinessProbe", NULL, NULL},
+	{"runtimeValues", NULL, NULL},
+	{"sds", NULL, NULL},
+	{"serviceCluster", NULL, NULL},
+	{"statNameLength", NULL, NULL},
+	{"statsCompression", NULL, NULL},
+	{"statsdUdpAddress", NULL, NULL},
+	{"tracing", NULL, NULL},
+	{"tracingServiceName", NULL, NULL},
+	{"zipkinAddress", NULL, NULL},
+};
+
+static const struct field *field_of(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+		if (streq(fields[i].name, name))
+			return &fields[i];
+	return NULL;
+}
+
+static bool check_fields(json_t *config, struct diags *warnings, struct err *e)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach(config, name, value)
+	{
+		const struct field *f = field_of(name);
+		if (!f)
+			return err_set(e, ERR_PEER, "%.60s: unknown field", name);
+		if (f->check && !f->check(value))
+			return err_set(e, ERR_PEER, "%s: %s", name, f->rule);
+		char *path cleanup(free_p) = xasprintf("metadata.annotations[proxy.istio.io/config].%s", name);
+		if (!f->check)
+			(void)diag_add(warnings, DIAG_WARNING, "no-effect", path, "has no effect here");
+	}
+	return true;
+}
+
+static bool read_yaml(struct arena *a, const char *yaml, json_t **out, struct err *e)
+{
+	struct documents documents = {0};
+	struct diags diags;
+	struct strbuf text cleanup(strbuf_done) = {0};
+	diags_init(&diags, a);
+	(void)yaml_parse(a, str_of(yaml), "", &documents, &diags);
+	if (diags.errors)
+		return err_set(e, ERR_PEER, "line %u: %.300s", diags.items[0].line, diags.items[0].text);
+	if (documents.len == 0) {
+		*out = json_object();
+		return true;
+	}
+	node_write_json(documents.items[0], &text);
+	*out = json_loads(text.ptr, 0, NULL);
+	if (json_is_object(*out) && documents.len == 1)
+		return true;
+	json_decref(*out);
+	return err_set(e, ERR_PEER, "one YAML map is expected");
+}
+
+bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct err *e)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	json_t *config = NULL;
+	if (!yaml)
+		config = json_object();
+	if (!config && !read_yaml(a, yaml, &config, e))
+		return err_in(e, "annotation proxy.istio.io/config");
+	if (!check_fields(config, warnings, e)) {
+		json_decref(config);
+		return err_in(e, "annotation proxy.istio.io/config");
+	}
+	*out = config;
+	return true;
+}

@@ -1,0 +1,59 @@
+/* The parts of injection, one file each; inject.c puts them together. All pure. */
+#pragma once
+
+#include "galley/webhook/inject.h"
+
+#define PROXY_NAME "istio-proxy"
+#define INIT_NAME "istio-init"
+#define STATUS_ANNOTATION "sidecar.istio.io/status"
+#define STATUS_PORT 15020u
+#define HEALTH_PORT 15021u
+#define PROXY_USER 1337
+
+/* One pod under work. The JSON is owned by inject_pod(). */
+struct injection {
+	const struct inject_options *o;
+	const struct inject_request *q;
+	json_t *pod, *metadata, *spec; /* the result, as far as it is */
+	json_t *annotations, *labels; /* as the user wrote them; objects */
+	json_t *config; /* proxy.istio.io/config, an object */
+	struct diags *warnings;
+	const char *ns;
+	char workload[64]; /* as long as a label may be */
+	bool gateway, native, hold, capture;
+	uint32_t status_port; /* 0: the status port is not probed and probes are not rewritten */
+};
+
+/* ---- inject_values.c: values of annotations */
+bool value_bool(const char *text, bool *out); /* Go's spellings */
+bool value_quantity(const char *text, double *out); /* "100m", "1.5Gi" */
+/* All annotations of Istio that the pod has; the first that is wrong is the error. */
+bool annotations_check(json_t *annotations, struct diags *warnings, struct err *e) MUST_CHECK;
+const char *annotation_of(const struct injection *i, const char *name, const char *fallback);
+
+/* ---- inject_config.c: the annotation proxy.istio.io/config */
+bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct err *e) MUST_CHECK;
+
+/* ---- inject_proxy.c, inject_volumes.c: what is injected */
+json_t *proxy_container(const struct injection *i);
+json_t *init_container(const struct injection *i);
+/* JSON as the value of an environment variable, in which $(NAME) would be replaced; the caller frees it. */
+char *env_json(const json_t *value);
+json_t *proxy_volume_mounts(const struct injection *i);
+json_t *proxy_volumes(const struct injection *i);
+
+/* ---- inject_metadata.c */
+void workload_name(const json_t *metadata, const char *known, char out[64]);
+void metadata_labels(const struct injection *i, json_t *labels);
+void metadata_annotations(const struct injection *i, json_t *annotations);
+
+/* ---- inject_merge.c: what the user wrote wins */
+/* A container of the user's over the one of ours; a new object. */
+json_t *container_merge(const json_t *ours, const json_t *users);
+json_t *list_named(const json_t *list, const char *name, size_t *at); /* NULL: not there; borrowed; at may be NULL */
+/* Takes item: into the list at the index, or not when one of its name is there already. */
+void list_add_named(json_t *list, json_t *item, size_t at);
+
+/* ---- inject_probes.c: probes of the application by way of the agent */
+/* Rewrites those that are not yet, and adds them to the proxy's environment. */
+void probes_rewrite(const json_t *spec, json_t *proxy, uint32_t status_port);

@@ -1,0 +1,132 @@
+/*
+ * DOC: Labels and annotations of an injected pod. What the user wrote stays, but for where Prometheus looks: it is sent to the agent, which
+ * reads the application's metrics where the annotations said, because the agent is given them as they were.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "galley/webhook/inject_internal.h"
+
+static const char *text_at(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+	return s ? s : "";
+}
+
+/* ---- the workload's name */
+
+static const json_t *controller_of(const json_t *metadata)
+{
+	const json_t *owners = json_object_get(metadata, "ownerReferences");
+	for (size_t i = 0; i < json_array_size(owners); i++)
+		if (json_is_true(json_object_get(json_array_get(owners, i), "controller")))
+			return json_array_get(owners, i);
+	return NULL;
+}
+
+static struct str without_hash(struct str name, const char *hash)
+{
+	char *suffix cleanup(free_p) = xasprintf("-%s", hash);
+	return *hash && str_ends(name, str_of(suffix)) ? str_sub(name, 0, name.len - strlen(suffix)) : name;
+}
+
+/* A CronJob's Jobs end with the minute that they are of. */
+static struct str without_minute(struct str name)
+{
+	size_t digits = 0;
+	while (digits < name.len && isdigit((unsigned char)name.ptr[name.len - 1 - digits]))
+		digits++;
+	bool dash = digits < name.len && name.ptr[name.len - 1 - digits] == '-';
+	return digits >= 8 && digits <= 10 && dash && digits + 1 < name.len ? str_sub(name, 0, name.len - digits - 1)
+									    : name;
+}
+
+static struct str own_name(const json_t *metadata)
+{
+	struct str name = str_of(text_at(metadata, "name"));
+	if (name.len)
+		return name;
+	name = str_of(text_at(metadata, "generateName"));
+	while (str_ends(name, STR("-")))
+		name.len--;
+	return name;
+}
+
+void workload_name(const json_t *metadata, const char *known, char out[64])
+{
+	const json_t *owner = controller_of(metadata);
+	struct str name = str_of(known);
+	if (!name.len && owner) {
+		const char *kind = text_at(owner, "kind");
+		name = str_of(text_at(owner, "name"));
+		if (streq(kind, "ReplicaSet"))
+			name = without_hash(name, text_at(json_object_get(metadata, "labels"), "pod-template-hash"));
+		else if (streq(kind, "Job"))
+			name = without_minute(name);
+	}
+	if (!name.len)
+		name = own_name(metadata);
+	name = str_sub(name, 0, 63);
+	while (name.len && !isalnum((unsigned char)name.ptr[name.len - 1])) /* as a label must end */
+		name.len--;
+	(void)snprintf(out, 64, STR_FMT, STR_ARG(name));
+}
+
+/* ---- labels */
+
+static void set_default(json_t *o, const char *key, const char *value)
+{
+	if (!*text_at(o, key))
+		(void)json_object_set_new(o, key, json_string(value));
+}
+
+static const char *first_of(const json_t *labels, const char *a, const char *b, const char *fallback)
+{
+	const char *x = text_at(labels, a), *y = text_at(labels, b);
+	return *x ? x : *y ? y : fallback;
+}
+
+void metadata_labels(const struct injection *i, json_t *labels)
+{
+	const char *revision = str_empty(i->o->revision) ? "default" : i->o->revision;
+	if (!i->gateway)
+		set_default(labels, "security.istio.io/tlsMode", "istio");
+	set_default(labels, "service.istio.io/canonical-name",
+		first_of(i->labels, "app.kubernetes.io/name", "app", i->workload));
+	set_default(labels, "service.istio.io/canonical-revision",
+		first_of(i->labels, "app.kubernetes.io/version", "version", "latest"));
+	set_default(labels, "istio.io/rev", revision);
+}
+
+/* ---- annotations */
+
+static bool merges_metrics(const struct injection *i, const char *port)
+{
+	bool scrape = true, merge = true;
+	(void)value_bool(text_at(i->annotations, "prometheus.io/scrape"), &scrape);
+	(void)value_bool(text_at(i->annotations, "prometheus.istio.io/merge-metrics"), &merge);
+	return scrape && merge && !streq(text_at(i->annotations, "prometheus.io/port"), port);
+}
+
+void metadata_annotations(const struct injection *i, json_t *annotations)
+{
+	const json_t *containers = json_object_get(i->spec, "containers");
+	const char *first = NULL;
+	for (size_t k = 0; !first && k < json_array_size(containers); k++) {
+		const char *name = text_at(json_array_get(containers, k), "name");
+		first = streq(name, PROXY_NAME) ? NULL : name;
+	}
+	if (first) {
+		set_default(annotations, "kubectl.kubernetes.io/default-logs-container", first);
+		set_default(annotations, "kubectl.kubernetes.io/default-container", first);
+	}
+	char port[16];
+	(void)snprintf(port, sizeof(port), "%u", i->status_port ? i->status_port : STATUS_PORT);
+	if (!merges_metrics(i, port))
+		return;
+	(void)json_object_set_new(annotations, "prometheus.io/port", json_string(port));
+	(void)json_object_set_new(annotations, "prometheus.io/path", json_string("/stats/prometheus"));
+	(void)json_object_set_new(annotations, "prometheus.io/scrape", json_string("true"));
+	(void)json_object_del(annotations, "prometheus.io/scheme"); /* of the application; the agent speaks http */
+}

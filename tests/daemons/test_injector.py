@@ -1,0 +1,263 @@
+"""The mutating webhook over HTTPS: what the API server sends and gets, selection, refusals, metrics. The pods themselves are golden cases."""
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from fake_kube import FakeKube, kubeconfig, wait_until
+from test_webhook import BUILD, ROOT, Hook
+
+sys.path.insert(0, str(ROOT / "tests/golden"))
+import test_inject as golden  # noqa: E402
+
+MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "cart-", "labels": {"app": "cart"}},
+       "spec": {"containers": [{"name": "cart", "image": "shop/cart:1"}]}}
+
+
+def copy(value):
+    return json.loads(json.dumps(value))
+
+
+def apply_patch(document, patch):
+    """RFC 6902, as the API server applies it."""
+    document = copy(document)
+    for operation in patch:
+        *way, last = [p.replace("~1", "/").replace("~0", "~") for p in operation["path"].split("/")[1:]]
+        at = document
+        for part in way:
+            at = at[int(part)] if isinstance(at, list) else at[part]
+        if isinstance(at, list):
+            last = len(at) if last == "-" else int(last)
+        if operation["op"] == "remove":
+            del at[last]
+        elif operation["op"] == "add" and isinstance(at, list):
+            assert last <= len(at)
+            at.insert(last, operation["value"])
+        else:
+            assert operation["op"] in ("add", "replace") and (operation["op"] == "add" or isinstance(at, list) or last in at)
+            at[last] = operation["value"]
+    return document
+
+
+class Injector(Hook):
+    def __init__(self, folder, *extra):
+        super().__init__(folder, "--inject-image", "fairlead/proxy:1", *extra)
+
+    def inject(self, pod, path="/inject", **extra):
+        body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+                "request": {"uid": "u-7", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE", "namespace": "shop",
+                            "object": pod, **extra}}
+        status, answer = self.post(path, json.dumps(body))
+        assert status == 200 and answer["response"]["uid"] == "u-7", answer
+        return answer["response"]
+
+    def injected(self, pod, path="/inject", **extra):
+        """The pod as the API server keeps it, and the operations."""
+        response = self.inject(pod, path, **extra)
+        assert response["allowed"], response
+        patch = json.loads(base64.b64decode(response["patch"])) if "patch" in response else []
+        assert "patch" not in response or response["patchType"] == "JSONPatch"
+        return apply_patch(pod, patch), patch
+
+    def count(self, name):
+        return float(next((line.split()[1] for line in self.metrics().splitlines() if line.startswith(name + " ")), 0))
+
+
+@pytest.fixture(scope="module")
+def hook(tmp_path_factory):
+    h = Injector(tmp_path_factory.mktemp("inject"), "--inject-never", "app=legacy")
+    yield h
+    assert h.stop() == 0
+
+
+def proxy_of(pod, lists=("containers", "initContainers")):
+    return next(c for name in lists for c in pod["spec"].get(name, []) if c["name"] == "istio-proxy")
+
+
+def env_of(pod):
+    return {e["name"]: e.get("value") for e in proxy_of(pod)["env"]}
+
+
+PODS = [c for c in golden.CASES if not golden.options_of(c) and "kind: Pod\n" in c.read_text()]
+
+
+@pytest.mark.parametrize("case", PODS, ids=golden.name)
+def test_I01_the_webhook_gives_what_kube_inject_gives(hook, case):
+    pod = yaml.safe_load(case.read_text())
+    got, patch = hook.injected(pod)
+    assert got == yaml.safe_load(golden.wanted(case).read_text()) and patch
+
+
+@pytest.mark.parametrize("case", PODS, ids=golden.name)
+def test_I01_a_second_review_changes_nothing(hook, case):
+    once, _ = hook.injected(yaml.safe_load(case.read_text()))
+    before = hook.page("webhook")["pods"]
+    again, patch = hook.injected(once)
+    assert patch == [] and again == once
+    assert hook.page("webhook")["pods"]["unchanged"] == before["unchanged"] + 1
+
+
+def test_I01_what_others_wrote_is_not_replaced(hook):
+    """The patch only adds, but for Prometheus' annotations and probes: two webhooks may work on one pod."""
+    pod = copy(POD)
+    pod["metadata"]["annotations"] = {"prometheus.io/port": "80"}
+    pod["spec"]["containers"][0]["livenessProbe"] = {"tcpSocket": {"port": 80}}
+    pod["spec"]["initContainers"] = [{"name": "setup", "image": "i"}]
+    pod["spec"]["volumes"] = [{"name": "kube-api-access", "projected": {}}]
+    _, patch = hook.injected(pod)
+    assert [(o["op"], o["path"]) for o in patch if o["op"] != "add"] == [
+        ("replace", "/metadata/annotations/prometheus.io~1port"),
+        ("remove", "/spec/containers/0/livenessProbe/tcpSocket")]
+
+
+def test_I01_cluster_and_network_of_the_path(hook):
+    env = env_of(hook.injected(POD, "/inject/cluster/east--slash--1/net/net1")[0])
+    assert env["FAIRLEAD_AGENT_CLUSTER_ID"] == "east/1" and env["FAIRLEAD_AGENT_NETWORK"] == "net1"
+    env = env_of(hook.injected(POD, "/inject/:ENV:cluster=west:ENV:net=net2")[0])
+    assert env["FAIRLEAD_AGENT_CLUSTER_ID"] == "west" and env["FAIRLEAD_AGENT_NETWORK"] == "net2"
+    env = env_of(hook.injected(POD, "/inject/net")[0])
+    assert env["FAIRLEAD_AGENT_CLUSTER_ID"] == "Kubernetes" and "FAIRLEAD_AGENT_NETWORK" not in env
+    pod = copy(POD)
+    pod["metadata"]["labels"]["topology.istio.io/network"] = "of-the-pod"
+    assert env_of(hook.injected(pod, "/inject/net/net1")[0])["FAIRLEAD_AGENT_NETWORK"] == "of-the-pod"
+
+
+@pytest.mark.parametrize("change,ns", [
+    (lambda p: p["metadata"]["labels"].update({"sidecar.istio.io/inject": "false"}), "shop"),
+    (lambda p: p["metadata"].update(annotations={"sidecar.istio.io/inject": "false"}), "shop"),
+    (lambda p: p["metadata"]["labels"].update(app="legacy"), "shop"),
+    (lambda p: p["spec"].update(hostNetwork=True), "shop"),
+    (lambda p: None, "kube-system"),
+    (lambda p: p["metadata"].update(namespace="kube-public"), "shop"),
+])
+def test_I02_pods_that_get_no_proxy_start_as_they_are(hook, change, ns):
+    pod = copy(POD)
+    change(pod)
+    before = hook.count("sidecar_injection_skip_total")
+    response = hook.inject(pod, namespace=ns)
+    assert response == {"uid": "u-7", "allowed": True}
+    assert hook.count("sidecar_injection_skip_total") == before + 1
+
+
+def test_I02_label_over_annotation_over_selector(hook):
+    pod = copy(POD)
+    pod["metadata"].update(annotations={"sidecar.istio.io/inject": "false"}, labels={"app": "legacy", "sidecar.istio.io/inject": "true"})
+    assert proxy_of(hook.injected(pod)[0])
+
+
+def test_I02_what_is_no_pod_is_allowed(hook):
+    assert hook.inject(None, operation="DELETE") == {"uid": "u-7", "allowed": True}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}
+    assert hook.inject(service, kind={"group": "", "version": "v1", "kind": "Service"}) == {"uid": "u-7", "allowed": True}
+
+
+def test_I03_a_wrong_annotation_refuses_the_pod_with_the_rule(hook):
+    pod = copy(POD)
+    pod["metadata"]["annotations"] = {"sidecar.istio.io/proxyCPU": "much"}
+    before = hook.count("sidecar_injection_failure_total")
+    response = hook.inject(pod, dryRun=True)
+    assert not response["allowed"] and "patch" not in response
+    assert response["status"]["message"] == \
+        'sidecar injection: annotation sidecar.istio.io/proxyCPU: "much" is not a quantity such as 100m or 128Mi'
+    assert hook.count("sidecar_injection_failure_total") == before + 1
+    assert "pod refused" in hook.log.read_text() and "cart-" in hook.log.read_text()
+
+
+def test_I03_what_has_no_effect_warns_the_user(hook):
+    pod = copy(POD)
+    pod["metadata"]["annotations"] = {"sidecar.istio.io/bootstrapOverride": "x"}
+    response = hook.inject(pod)
+    assert response["allowed"] and response["patch"] and "bootstrapOverride]: has no effect" in response["warnings"][0]
+
+
+def test_I04_status_token_and_rights(hook):
+    pod, _ = hook.injected(POD)
+    status = json.loads(pod["metadata"]["annotations"]["sidecar.istio.io/status"])
+    assert list(status) == ["initContainers", "containers", "volumes", "imagePullSecrets", "revision"]
+    assert set(status["volumes"]) == {v["name"] for v in pod["spec"]["volumes"]}
+    token = next(v for v in pod["spec"]["volumes"] if v["name"] == "istio-token")["projected"]["sources"][0]["serviceAccountToken"]
+    assert token == {"path": "istio-token", "expirationSeconds": 43200, "audience": "istio-ca"}
+    rights = proxy_of(pod)["securityContext"]
+    assert rights["runAsUser"] == rights["runAsGroup"] == 1337 and rights["capabilities"] == {"drop": ["ALL"]}
+    assert rights["seccompProfile"] == {"type": "RuntimeDefault"} and rights["readOnlyRootFilesystem"]
+
+
+def test_I04_the_agent_accepts_every_option_that_it_is_given(hook, tmp_path):
+    """Environment variables are options of the agent by name: one that it does not know would be ignored in silence."""
+    pod = copy(POD)
+    pod["metadata"]["annotations"] = {
+        "sidecar.istio.io/agentLogLevel": "all:warn,ads:debug", "sidecar.istio.io/componentLogLevel": "http:debug",
+        "status.sidecar.istio.io/port": "15025", "sidecar.istio.io/interceptionMode": "NONE", "proxy.istio.io/config": json.dumps({
+            "concurrency": 1, "terminationDrainDuration": "30s", "proxyMetadata": {"EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true"}})}
+    pod["spec"]["containers"][0]["livenessProbe"] = {"httpGet": {"path": "/$(HOME)", "port": 80}}
+    env = {k: v for k, v in env_of(hook.injected(pod, "/inject/net/n1")[0]).items() if v}
+    known = subprocess.run([BUILD / "agent/agent", "--help"], capture_output=True, text=True, check=True).stdout
+    for name in env:
+        if name.startswith("FAIRLEAD_AGENT_"):
+            assert f"--{name[len('FAIRLEAD_AGENT_'):].lower().replace('_', '-')}" in known, name
+    expanded = {k: v.replace("$(POD_NAME)", "cart-1").replace("$(POD_NAMESPACE)", "shop").replace("$(INSTANCE_IP)", "127.0.0.1")
+                .replace("$(SERVICE_ACCOUNT)", "cart").replace("$(ISTIO_META_NODE_NAME)", "node").replace("$$", "$") for k, v in env.items()}
+    expanded |= {"FAIRLEAD_AGENT_STATE_DIR": str(tmp_path / "state"), "FAIRLEAD_AGENT_ADMIN_ADDRESS": f"unix:{tmp_path}/admin",
+                 "FAIRLEAD_AGENT_NO_ENVOY": "true", "FAIRLEAD_AGENT_STATUS_ADDRESS": "127.0.0.1:0"}
+    with open(tmp_path / "log", "w") as log:
+        agent = subprocess.Popen([BUILD / "agent/agent"], env=expanded, stderr=log)
+    try:
+        wait_until(lambda: (tmp_path / "state/envoy-rev.json").exists())
+        node = json.loads((tmp_path / "state/envoy-rev.json").read_text())["node"]
+        assert node["id"] == "sidecar~127.0.0.1~cart-1.shop~shop.svc.cluster.local" and node["metadata"]["INTERCEPTION_MODE"] == "NONE"
+        assert node["metadata"]["LABELS"]["service.istio.io/canonical-name"] == "cart"
+        assert node["metadata"]["ANNOTATIONS"]["status.sidecar.istio.io/port"] == "15025"
+        assert node["metadata"]["PROXY_CONFIG"]["concurrency"] == 1
+    finally:
+        agent.terminate()
+        assert agent.wait(20) == 0
+
+
+def test_I06_a_gateway_of_a_container_with_image_auto(hook):
+    pod = {"metadata": {"name": "ingress", "annotations": {"inject.istio.io/templates": "gateway"}},
+           "spec": {"containers": [{"name": "istio-proxy", "image": "auto", "ports": [{"containerPort": 80}]}]}}
+    got, _ = hook.injected(pod)
+    assert [c["name"] for c in got["spec"]["containers"]] == ["istio-proxy"] and "initContainers" not in got["spec"]
+    assert proxy_of(got)["image"] == "fairlead/proxy:1" and {p["containerPort"] for p in proxy_of(got)["ports"]} == {80, 15090}
+    assert env_of(got)["FAIRLEAD_AGENT_TYPE"] == "router" and "security.istio.io/tlsMode" not in got["metadata"]["labels"]
+
+
+def test_I07_metrics_have_istios_names(hook):
+    before = {n: hook.count(f"sidecar_injection_{n}_total") for n in ("requests", "success", "failure", "skip")}
+    seconds = hook.count("sidecar_injection_time_seconds_count")
+    hook.injected(POD)
+    assert hook.post("/inject", "{")[0] == 400
+    after = {n: hook.count(f"sidecar_injection_{n}_total") for n in before}
+    assert {n: after[n] - before[n] for n in before} == {"requests": 2, "success": 1, "failure": 1, "skip": 0}
+    assert hook.count("sidecar_injection_time_seconds_count") == seconds + 1
+
+
+def test_I07_the_bundle_of_the_mutating_configuration_is_kept(tmp_path):
+    fake = FakeKube()
+    fake.apply(MUTATING, {"metadata": {"name": "injector"}, "webhooks": [{"name": "rev.namespace.sidecar-injector.istio.io", "clientConfig": {}}]})
+    (tmp_path / "config").write_text(kubeconfig(fake.url))
+    hook = Injector(tmp_path, "--kubeconfig", tmp_path / "config", "--webhook-configuration", "mutating/injector")
+    try:
+        wait_until(lambda: fake.objects[(MUTATING, "/injector")]["webhooks"][0]["clientConfig"].get("caBundle"))
+    finally:
+        assert hook.stop() == 0
+        fake.close()
+
+
+def test_I01_without_an_image_there_is_no_injector(tmp_path):
+    hook = Hook(tmp_path)
+    try:
+        assert hook.post("/inject", "{}")[0] == 404
+    finally:
+        assert hook.stop() == 0
+
+
+def test_I01_options_that_are_wrong_are_said_at_the_start(tmp_path):
+    result = subprocess.run([BUILD / "galley/galley", "--source", tmp_path, "--bus", f"ipc://{tmp_path}/{{role}}", "--admin-address",
+                             f"unix:{tmp_path}/admin", "--inject-image", "i", "--inject-resources", "{"], capture_output=True, text=True,
+                            timeout=20, check=False)
+    assert result.returncode == 1 and "--inject-resources" in result.stderr
