@@ -13,7 +13,7 @@
 static const struct {
 	const char *flag;
 	const char *option;
-} short_flags[] = {{"-o", "--output"}, {"-n", "--namespace"}};
+} short_flags[] = {{"-o", "--output"}, {"-n", "--namespace"}, {"-f", "--filename"}};
 
 int command_fail(const char *name, int code, const struct err *e)
 {

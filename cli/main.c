@@ -14,6 +14,7 @@ static const struct command *const commands[] = {
 	&proxy_config_command,
 	&bus_command,
 	&bus_keys_command,
+	&kube_inject_command,
 };
 
 int main(int argc, char **argv)

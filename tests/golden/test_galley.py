@@ -67,7 +67,7 @@ def test_G01_every_rule_is_shown_by_a_case():
         ids |= set(re.findall(r'check_(?:error|warn)\(\s*\w+,\s*"([\w-]+)"', path.read_text()))
         ids |= set(re.findall(r'DIAG_(?:ERROR|WARNING), "([\w-]+)"', path.read_text()))
     shown = set()
-    for path in (HERE / "galley").glob("*/*.want.txt"):
+    for path in [*(HERE / "galley").glob("*/*.want.txt"), *(HERE / "inject").glob("*.want.yaml")]:
         shown |= set(re.findall(r"\[([\w-]+)\](?: \(|$)", path.read_text(), re.M))
     assert ids, "the pattern finds no rules any more"
     # Two files are needed for a duplicate object: tests/unit/galley/test_pipeline.c.
