@@ -82,6 +82,14 @@ static void consistent_hash(struct check *c, const Cfg__LoadBalancerSettings__Co
 			(unsigned long long)h->maglev->table_size);
 }
 
+static bool warms_up(const Cfg__LoadBalancerSettings *lb)
+{
+	return lb->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY__NOT_SET ||
+	       (lb->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE &&
+		       lb->simple != CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__RANDOM &&
+		       lb->simple != CFG__LOAD_BALANCER_SETTINGS__SIMPLE_LB__PASSTHROUGH);
+}
+
 static void load_balancer(struct check *c, const Cfg__LoadBalancerSettings *lb, bool outlier, const char *path)
 {
 	if (!lb)
@@ -98,6 +106,12 @@ static void load_balancer(struct check *c, const Cfg__LoadBalancerSettings *lb, 
 	if (lb->warmup_duration_secs)
 		check_warn(c, "deprecated", "api: LoadBalancerSettings.warmupDurationSecs",
 			path_at(c, "%s.warmupDurationSecs", path), "is deprecated; use warmup.duration");
+	if (lb->warmup_duration_secs && lb->warmup)
+		check_error(c, "warmup", "api: LoadBalancerSettings.warmup", path,
+			"warmup and warmupDurationSecs exclude each other");
+	if ((lb->warmup_duration_secs || lb->warmup) && !warms_up(lb))
+		check_warn(c, "ineffective", "api: LoadBalancerSettings.warmup", path,
+			"only ROUND_ROBIN and LEAST_REQUEST warm up");
 	check_locality(c, lb->locality_lb_setting, outlier, path_at(c, "%s.localityLbSetting", path));
 	check_zone_aware(c, lb->zone_aware_lb_setting, outlier, path_at(c, "%s.zoneAwareLbSetting", path));
 }

@@ -50,10 +50,44 @@ static void selectors(struct check *c, const Mesh__MeshConfig *m)
 					i, k));
 }
 
+/* Envoy refuses every listener and cluster that names a curve which it does not know. */
+static void curves(struct check *c, const Mesh__MeshConfig__TLSConfig *t, const char *path)
+{
+	static const char *const known[] = {"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"};
+	for (size_t i = 0; t && i < t->n_ecdh_curves; i++) {
+		bool found = false;
+		for (size_t k = 0; k < ARRAY_LEN(known); k++)
+			found |= streq(t->ecdh_curves[i], known[k]);
+		if (!found)
+			check_error(c, "tls-curve", API "tlsDefaults.ecdhCurves",
+				path_at(c, "%s.ecdhCurves[%zu]", path, i), "\"%s\" is no curve that Envoy knows",
+				t->ecdh_curves[i]);
+	}
+	if (t)
+		check_unique(c, t->ecdh_curves, t->n_ecdh_curves, path_at(c, "%s.ecdhCurves", path), "duplicate",
+			API "tlsDefaults.ecdhCurves");
+}
+
+static void tls(struct check *c, const Mesh__MeshConfig *m)
+{
+	const Mesh__MeshConfig__OutboundTrafficPolicy *p = m->outbound_traffic_policy;
+	if (m->tls_defaults && m->tls_defaults->min_protocol_version)
+		check_error(c, "mesh-tls", API "tlsDefaults", "spec.tlsDefaults.minProtocolVersion",
+			"is not supported; see meshMTLS");
+	curves(c, m->tls_defaults, "spec.tlsDefaults");
+	if (!p || !p->tls)
+		return;
+	check_client_tls(c, p->tls, "spec.outboundTrafficPolicy.tls");
+	if (p->mode != MESH__MESH_CONFIG__OUTBOUND_TRAFFIC_POLICY__MODE__ALLOW_ANY_DYNAMIC_DNS)
+		check_warn(c, "ineffective", API "outboundTrafficPolicy.tls", "spec.outboundTrafficPolicy.tls",
+			"has an effect with mode ALLOW_ANY_DYNAMIC_DNS only");
+}
+
 static void validate(struct check *c, const void *message)
 {
 	const Mesh__MeshConfig *m = message;
 	selectors(c, m);
+	tls(c, m);
 	if (!streq(c->name, "default"))
 		check_error(c, "mesh-name", "docs: the mesh has one MeshConfig", "metadata.name",
 			"\"%s\": the MeshConfig is named \"default\"", c->name);
