@@ -72,6 +72,7 @@ SUITES = {
     "sim": [Pytest("tests/sim")],
     "tsan": [Meson("tsan", "pilot")],
     "daemons": [Pytest("tests/daemons"), Pytest("tests/daemons", "asan")],
+    "charts": [Pytest("tests/charts")],
     "docs": [Pytest("tests/docs")],
     "samples": [Pytest("tests/samples")],
     "bench": [Pytest("tests/bench")],

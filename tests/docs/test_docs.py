@@ -1,7 +1,7 @@
 """The documents are true: their examples run, their links lead somewhere, and the tables that repeat something of the code agree with it.
 
 A fenced block whose language is `sh` is an example: all of a page's blocks run in order, in one shell that stops at the first error,
-from the root of the checkout, with $DIR an empty folder. Blocks of `sh mesh` need a mesh that runs; tests/mesh has those.
+from the root of the checkout, with $DIR an empty folder.
 """
 import os
 import pathlib

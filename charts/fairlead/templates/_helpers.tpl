@@ -1,0 +1,144 @@
+{{- define "fairlead.image" -}}
+{{ .root.Values.global.hub }}/fairlead-{{ .component }}:{{ .root.Values.global.tag }}
+{{- end }}
+
+{{- define "fairlead.labels" -}}
+app.kubernetes.io/name: {{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/part-of: fairlead
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+istio.io/rev: {{ .root.Values.revision | default "default" | quote }}
+{{- end }}
+
+{{- define "fairlead.selector" -}}
+app.kubernetes.io/name: {{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- /* What the three pods have in common: identity, security, placement. */ -}}
+{{- define "fairlead.podSpec" -}}
+serviceAccountName: {{ .component }}
+{{- with .root.Values.global.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .root.Values.global.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 1338
+  runAsGroup: 1338
+  fsGroup: 1338
+  seccompProfile: {type: RuntimeDefault}
+{{- with .own.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .own.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .own.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- else }}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- include "fairlead.selector" . | nindent 14 }}
+{{- end }}
+{{- end }}
+
+{{- define "fairlead.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "fairlead.common" -}}
+image: {{ include "fairlead.image" . }}
+{{- with .root.Values.global.imagePullPolicy }}
+imagePullPolicy: {{ . }}
+{{- end }}
+{{ include "fairlead.containerSecurity" . }}
+resources: {{- toYaml .own.resources | nindent 2 }}
+{{- end }}
+
+{{- define "fairlead.env" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- range $name, $value := .own.env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "fairlead.probes" -}}
+livenessProbe:
+  httpGet: {path: /healthz, port: admin}
+  periodSeconds: 10
+  failureThreshold: 3
+readinessProbe:
+  httpGet: {path: /readyz, port: admin}
+  periodSeconds: 2
+  timeoutSeconds: 2
+{{- end }}
+
+{{- define "fairlead.args" -}}
+- --log-level={{ .root.Values.global.logging.level }}
+{{- if .root.Values.global.logAsJson }}
+- --log-format=json
+{{- end }}
+- --instance=$(POD_NAME)
+- --bus-keys=/etc/fairlead/bus
+- --state-dir=/var/lib/fairlead
+{{- end }}
+
+{{- /* The bus's keys: everybody's public ones, and of the secret ones only the own. */ -}}
+{{- define "fairlead.busVolume" -}}
+- name: bus-keys
+  secret:
+    secretName: fairlead-bus
+    defaultMode: 0440
+    items:
+      - {key: {{ .component }}.key, path: {{ .component }}.key}
+      {{- range list "galley" "pilot" "citadel" "agent" "cli" }}
+      - {key: {{ . }}.pub, path: {{ . }}.pub}
+      {{- end }}
+- name: state
+  emptyDir: {}
+{{- end }}
+
+{{- define "fairlead.busMounts" -}}
+- {name: bus-keys, mountPath: /etc/fairlead/bus, readOnly: true}
+- {name: state, mountPath: /var/lib/fairlead}
+{{- end }}
+
+{{- /* A token by which citadel knows who asks, and the roots that prove who citadel is. */ -}}
+{{- define "fairlead.caVolumes" -}}
+- name: istio-token
+  projected:
+    sources:
+      - serviceAccountToken: {audience: istio-ca, expirationSeconds: 43200, path: istio-token}
+- name: istiod-ca-cert
+  configMap: {name: istio-ca-root-cert, optional: true}
+{{- end }}
+
+{{- define "fairlead.caMounts" -}}
+- {name: istio-token, mountPath: /var/run/secrets/tokens, readOnly: true}
+- {name: istiod-ca-cert, mountPath: /var/run/secrets/istio, readOnly: true}
+{{- end }}
+
+{{- define "fairlead.caArgs" -}}
+- --ca-address=fairlead-citadel.{{ .root.Release.Namespace }}.svc:8060
+- --ca-roots=/var/run/secrets/istio/root-cert.pem
+- --ca-token=/var/run/secrets/tokens/istio-token
+- --ca-name=citadel
+- --trust-domain={{ .root.Values.meshConfig.trustDomain | default "cluster.local" }}
+{{- end }}

@@ -1,0 +1,229 @@
+"""The Helm charts without a cluster: they lint, their schemas refuse what is misspelt, and what they render fits the daemons.
+
+helm is built from its Go module (tests/charts/helm), once; the binary stays in build/tools.
+"""
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
+CHARTS = ROOT / "charts"
+NAMES = ("base", "fairlead", "gateway")
+
+
+@pytest.fixture(scope="session")
+def helm():
+    source = ROOT / "tests/charts/helm"
+    version = re.search(r"helm.sh/helm/v3 (v\S+)", (source / "go.mod").read_text()).group(1)
+    binary = ROOT / f"build/tools/helm-{version}"
+    if not binary.exists():
+        print("building helm from its module: some minutes the first time", flush=True)
+        # Without these, helm believes that the cluster is older than any that we support.
+        kube = "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37"
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["go", "build", "-trimpath", "-ldflags", f"-s -w {kube}", "-o", f"{binary}.new", "helm.sh/helm/v3/cmd/helm"], cwd=source,
+                       env=dict(os.environ, CGO_ENABLED="0"), check=True)
+        os.rename(f"{binary}.new", binary)
+
+    def run(*arguments, values=None, ok=True):
+        extra = ["-f", "-"] if values is not None else []
+        result = subprocess.run([binary, *map(str, arguments), *extra], input=json.dumps(values) if values is not None else None,
+                                capture_output=True, text=True, check=False)
+        assert (result.returncode == 0) == ok, result.stdout + result.stderr
+        return result.stdout + ("" if ok else result.stderr)
+    return run
+
+
+@pytest.fixture(scope="session")
+def render(helm):
+    def run(chart="fairlead", values=None, release="fairlead"):
+        text = helm("template", release, CHARTS / chart, "-n", "istio-system", values=values)
+        return [d for d in yaml.safe_load_all(text) if d]
+    return run
+
+
+def of_kind(objects, kind, name=None):
+    return [o for o in objects if o["kind"] == kind and name in (None, o["metadata"]["name"])]
+
+
+def containers(objects):
+    for o in objects:
+        if o["kind"] in ("Deployment", "Job"):
+            spec = o["spec"]["template"]["spec"]
+            for c in spec.get("initContainers", []) + spec["containers"]:
+                yield o, spec, c
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_O11_charts_lint(helm, chart):
+    helm("lint", "--strict", CHARTS / chart)
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"pilot": {"autoscaleEnabled": False, "replicaCount": 3}}, {"revision": "canary"}, {"global": {"networkPolicy": {"enabled": True}}},
+    {"validation": {"enabled": False}}, {"citadel": {"caSecret": "cacerts", "replicaCount": 2}},
+    {"galley": {"env": {"FAIRLEAD_GALLEY_DEBOUNCE": "50ms"}, "nodeSelector": {"x": "y"}, "tolerations": [{"operator": "Exists"}]}},
+])
+def test_every_object_has_a_name_and_a_namespace_that_fits(render, values):
+    objects = render(values=values)
+    assert len(objects) > 15
+    seen = set()
+    for o in objects:
+        key = (o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"])
+        assert key not in seen, key
+        seen.add(key)
+        if not o["kind"].startswith(("Cluster", "Validating", "Mutating", "CustomResource")):
+            assert o["metadata"]["namespace"] == "istio-system", key
+
+
+def test_rendering_is_repeatable_so_an_upgrade_changes_nothing(render):
+    assert render() == render()
+
+
+def test_the_definitions_are_those_that_galley_makes():
+    made = subprocess.run([BUILD / "galley/galley", "crds"], capture_output=True, text=True, check=True).stdout
+    assert (CHARTS / "base/files/crds.yaml").read_text() == made, "galley crds > charts/base/files/crds.yaml"
+
+
+def options_of(program, command=()):
+    text = subprocess.run([BUILD / program, *command, "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"^  --([\w-]+)", text, re.M))
+
+
+def test_every_argument_is_an_option_of_its_daemon(render):
+    checked = 0
+    for _, _, c in containers(render()):
+        if c["name"] == "ca-secret":
+            known = options_of("citadel/citadel", ["ca-secret"])
+        elif c["name"] == "bus-keys":
+            known = options_of("cli/fairlead", ["bus-keys"])
+        else:
+            known = options_of(f"{c['name']}/{c['name']}")
+        for argument in c.get("args", []) + c.get("command", []):
+            if argument.startswith("--"):
+                assert argument[2:].split("=")[0] in known, f"{c['name']}: {argument}"
+                checked += 1
+    assert checked > 30
+
+
+def test_containers_are_confined_and_bounded(render):
+    for o, spec, c in containers(render()):
+        where = f"{o['metadata']['name']}/{c['name']}"
+        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, where
+        security = c["securityContext"]
+        assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"] and security["capabilities"] == {"drop": ["ALL"]}, where
+        assert c["resources"]["requests"]["memory"], where
+        if o["kind"] == "Deployment" and c in spec["containers"]:
+            assert c["livenessProbe"] and c["readinessProbe"], where
+
+
+def test_ports_of_services_lead_to_ports_of_containers(render):
+    objects = render()
+    for service in of_kind(objects, "Service"):
+        target = [o for o in of_kind(objects, "Deployment") if service["spec"]["selector"].items() <= o["spec"]["template"]["metadata"]["labels"].items()]
+        assert len(target) == 1, service["metadata"]["name"]
+        names = {p["name"] for c in target[0]["spec"]["template"]["spec"]["containers"] for p in c["ports"]}
+        for port in service["spec"]["ports"]:
+            assert port["targetPort"] in names, port
+
+
+def test_O14_pilot_is_found_under_istiods_name_and_ports(render):
+    service = of_kind(render(), "Service", "istiod")[0]
+    assert {p["port"] for p in service["spec"]["ports"]} == {15010, 15012, 15014}
+
+
+def rules_of(objects, account):
+    """All rules that a service account gets, by its bindings."""
+    out = []
+    for binding in of_kind(objects, "ClusterRoleBinding") + of_kind(objects, "RoleBinding"):
+        if any(s["name"] == account for s in binding["subjects"]):
+            out += of_kind(objects, binding["roleRef"]["kind"], binding["roleRef"]["name"])[0]["rules"]
+    return out
+
+
+def may(rules, verb, resource):
+    return [r for r in rules if verb in r["verbs"] and resource in r.get("resources", [])]
+
+
+def test_each_account_has_what_it_needs_and_no_more(render):
+    objects = render()
+    galley, citadel, pilot = (rules_of(objects, a) for a in ("galley", "citadel", "pilot"))
+    assert may(galley, "watch", "services") and not any(may(galley, v, "secrets") for v in ("create", "update", "patch", "delete"))
+    writes = [r for r in galley if {"create", "update", "delete", "patch"} & set(r["verbs"])]
+    assert all(r.get("resourceNames") and r["apiGroups"] == ["admissionregistration.k8s.io"] for r in writes)
+    assert all(r["resourceNames"] == ["istio-ca-secret"] for r in may(citadel, "get", "secrets")) and not may(citadel, "list", "secrets")
+    assert all(r["resourceNames"] == ["istio-ca-root-cert"] for r in may(citadel, "patch", "configmaps"))
+    assert pilot == []
+    assert of_kind(objects, "ServiceAccount", "pilot")[0]["automountServiceAccountToken"] is False
+
+
+def test_a_pod_gets_only_its_own_key_of_the_bus(render):
+    for o in of_kind(render(), "Deployment"):
+        volume = next(v for v in o["spec"]["template"]["spec"]["volumes"] if v["name"] == "bus-keys")
+        assert [i["key"] for i in volume["secret"]["items"] if i["key"].endswith(".key")] == [o["metadata"]["name"] + ".key"]
+
+
+def test_N21_the_webhook_lets_the_cluster_go_on_without_galley(render):
+    for webhook in of_kind(render(), "ValidatingWebhookConfiguration")[0]["webhooks"]:
+        assert webhook["failurePolicy"] == "Ignore" and webhook["timeoutSeconds"] <= 5
+        assert all(g.endswith(".istio.io") for r in webhook["rules"] for g in r["apiGroups"])
+
+
+def test_scaling_is_by_component(render):
+    values = {"pilot": {"autoscaleMin": 2, "autoscaleMax": 9}, "citadel": {"replicaCount": 3}}
+    objects = render(values=values)
+    scaler = of_kind(objects, "HorizontalPodAutoscaler", "pilot")[0]["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 9)
+    assert "replicas" not in of_kind(objects, "Deployment", "pilot")[0]["spec"]
+    assert of_kind(objects, "Deployment", "citadel")[0]["spec"]["replicas"] == 3
+    assert {o["metadata"]["name"] for o in of_kind(objects, "PodDisruptionBudget")} == {"pilot", "citadel"}
+    fixed = render(values={"pilot": {"autoscaleEnabled": False, "replicaCount": 4}})
+    assert not of_kind(fixed, "HorizontalPodAutoscaler") and of_kind(fixed, "Deployment", "pilot")[0]["spec"]["replicas"] == 4
+
+
+def test_the_mesh_config_is_one_that_galley_accepts(render, tmp_path):
+    mesh = yaml.safe_load(of_kind(render(), "ConfigMap", "istio")[0]["data"]["mesh"])
+    document = {"apiVersion": "fairlead.dev/v1", "kind": "MeshConfig", "metadata": {"name": "default"}, "spec": mesh}
+    (tmp_path / "mesh.yaml").write_text(yaml.safe_dump(document))
+    subprocess.run([BUILD / "cli/fairlead", "validate", tmp_path / "mesh.yaml"], check=True)
+
+
+REFUSED = [
+    ("fairlead", {"pilto": {}}), ("fairlead", {"pilot": {"replicas": 3}}), ("fairlead", {"pilot": {"workers": 0}}),
+    ("fairlead", {"citadel": {"rootKey": "dsa"}}), ("fairlead", {"citadel": {"rootTTL": "10 years"}}),
+    ("fairlead", {"validation": {"timeoutSeconds": 90}}), ("fairlead", {"sidecarInjectorWebhook": {"failurePolicy": "Maybe"}}),
+    ("base", {"enableCRDTemplates": "yes"}), ("gateway", {"kind": "Pod"}), ("gateway", {"service": {"typ": "ClusterIP"}}),
+]
+
+
+@pytest.mark.parametrize("chart,values", REFUSED)
+def test_values_that_are_misspelt_or_out_of_range_are_refused(helm, chart, values):
+    text = helm("template", "x", CHARTS / chart, values=values, ok=False)
+    assert "values don't meet the specifications" in text
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_every_value_is_in_the_schema(chart):
+    def check(values, schema, path):
+        for key, value in values.items():
+            assert key in schema["properties"], f"{path}.{key}"
+            if isinstance(value, dict) and "properties" in schema["properties"][key]:
+                check(value, schema["properties"][key], f"{path}.{key}")
+    check(yaml.safe_load((CHARTS / chart / "values.yaml").read_text()), json.loads((CHARTS / chart / "values.schema.json").read_text()), chart)
+
+
+def test_a_gateway_is_filled_in_by_the_injector(render):
+    objects = render("gateway", release="istio-ingressgateway")
+    pod = of_kind(objects, "Deployment")[0]["spec"]["template"]
+    assert pod["metadata"]["labels"]["istio"] == "ingressgateway" and pod["metadata"]["labels"]["app"] == "istio-ingressgateway"
+    assert pod["metadata"]["annotations"]["inject.istio.io/templates"] == "gateway"
+    assert pod["spec"]["containers"][0]["image"] == "auto"
+    assert of_kind(objects, "Service")[0]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    named = render("gateway", {"labels": {"istio": "mine"}, "name": "edge"})
+    assert of_kind(named, "Deployment", "edge")[0]["spec"]["selector"]["matchLabels"]["istio"] == "mine"
