@@ -1,6 +1,7 @@
 /* DOC: Envoy's dynamic forward proxy. The cache's settings are the same everywhere: Envoy refuses two caches of one name that differ. */
 #include "pilot/translate/dynamic_dns.h"
 
+#include "pilot/translate/listeners.h"
 #include "xds/dynamic_forward_proxy_cluster.pb-c.h"
 #include "xds/sni_dynamic_forward_proxy.pb-c.h"
 
@@ -38,14 +39,9 @@ void dynamic_dns_cluster(struct view *v, struct arena *a, Cds__Cluster *c)
 void dynamic_dns_by_sni(struct view *v, struct arena *a, Lds__FilterChain *chain, uint32_t port)
 {
 	SniDfp__FilterConfig *config = PB_NEW(a, SniDfp__FilterConfig, sni_dfp__filter_config);
-	Lds__Filter *f = PB_NEW(a, Lds__Filter, lds__filter), *last = chain->filters[chain->n_filters - 1];
 
 	config->dns_cache_config = dynamic_dns_cache(v, a);
 	config->port_value = port;
 	config->port_specifier_case = SNI_DFP__FILTER_CONFIG__PORT_SPECIFIER_PORT_VALUE;
-	f->name = arena_strdup(a, "envoy.filters.network.sni_dynamic_forward_proxy");
-	f->typed_config = pb_any(a, config);
-	f->config_type_case = LDS__FILTER__CONFIG_TYPE_TYPED_CONFIG;
-	chain->filters[chain->n_filters - 1] = f;
-	pb_add(a, chain, filters, last);
+	chain_prepend(a, chain, "envoy.filters.network.sni_dynamic_forward_proxy", config);
 }

@@ -84,28 +84,18 @@ static void put_metadata(struct view *v, struct arena *a, const struct member *m
 }
 
 /* ---- localities */
-static struct str part(struct str locality, size_t index)
-{
-	struct str out = {0};
-
-	for (size_t i = 0; i <= index; i++)
-		if (!str_split(&locality, '/', &out))
-			return (struct str){0};
-	return out;
-}
-
 /* Istio's order: same sub-zone, zone, region, then the failover region, then all others. */
 static uint32_t locality_distance(struct str own, struct str other, const Cfg__LocalityLoadBalancerSetting *s)
 {
 	uint32_t same = 0;
 
-	while (same < 3 && str_eq(part(own, same), part(other, same)))
+	while (same < 3 && str_eq(locality_part(own, same), locality_part(other, same)))
 		same++;
 	if (same)
 		return 3 - same;
 	for (size_t i = 0; s && i < s->n_failover; i++)
-		if (str_eqc(part(own, 0), s->failover[i]->from))
-			return str_eqc(part(other, 0), s->failover[i]->to) ? 3 : 4;
+		if (str_eqc(locality_part(own, 0), s->failover[i]->from))
+			return str_eqc(locality_part(other, 0), s->failover[i]->to) ? 3 : 4;
 	return 3;
 }
 
@@ -192,9 +182,9 @@ static Core__Locality *build_locality(struct arena *a, struct str locality)
 {
 	Core__Locality *l = PB_NEW(a, Core__Locality, core__locality);
 
-	l->region = arena_cstr(a, part(locality, 0));
-	l->zone = arena_cstr(a, part(locality, 1));
-	l->sub_zone = arena_cstr(a, part(locality, 2));
+	l->region = arena_cstr(a, locality_part(locality, 0));
+	l->zone = arena_cstr(a, locality_part(locality, 1));
+	l->sub_zone = arena_cstr(a, locality_part(locality, 2));
 	return l;
 }
 

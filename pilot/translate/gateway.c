@@ -12,9 +12,6 @@
 #include "xds/hcm.pb-c.h"
 #include "xds/sni_cluster.pb-c.h"
 
-static const char *const alpn_of_mesh[] = {
-	"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
-
 struct server {
 	const struct entry *gateway;
 	const Cfg__Server *server;
@@ -315,13 +312,9 @@ static void add_auto_passthrough(const struct chain *c, Lds__Listener *l, const 
 {
 	Lds__FilterChain *chain = filter_chain(
 		c->a, arena_printf(c->a, "auto-passthrough-%u", s->port), build_tcp_to(c, "BlackHoleCluster"));
-	Lds__Filter *f = PB_NEW(c->a, Lds__Filter, lds__filter), *last = chain->filters[0];
 
-	f->name = arena_strdup(c->a, "envoy.filters.network.sni_cluster");
-	f->typed_config = pb_any(c->a, PB_NEW(c->a, SniCluster__SniCluster, sni_cluster__sni_cluster));
-	f->config_type_case = LDS__FILTER__CONFIG_TYPE_TYPED_CONFIG;
-	chain->filters[0] = f;
-	pb_add(c->a, chain, filters, last);
+	chain_prepend(c->a, chain, "envoy.filters.network.sni_cluster",
+		PB_NEW(c->a, SniCluster__SniCluster, sni_cluster__sni_cluster));
 	chain_match(c->a, chain, 0, "tls", alpn_of_mesh);
 	set_names(c->a, chain, s);
 	(void)listener_add_chain(c->a, l, chain);

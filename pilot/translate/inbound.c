@@ -14,8 +14,6 @@
 
 #define MODE(x) SEC__PEER_AUTHENTICATION__MUTUAL_TLS__MODE__##x
 
-static const char *const alpn_mesh[] = {
-	"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
 static const char *const alpn_mesh_http[] = {"istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
 static const char *const alpn_mesh_tcp[] = {"istio-peer-exchange", "istio", NULL};
 
@@ -74,7 +72,7 @@ static void http_chains(
 	} else if (mode == MODE(DISABLE)) {
 		add_chain(in, p, "plain", true, false, "", NULL);
 	} else {
-		add_chain(in, p, "mtls", true, true, "tls", alpn_mesh);
+		add_chain(in, p, "mtls", true, true, "tls", alpn_of_mesh);
 		add_chain(in, p, "plain", true, false, "raw_buffer", NULL);
 	}
 }
@@ -88,7 +86,7 @@ static void tcp_chains(
 	} else if (mode == MODE(DISABLE)) {
 		add_chain(in, p, "plain-tcp", false, false, "", NULL);
 	} else {
-		add_chain(in, p, "mtls-tcp", false, true, "tls", alpn_mesh);
+		add_chain(in, p, "mtls-tcp", false, true, "tls", alpn_of_mesh);
 		add_chain(in, p, "tls-tcp", false, false, "tls", NULL);
 		add_chain(in, p, "plain-tcp", false, false, "raw_buffer", NULL);
 	}
@@ -144,26 +142,11 @@ static void port_chains(const struct inbound *in, const struct inbound_port *p)
 }
 
 /* ---- which ports */
-static int port_cmp(const void *x, const void *y)
-{
-	const struct inbound_port *a = x, *b = y;
-
-	return a->number < b->number ? -1 : a->number > b->number;
-}
-
-static bool has_port(const struct inbound_port *list, size_t n, uint32_t number)
-{
-	for (size_t i = 0; i < n; i++)
-		if (list[i].number == number)
-			return true;
-	return false;
-}
-
 static size_t policy_ports(
 	struct view *v, struct arena *a, struct inbound_port *out, size_t n, const uint32_t *ports, size_t n_ports)
 {
 	for (size_t i = 0; i < n_ports; i++)
-		if (ports[i] && !has_port(out, n, ports[i]))
+		if (ports[i] && !inbound_has_port(out, n, ports[i]))
 			out[n++] = (struct inbound_port){ports[i], NULL, NULL, PROTOCOL_SNIFF,
 				"InboundPassthroughCluster", listener_name(a, STR("0.0.0.0"), ports[i]), NULL};
 	return n;
@@ -253,7 +236,7 @@ static Lds__Listener *build_virtual(struct view *v, struct arena *a)
 	n = captured_ports(v, ports, n);
 	n = policy_ports(v, a, ports, n, policy, n_policy);
 	if (n > 1)
-		qsort(ports, n, sizeof(*ports), port_cmp);
+		qsort(ports, n, sizeof(*ports), inbound_port_cmp);
 	add_original_dst(a, in.listener);
 	listener_inspect(v, a, in.listener, true, true);
 	chain_match(a, loop, own, "", NULL);

@@ -16,6 +16,8 @@ struct inbound_port {
 
 /* Ingress listeners replace what services say. Sorted by number. Arena: a. */
 void inbound_ports(struct view *v, struct arena *a, struct inbound_port **out, size_t *n);
+int inbound_port_cmp(const void *x, const void *y); /* by number, for qsort */
+bool inbound_has_port(const struct inbound_port *list, size_t n, uint32_t number);
 /* An ingress listener that Envoy binds: traffic to it is not captured. */
 bool inbound_is_bound(const struct view *v, const struct inbound_port *p);
 char *inbound_bound_name(struct arena *a, const struct inbound_port *p);

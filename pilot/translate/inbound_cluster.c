@@ -11,14 +11,14 @@
 static const char passthrough[] = "InboundPassthroughCluster";
 
 /* ---- ports */
-static int port_cmp(const void *x, const void *y)
+int inbound_port_cmp(const void *x, const void *y)
 {
 	const struct inbound_port *a = x, *b = y;
 
 	return a->number < b->number ? -1 : a->number > b->number;
 }
 
-static bool has_port(const struct inbound_port *list, size_t n, uint32_t number)
+bool inbound_has_port(const struct inbound_port *list, size_t n, uint32_t number)
 {
 	for (size_t i = 0; i < n; i++)
 		if (list[i].number == number)
@@ -37,7 +37,7 @@ static size_t service_ports(struct view *v, struct arena *a, struct inbound_port
 		const Fl__Service *s = view_service_by_key(v, x->service);
 		const Fl__Port *port = s ? service_port(s, x->port) : NULL;
 
-		if (!port || protocol_of(port->protocol) == PROTOCOL_UDP || has_port(out, n, x->target_port))
+		if (!port || protocol_of(port->protocol) == PROTOCOL_UDP || inbound_has_port(out, n, x->target_port))
 			continue;
 		out[n++] = (struct inbound_port){x->target_port, s, port, protocol_of(port->protocol),
 			cluster_name_inbound(a, x->target_port), listener_name(a, STR("0.0.0.0"), x->target_port),
@@ -98,13 +98,13 @@ void inbound_ports(struct view *v, struct arena *a, struct inbound_port **out, s
 			.ingress = l};
 
 		find_service(v, &p);
-		if (p.protocol != PROTOCOL_UDP && !has_port(*out, *n, p.number))
+		if (p.protocol != PROTOCOL_UDP && !inbound_has_port(*out, *n, p.number))
 			(*out)[(*n)++] = p;
 	}
 	if (!n_ingress)
 		*n = service_ports(v, a, *out);
 	if (*n > 1)
-		qsort(*out, *n, sizeof(**out), port_cmp);
+		qsort(*out, *n, sizeof(**out), inbound_port_cmp);
 }
 
 bool inbound_is_bound(const struct view *v, const struct inbound_port *p)

@@ -7,6 +7,8 @@
 #include "xds/mongo_proxy.pb-c.h"
 #include "xds/tls_inspector.pb-c.h"
 
+const char *const alpn_of_mesh[] = {
+	"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
 const char *const alpn_plain_http[] = {"http/1.1", "h2c", NULL};
 
 Lds__Listener *listener_new(
@@ -56,22 +58,27 @@ Lds__FilterChain *filter_chain(struct arena *a, const char *name, Lds__Filter *f
 	return c;
 }
 
-void chain_understand(struct view *v, struct arena *a, Lds__FilterChain *c, const char *protocol)
+void chain_prepend(struct arena *a, Lds__FilterChain *c, const char *name, const void *config)
 {
-	static const char name[] = "envoy.filters.network.mongo_proxy";
-	Lds__Filter *f, *last = c->filters[c->n_filters - 1];
-	Mongo__MongoProxy *config;
+	Lds__Filter *f = PB_NEW(a, Lds__Filter, lds__filter), *last = c->filters[c->n_filters - 1];
 
-	if (!streq(protocol, "MONGO") || !view_has_extension(v, name))
-		return;
-	f = PB_NEW(a, Lds__Filter, lds__filter);
-	config = PB_NEW(a, Mongo__MongoProxy, mongo__mongo_proxy);
-	config->stat_prefix = c->name;
 	f->name = arena_strdup(a, name);
 	f->typed_config = pb_any(a, config);
 	f->config_type_case = LDS__FILTER__CONFIG_TYPE_TYPED_CONFIG;
 	c->filters[c->n_filters - 1] = f;
 	pb_add(a, c, filters, last);
+}
+
+void chain_understand(struct view *v, struct arena *a, Lds__FilterChain *c, const char *protocol)
+{
+	static const char name[] = "envoy.filters.network.mongo_proxy";
+	Mongo__MongoProxy *config;
+
+	if (!streq(protocol, "MONGO") || !view_has_extension(v, name))
+		return;
+	config = PB_NEW(a, Mongo__MongoProxy, mongo__mongo_proxy);
+	config->stat_prefix = c->name;
+	chain_prepend(a, c, name, config);
 }
 
 void chain_match(struct arena *a, Lds__FilterChain *c, uint32_t port, const char *transport, const char *const *alpn)

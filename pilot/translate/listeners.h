@@ -14,6 +14,9 @@ Lds__FilterChain *filter_chain(struct arena *a, const char *name, Lds__Filter *f
 /* Fills in the chain's match; transport "" and alpn NULL: any. */
 void chain_match(struct arena *a, Lds__FilterChain *c, uint32_t port, const char *transport, const char *const *alpn);
 extern const char *const alpn_plain_http[]; /* what the HTTP inspector reports */
+extern const char *const alpn_of_mesh[]; /* what only proxies of the mesh offer */
+/* A network filter in front of the chain's last one. */
+void chain_prepend(struct arena *a, Lds__FilterChain *c, const char *name, const void *config);
 
 void outbound_names(struct view *v, struct arena *a, struct name_list *l);
 Lds__Listener *outbound_build(struct view *v, struct str name, struct arena *a);

@@ -18,7 +18,7 @@ bool locality_covers(struct str pattern, struct str locality)
 	return true;
 }
 
-static struct str part(struct str locality, size_t index)
+struct str locality_part(struct str locality, size_t index)
 {
 	struct str out = {0};
 
@@ -36,7 +36,7 @@ static struct str topology(struct str key, struct str locality, const char *netw
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
 		if (str_eqc(key, keys[i]))
-			return part(locality, i);
+			return locality_part(locality, i);
 	return str_eqc(key, "topology.istio.io/network") ? str_of(network) : (struct str){0};
 }
 
