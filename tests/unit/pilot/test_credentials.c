@@ -5,17 +5,8 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/pilot/certificate.h"
 #include "tests/unit/pilot/world.h"
-
-#define CERTIFICATE \
-	"MIIBfDCCASGgAwIBAgIURQDkV3xpW82bEiIVky72bCX2LbEwCgYIKoZIzj0EAwIw\n    " \
-	"EjEQMA4GA1UEAwwHdGVzdCBDQTAgFw0yNjExMjYyMzAxNDZaGA8yMTI2MTEwMjIz\n    " \
-	"MDE0NlowEjEQMA4GA1UEAwwHdGVzdCBDQTBZMBMGByqGSM49AgEGCCqGSM49AwEH\n    " \
-	"A0IABMQ0vT6Jk39fSrkpvM7sBrxAS/EkyWZzN3y1QCxNCRLu2WJkr1cDMOYwzsNP\n    " \
-	"+4bLlVW+yreEEjFvYZhaZjoBGzyjUzBRMB0GA1UdDgQWBBRq/et64Bu1n6uHjqqM\n    " \
-	"3YXLvU58xDAfBgNVHSMEGDAWgBRq/et64Bu1n6uHjqqM3YXLvU58xDAPBgNVHRMB\n    " \
-	"Af8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQDBD+A7L29ZX3wgx3p4z8ERvcQb\n    " \
-	"nAA6tosy8Vopwdh5rwIhAO61+MMN/9f048Mq5NFNN97t/92SgnlbyNLSZ2PDR+QR"
 
 static const char gateway[] =
 	"apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: edge}\nspec:\n"

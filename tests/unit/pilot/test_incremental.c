@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/pilot/certificate.h"
 #include "tests/unit/pilot/world.h"
 
 #define META(name, ns) "metadata: {name: " name ", namespace: " ns "}\n"
@@ -33,10 +34,25 @@
 											    "\n" body
 #define PA(name, ns, body) "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n" META(name, ns) "spec:\n" body
 
+#define SIDECAR(name, spec) \
+	"apiVersion: networking.istio.io/v1\nkind: Sidecar\n" META(name, "default") "spec: " spec "\n"
+#define ENTRY(name, host, port, protocol, resolution) \
+	"apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n" META( \
+		name, "default") "spec: {hosts: [" host "], resolution: " resolution ", ports: [{number: " port \
+				 ", name: x, protocol: " protocol "}]}\n"
+#define MESH(spec) "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: " spec "\n"
+#define GATEWAY(server) \
+	"apiVersion: networking.istio.io/v1\nkind: Gateway\n" META( \
+		"web", "default") "spec: {selector: {istio: gw}, servers: [" server "]}\n"
+#define SECRET(name, ns) \
+	"apiVersion: v1\nkind: Secret\n" META( \
+		name, ns) "stringData:\n  cacert: |\n    -----BEGIN CERTIFICATE-----\n    " CERTIFICATE \
+			  "\n    -----END CERTIFICATE-----\n"
+
 /* A file and the contents that it may have; an empty one is no file. */
 struct slot {
 	const char *file;
-	const char *variants[5];
+	const char *variants[8];
 };
 
 static const struct slot slots[] = {
@@ -85,20 +101,57 @@ static const struct slot slots[] = {
 				    "{9080: {mode: "
 				    "DISABLE}}\n"),
 			    NULL}},
-	{"mesh.yaml", {"apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: "
-		       "{accessLogFile: /dev/stdout}\n",
-			      "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: "
-			      "{outboundTrafficPolicy: {mode: "
-			      "REGISTRY_ONLY}}\n",
-			      NULL}},
+	{"mesh.yaml",
+		{"apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: "
+		 "{accessLogFile: /dev/stdout}\n",
+			"apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: "
+			"{outboundTrafficPolicy: {mode: "
+			"REGISTRY_ONLY}}\n",
+			MESH("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}}"),
+			MESH("{proxyHttpPort: 15007, proxyListenPort: 16001}"),
+			MESH("{defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 8}}}, "
+			     "inboundTrafficPolicy: {mode: LOCALHOST}}"),
+			MESH("{discoverySelectors: [{matchLabels: {kubernetes.io/metadata.name: default}}]}"), NULL}},
 	{"sidecar.yaml", {"apiVersion: networking.istio.io/v1\nkind: Sidecar\n" META(
 				  "default", "default") "spec: {egress: [{hosts: "
 							"[\"./a.default.svc.cluster.local\"]}]}\n",
+				 SIDECAR("default", "{egress: [{port: {number: 9080, protocol: HTTP, name: x}, hosts: "
+						    "[\"./a.default.svc.cluster.local\"]}, "
+						    "{hosts: [\"./*\", \"~/b.default.svc.cluster.local\"]}]}"),
+				 SIDECAR("default", "{egress: [{port: {number: 9000, protocol: TCP, name: x}, bind: "
+						    "127.0.0.1, captureMode: NONE, hosts: [\"./*\"]}], "
+						    "outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: "
+						    "b.default.svc.cluster.local, port: {number: 80}}}}"),
+				 SIDECAR("default", "{workloadSelector: {labels: {app: a}}, ingress: [{port: {number: "
+						    "9080, protocol: HTTP, name: x}, "
+						    "defaultEndpoint: \"0.0.0.0:8000\"}], inboundConnectionPool: {tcp: "
+						    "{maxConnections: 3}}}"),
 				 NULL}},
-	{"gateway.yaml", {"apiVersion: networking.istio.io/v1\nkind: Gateway\n" META(
-				  "web", "default") "spec: {selector: {istio: gw}, servers: [{port: {number: 8080, "
-						    "name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n",
-				 NULL}},
+	{"names.yaml", {ENTRY("names", "\"*.example.com\"", "80", "HTTP", "DYNAMIC_DNS"),
+			       ENTRY("names", "\"*.example.com\"", "443", "TLS", "DYNAMIC_DNS"),
+			       ENTRY("names", "one.example.com", "80", "HTTP", "DNS"), NULL}},
+	{"secret.yaml",
+		{SECRET("web", "istio-system"), SECRET("web", "default"), SECRET("other", "istio-system"), NULL}},
+	{"dr-b.yaml", {DR("b", "b",
+			       "  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}, loadBalancer: "
+			       "{localityLbSetting: {failoverPriority: [app, version]}}}\n"),
+			      DR("b", "b",
+				      "  trafficPolicy: {connectionPool: {tcp: {maxConnections: 3, idleTimeout: 3s}}, "
+				      "tunnel: {protocol: CONNECT, targetHost: x.example.com, targetPort: 1}}\n"),
+			      DR("b", "b",
+				      "  workloadSelector: {matchLabels: {app: c}}\n  trafficPolicy: {tls: {mode: "
+				      "SIMPLE, credentialName: web}}\n"),
+			      NULL}},
+	{"gateway.yaml",
+		{"apiVersion: networking.istio.io/v1\nkind: Gateway\n" META(
+			 "web", "default") "spec: {selector: {istio: gw}, servers: [{port: {number: 8080, "
+					   "name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n",
+			GATEWAY("{port: {number: 8443, name: https, protocol: HTTPS}, hosts: [\"a.example.com\"], "
+				"tls: {mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertCredentialName: "
+				"web}}"),
+			GATEWAY("{port: {number: 15443, name: tls, protocol: TLS}, hosts: [\"*.local\"], tls: {mode: "
+				"AUTO_PASSTHROUGH}}"),
+			NULL}},
 };
 #define N_SLOTS ARRAY_LEN(slots)
 
@@ -115,6 +168,8 @@ static struct proxies proxies_new(void)
 	p.list[1] = world_proxy(p.a, "sidecar", "10.1.0.3", "c-1", "default", "{\"app\":\"c\"}");
 	p.list[2] = world_proxy(p.a, "sidecar", "10.1.9.9", "x", "other", "{}");
 	p.list[3] = world_proxy(p.a, "router", "10.1.8.8", "gw", "istio-system", "{\"istio\":\"gw\"}");
+	for (size_t i = 0; i < ARRAY_LEN(p.list); i++)
+		p.list[i]->verified_ns = p.list[i]->ns;
 	return p;
 }
 
