@@ -12,6 +12,7 @@
 #include "common/mesh/host.h"
 #include "common/pb/pb.h"
 #include "pilot/model/destinations.h"
+#include "pilot/model/query.h"
 
 static uint64_t mix(uint64_t h, uint64_t more)
 {
@@ -53,6 +54,8 @@ static void service_emit_to(struct entry *e, struct emitter *em, const char *vis
 	emit(em, Q_SERVICE_LIST, str_of(visibility), shape, true);
 	if (s->resolution == FL__RESOLUTION__DYNAMIC_DNS)
 		emit(em, Q_SERVICE_DYNAMIC, str_of(visibility), 1, true);
+	if (label_get(LABELS(s, labels), LABEL_SESSION_COOKIE) || label_get(LABELS(s, labels), LABEL_SESSION_HEADER))
+		emit(em, Q_SERVICE_SESSIONS, str_of(visibility), 1, true);
 	for (size_t i = 0; i < s->n_ports; i++) {
 		const char *text = arena_printf(e->arena, "%s:%u", visibility, s->ports[i]->number);
 

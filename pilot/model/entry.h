@@ -18,6 +18,7 @@ enum question {
 	Q_SERVICE_HOST, /* host: the service as a whole */
 	Q_SERVICE_PORT, /* "visibility:port": who listens there */
 	Q_SERVICE_DYNAMIC, /* visibility: services whose hosts are looked up on demand */
+	Q_SERVICE_SESSIONS, /* visibility: services whose sessions stay with an endpoint */
 	Q_SERVICE_LIST, /* visibility: hosts and ports of all services */
 	Q_ENDPOINTS, /* ns/host: all of the set */
 	Q_ACCOUNTS, /* ns/host: the set of service accounts behind a service */

@@ -298,14 +298,24 @@ void view_services(struct view *v, struct service_list *out)
 	settle(v, out);
 }
 
-bool view_has_dynamic(struct view *v)
+static bool has_any(struct view *v, enum question q)
 {
 	struct service_list list = {0};
 	size_t cap = 0;
 
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_DYNAMIC, STR("*")), 0, &list, &cap);
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_DYNAMIC, v->scope->attributes->ns), 0, &list, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, q, STR("*")), 0, &list, &cap);
+	collect(v, ask(v, TOPIC_SERVICE, q, v->scope->attributes->ns), 0, &list, &cap);
 	return list.n > 0;
+}
+
+bool view_has_dynamic(struct view *v)
+{
+	return has_any(v, Q_SERVICE_DYNAMIC);
+}
+
+bool view_has_sessions(struct view *v)
+{
+	return has_any(v, Q_SERVICE_SESSIONS);
 }
 
 const Fl__Service *view_service(struct view *v, struct str host)

@@ -45,6 +45,10 @@ struct service_list {
 };
 void view_services_on_port(struct view *v, uint32_t port, struct service_list *out);
 void view_services(struct view *v, struct service_list *out);
+/* Istio's labels of services whose sessions stay with an endpoint. */
+#define LABEL_SESSION_COOKIE "istio.io/persistent-session"
+#define LABEL_SESSION_HEADER "istio.io/persistent-session-header"
+bool view_has_sessions(struct view *v); /* some have such a label */
 bool view_has_dynamic(struct view *v); /* some are looked up on demand (resolution DYNAMIC_DNS) */
 const Fl__Service *view_service(struct view *v, struct str host); /* NULL: none visible */
 const Fl__Service *view_service_by_key(struct view *v, struct str key); /* "ns/host", whoever may see it */

@@ -256,6 +256,22 @@ static enum upstream_http upstream_of(
 	return http;
 }
 
+/* A session goes on at an endpoint that takes no new ones. */
+static void keep_sessions(struct arena *a, Cds__Cluster *c, const Fl__Service *s)
+{
+	static const Core__HealthStatus statuses[] = {CORE__HEALTH_STATUS__UNKNOWN, CORE__HEALTH_STATUS__HEALTHY,
+		CORE__HEALTH_STATUS__DRAINING, CORE__HEALTH_STATUS__DEGRADED};
+	Core__HealthStatusSet *set;
+
+	if (!c->common_lb_config || (!label_get(LABELS(s, labels), LABEL_SESSION_COOKIE) &&
+					    !label_get(LABELS(s, labels), LABEL_SESSION_HEADER)))
+		return;
+	set = PB_NEW(a, Core__HealthStatusSet, core__health_status_set);
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
+		pb_add(a, set, statuses, statuses[i]);
+	c->common_lb_config->override_host_status = set;
+}
+
 static Cds__Cluster *build_outbound(struct view *v, struct str name, struct arena *a)
 {
 	struct cluster_name parsed;
@@ -288,6 +304,7 @@ static Cds__Cluster *build_outbound(struct view *v, struct str name, struct aren
 		set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);
 		policy_proxy_protocol(a, &policy, c);
 	}
+	keep_sessions(a, c, s);
 	cluster_describe(a, c, s, parsed.port, &rule, parsed.subset);
 	cluster_stat_name(a, c, view_mesh(v)->outbound_cluster_stat_name, s, port, arena_cstr(a, parsed.subset));
 	return c;

@@ -569,3 +569,15 @@ def test_P62_where_an_imported_route_leads_is_visible(mesh):
     names = {c["name"] for c in m.resources["cds"]}
     assert cluster(host=fqdn("productpage")) in names and cluster(host=fqdn("hidden", "other")) not in names
     assert m.to(authority="far.other") == m.to(authority="productpage") == {"PassthroughCluster": 100}
+
+
+def test_P44_persistent_sessions_by_label(mesh):
+    m = mesh(case("services/P44-persistent-sessions"))
+    def state(host):
+        config = m.ask(dst="10.96.3.1:80", authority=host)["rule"]["typedPerFilterConfig"]["envoy.filters.http.stateful_session"]
+        return config["statefulSession"]["sessionState"]["typedConfig"]
+    assert state("cart")["cookie"] == {"name": "cart", "path": "/"}
+    assert state("chat")["name"] == "x-session"
+    assert "typedPerFilterConfig" not in m.ask(authority="reviews")["rule"]
+    assert "DRAINING" in found(m, cluster(port=80, host=fqdn("cart")))["commonLbConfig"]["overrideHostStatus"]["statuses"]
+    assert "stateful_session" in json.dumps(found(m, "0.0.0.0_80", "lds")) and "stateful_session" not in json.dumps(mesh().resources)
