@@ -170,9 +170,44 @@ def test_a_pod_gets_only_its_own_key_of_the_bus(render):
 
 
 def test_N21_the_webhook_lets_the_cluster_go_on_without_galley(render):
-    for webhook in of_kind(render(), "ValidatingWebhookConfiguration")[0]["webhooks"]:
+    objects = render()
+    for webhook in of_kind(objects, "ValidatingWebhookConfiguration")[0]["webhooks"]:
         assert webhook["failurePolicy"] == "Ignore" and webhook["timeoutSeconds"] <= 5
         assert all(g.endswith(".istio.io") for r in webhook["rules"] for g in r["apiGroups"])
+    for webhook in of_kind(objects, "MutatingWebhookConfiguration")[0]["webhooks"]:
+        assert webhook["failurePolicy"] == "Ignore" and webhook["timeoutSeconds"] <= 5
+        left_out = webhook["namespaceSelector"]["matchExpressions"][0]
+        assert left_out["operator"] == "NotIn" and {"kube-system", "istio-system"} <= set(left_out["values"])
+
+
+def selects(selector, labels):
+    for e in selector["matchExpressions"]:
+        value = labels.get(e["key"])
+        held = {"In": value in e.get("values", []), "NotIn": value not in e.get("values", []), "Exists": value is not None,
+                "DoesNotExist": value is None}[e["operator"]]
+        if not held:
+            return False
+    return True
+
+
+SELECTION = [  # values, labels of the namespace, labels of the pod, injected?
+    ({}, {}, {}, False), ({}, {"istio-injection": "enabled"}, {}, True), ({}, {"istio-injection": "disabled"}, {"sidecar.istio.io/inject": "true"}, False),
+    ({}, {"istio-injection": "enabled"}, {"sidecar.istio.io/inject": "false"}, False), ({}, {}, {"sidecar.istio.io/inject": "true"}, True),
+    ({}, {"istio.io/rev": "canary"}, {}, False), ({"revision": "canary"}, {"istio.io/rev": "canary"}, {}, True),
+    ({"revision": "canary"}, {"istio-injection": "enabled"}, {}, False),
+    ({"revision": "canary"}, {}, {"istio.io/rev": "canary"}, True), ({"revision": "canary"}, {"istio.io/rev": "other"}, {"istio.io/rev": "canary"}, False),
+    ({"sidecarInjectorWebhook": {"enableNamespacesByDefault": True}}, {}, {}, True),
+    ({"sidecarInjectorWebhook": {"enableNamespacesByDefault": True}}, {"istio-injection": "disabled"}, {}, False),
+    ({}, {"kubernetes.io/metadata.name": "kube-system", "istio-injection": "enabled"}, {}, False),
+]
+
+
+@pytest.mark.parametrize("values,ns,pod,injected", SELECTION)
+def test_I02_who_is_injected(render, values, ns, pod, injected):
+    ns = {"kubernetes.io/metadata.name": "shop", **ns}
+    webhooks = of_kind(render(values=values), "MutatingWebhookConfiguration")[0]["webhooks"]
+    chosen = [w["name"] for w in webhooks if selects(w["namespaceSelector"], ns) and selects(w["objectSelector"], pod)]
+    assert len(chosen) == injected, chosen
 
 
 def test_scaling_is_by_component(render):

@@ -2,6 +2,12 @@
 {{ .root.Values.global.hub }}/fairlead-{{ .component }}:{{ .root.Values.global.tag }}
 {{- end }}
 
+{{- /* A name without a slash is one of ours. */ -}}
+{{- define "fairlead.proxyImage" -}}
+{{- $image := .Values.global.proxy.image -}}
+{{- if contains "/" $image }}{{ $image }}{{ else }}{{ .Values.global.hub }}/{{ $image }}:{{ .Values.global.tag }}{{ end -}}
+{{- end }}
+
 {{- define "fairlead.labels" -}}
 app.kubernetes.io/name: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
