@@ -265,14 +265,14 @@ static void label_diags(struct reading *r, size_t from)
 static void read_object(struct reading *r, const struct kind *kind)
 {
 	cleanup(arena_free_p) struct arena *arena = arena_new();
-	size_t errors = r->diags->errors;
+	size_t before = r->diags->len, errors = r->diags->errors;
 	if (!read_metadata(r, arena, kind)) {
 		r->out->state = DOCUMENT_UNNAMED;
 		return;
 	}
 	r->out->state = DOCUMENT_BAD;
 	ProtobufCMessage *message = decode(r, arena, kind);
-	struct check check = {r->arena, r->diags, r->root, r->ns, r->name};
+	struct check check = {r->arena, r->diags, r->root, r->ns, r->name, before, errors};
 	const struct kind_ops *ops = kind_ops(kind->id);
 	if (r->meta)
 		check_metadata(&check, kind, r->meta);

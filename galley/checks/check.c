@@ -14,7 +14,9 @@
 static void report(struct check *c, enum diag_severity severity, const char *rule, const char *source, const char *path,
 	const char *text)
 {
-	if (c->diags->len >= LIMIT_DIAGS_PER_DOCUMENT && (severity != DIAG_ERROR || c->diags->errors > 0))
+	bool full = c->diags->len - c->diags_before >= LIMIT_DIAGS_PER_DOCUMENT;
+	/* The first error is never left out: it is what the object is refused for. */
+	if (full && (severity != DIAG_ERROR || c->diags->errors > c->errors_before))
 		return;
 	struct diag *d = diag_add(c->diags, severity, rule, path, "%s", text);
 	d->source = source ? source : "";

@@ -14,6 +14,7 @@ struct check {
 	const struct node *document; /* for line numbers; NULL: none (objects that did not come from text) */
 	const char *ns; /* of the object */
 	const char *name;
+	size_t diags_before, errors_before; /* of the list, which other documents of the file have filled too */
 };
 
 struct rule;

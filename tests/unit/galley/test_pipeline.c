@@ -78,6 +78,24 @@ static void G22_bad_object_harms_no_good_one(void **state)
 	assert_int_equal(galley_counts(*state).quarantined, 1);
 }
 
+/* The limit on diagnostics is one document's: a file with many of them let the bad documents at its end pass. */
+static void G22_many_bad_documents_before_it_do_not_let_a_bad_one_pass(void **state)
+{
+	cleanup(strbuf_done) struct strbuf text = {0};
+	size_t n;
+
+	for (unsigned i = 0; i < 300; i++)
+		strbuf_adds(&text, BAD_DR("bad") "---\n");
+	strbuf_adds(&text,
+		"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: last}\n"
+		"spec: {hosts: [a], http: [{timeout: -1s, route: [{destination: {host: a}}]}]}\n");
+	put(*state, "many.yaml", text.ptr);
+	(void)galley_commit(*state, &n);
+	assert_int_equal(n, 0);
+	assert_int_equal(galley_counts(*state).objects, 0);
+	assert_true(has_diag(*state, "duration", "many.yaml"));
+}
+
 static void last_good_version_stays_while_the_newest_is_bad(void **state)
 {
 	put(*state, "a.yaml", DR("one", "a"));
@@ -296,6 +314,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(G22_bad_object_harms_no_good_one),
+		CASE(G22_many_bad_documents_before_it_do_not_let_a_bad_one_pass),
 		CASE(last_good_version_stays_while_the_newest_is_bad),
 		CASE(file_that_does_not_parse_keeps_its_objects),
 		CASE(first_definition_counts_and_the_other_is_named),
