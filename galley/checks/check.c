@@ -89,12 +89,13 @@ static void visit(void *ctx, const struct pb_place *p)
 {
 	struct run *run = ctx;
 	const struct rule *r = run->rule;
-	if (!p->present) {
-		if (r->required)
-			check_error(run->check, "required", r->source, p->path, "is required");
+	/* An empty text in a list was written there, and is as wrong as any other. */
+	bool element = p->field->label == PROTOBUF_C_LABEL_REPEATED && p->value && str_ends(str_of(r->path), STR("[]"));
+	if (!p->present && r->required) {
+		check_error(run->check, "required", r->source, p->path, "is required");
 		return;
 	}
-	if (r->check)
+	if (r->check && (p->present || element))
 		r->check(run->check, r, p);
 }
 

@@ -1,7 +1,9 @@
 """Fixtures and the report of the mesh's scenarios. `tools/demo --check` runs these same tests with --lines: a line for each, then the figures."""
+import tempfile
 import time
 
 import pytest
+import util
 from mesh import Mesh
 
 
@@ -21,6 +23,15 @@ FIGURES = Figures()
 @pytest.fixture(scope="session")
 def figures():
     return FIGURES
+
+
+@pytest.fixture
+def folder():
+    """Short, because Unix sockets are made below it."""
+    with tempfile.TemporaryDirectory(prefix="flm-", dir="/tmp") as path:
+        yield path
+        reports = util.sanitizer_reports(path)
+        assert not reports, reports[0]
 
 
 class Shared:

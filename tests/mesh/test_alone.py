@@ -2,7 +2,6 @@
 import json
 import os
 import subprocess
-import tempfile
 import time
 
 import daemons
@@ -14,15 +13,6 @@ import xds
 from util import until
 
 EDITS = 200
-
-
-@pytest.fixture
-def folder():
-    """Short, because Unix sockets are made below it."""
-    with tempfile.TemporaryDirectory(prefix="flm-", dir="/tmp") as path:
-        yield path
-        reports = util.sanitizer_reports(path)
-        assert not reports, reports[0]
 
 
 def settled(daemon, marker, *clients):
