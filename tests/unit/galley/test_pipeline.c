@@ -86,9 +86,8 @@ static void G22_many_bad_documents_before_it_do_not_let_a_bad_one_pass(void **st
 
 	for (unsigned i = 0; i < 300; i++)
 		strbuf_adds(&text, BAD_DR("bad") "---\n");
-	strbuf_adds(&text,
-		"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: last}\n"
-		"spec: {hosts: [a], http: [{timeout: -1s, route: [{destination: {host: a}}]}]}\n");
+	strbuf_adds(&text, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: last}\n"
+			   "spec: {hosts: [a], http: [{timeout: -1s, route: [{destination: {host: a}}]}]}\n");
 	put(*state, "many.yaml", text.ptr);
 	(void)galley_commit(*state, &n);
 	assert_int_equal(n, 0);
