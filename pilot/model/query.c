@@ -392,11 +392,24 @@ static size_t sort_unique(struct str *items, size_t n)
 	return out;
 }
 
+/* A workload is the same under every name of the trust domain. */
+static size_t account_names(struct view *v, const Fl__Endpoint *ep, struct str *out)
+{
+	const Mesh__MeshConfig *mesh = view_mesh(v);
+	struct str ns = str_of(ep->namespace_), account = str_of(ep->service_account);
+	size_t n = 0;
+
+	out[n++] = str_of(spiffe_format(v->scratch, view_trust_domain(v), ns, account));
+	for (size_t i = 0; i < mesh->n_trust_domain_aliases; i++)
+		out[n++] = str_of(spiffe_format(v->scratch, str_of(mesh->trust_domain_aliases[i]), ns, account));
+	return n;
+}
+
 void view_accounts(struct view *v, const Fl__Service *s, struct str **out, size_t *n)
 {
 	const Fl__EndpointSet *set = endpoints_as(v, s, Q_ACCOUNTS);
-	size_t n_endpoints = set ? set->n_endpoints : 0, len = 0;
-	struct str *items = arena_array(v->scratch, n_endpoints + s->n_subject_alt_names + 1, sizeof(*items));
+	size_t n_endpoints = set ? set->n_endpoints : 0, len = 0, names = 1 + view_mesh(v)->n_trust_domain_aliases;
+	struct str *items = arena_array(v->scratch, n_endpoints * names + s->n_subject_alt_names + 1, sizeof(*items));
 
 	for (size_t i = 0; i < n_endpoints; i++) {
 		const Fl__Endpoint *ep = set->endpoints[i];
@@ -407,8 +420,7 @@ void view_accounts(struct view *v, const Fl__Service *s, struct str **out, size_
 		if (i && streq(ep->service_account, set->endpoints[i - 1]->service_account) &&
 			streq(ep->namespace_, set->endpoints[i - 1]->namespace_))
 			continue;
-		items[len++] = str_of(spiffe_format(
-			v->scratch, view_trust_domain(v), str_of(ep->namespace_), str_of(ep->service_account)));
+		len += account_names(v, ep, &items[len]);
 	}
 	for (size_t i = 0; i < s->n_subject_alt_names; i++)
 		items[len++] = str_of(s->subject_alt_names[i]);
