@@ -269,6 +269,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 	strbuf_addf(b, "|ip=" STR_FMT "|verified=" STR_FMT, STR_ARG(p->ip), STR_ARG(p->verified_ns));
 	strbuf_addf(b, "|locality=" STR_FMT "|sidecar=" STR_FMT "|%s", STR_ARG(p->locality), STR_ARG(s->sidecar),
 		p->no_capture ? "nocapture" : "");
+	if (p->vhds)
+		strbuf_adds(b, "|vhds");
 	for (size_t i = 0; i < p->n_labels; i++)
 		strbuf_addf(b, "|" STR_FMT "=" STR_FMT, STR_ARG(p->labels[i].key), STR_ARG(p->labels[i].value));
 	for (size_t i = 0; i < p->n_hidden; i++)
@@ -308,7 +310,8 @@ const struct scope *scope_of(
 		.n_extensions = p->n_extensions,
 		.hidden = copy_hidden(a, p),
 		.n_hidden = p->n_hidden,
-		.no_capture = p->no_capture};
+		.no_capture = p->no_capture,
+		.vhds = p->vhds};
 	s->kind = kind;
 	s->attributes = attributes;
 	if (kind == SCOPE_OWN) {

@@ -9,7 +9,7 @@
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
-extern const struct translator cds_translator, eds_translator, lds_translator, rds_translator, sds_translator;
+extern const struct translator cds_translator, eds_translator, lds_translator, rds_translator, vhds_translator, sds_translator;
 
 const struct translator *translator_get(enum xds_type type)
 {
@@ -18,6 +18,7 @@ const struct translator *translator_get(enum xds_type type)
 		[XDS_EDS] = &eds_translator,
 		[XDS_LDS] = &lds_translator,
 		[XDS_RDS] = &rds_translator,
+		[XDS_VHDS] = &vhds_translator,
 		[XDS_SDS] = &sds_translator,
 	};
 
@@ -75,6 +76,8 @@ void translate_render(const struct model *m, const struct proxy *p, struct strbu
 			.model = m, .scope = scope_of(a, m, p, (enum scope_kind)k, NULL), .scratch = a};
 	strbuf_adds(json, "{");
 	for (size_t t = 0; t < XDS_TYPE_COUNT; t++) {
+		if (t == XDS_VHDS && !p->vhds)
+			continue;
 		strbuf_adds(json, t ? ",\n" : "");
 		render_type(views, a, (enum xds_type)t, json);
 	}

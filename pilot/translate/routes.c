@@ -121,7 +121,7 @@ static void add_service_domains(struct route_table *t, Rds__VirtualHost *vh, con
 }
 
 /* ---- virtual hosts */
-static void add_host(struct route_table *t, const Fl__Service *s, uint32_t port)
+void route_table_service(struct route_table *t, const Fl__Service *s, uint32_t port)
 {
 	const char *name = arena_printf(t->a, "%s:%u", s->hostname, port);
 	const struct entry *vs = view_virtual_service(t->v, str_of(s->hostname));
@@ -140,6 +140,21 @@ static void add_host(struct route_table *t, const Fl__Service *s, uint32_t port)
 }
 
 /* Hosts of VirtualServices that are no services: they exist on port 80, as in Istio. */
+bool route_table_orphan(struct route_table *t, const struct entry *e, const char *name, uint32_t port)
+{
+	struct str host = str_of(name);
+	Rds__VirtualHost *vh;
+
+	if (map_get(t->domains, host) || view_service(t->v, host) || str_eqc(host, "*") ||
+		view_virtual_service(t->v, host) != e || !sidecar_admits(t->v, e->ns, host))
+		return false;
+	vh = route_table_host(t, arena_printf(t->a, "%s:%u", name, port), false);
+	add_domain(t, vh, host, port);
+	routes_from(t->v, t->a, e, "mesh", port, vh);
+	pb_add(t->a, t->rc, virtual_hosts, vh);
+	return true;
+}
+
 static void add_orphans(struct route_table *t, uint32_t port)
 {
 	struct entries all;
@@ -148,19 +163,8 @@ static void add_orphans(struct route_table *t, uint32_t port)
 	for (size_t i = 0; i < all.n; i++) {
 		const Cfg__VirtualService *vs = all.items[i]->value;
 
-		for (size_t j = 0; j < vs->n_hosts; j++) {
-			struct str host = str_of(vs->hosts[j]);
-			Rds__VirtualHost *vh;
-
-			if (map_get(t->domains, host) || view_service(t->v, host) || str_eqc(host, "*") ||
-				view_virtual_service(t->v, host) != all.items[i] ||
-				!sidecar_admits(t->v, all.items[i]->ns, host))
-				continue;
-			vh = route_table_host(t, arena_printf(t->a, "%s:%u", vs->hosts[j], port), false);
-			add_domain(t, vh, host, port);
-			routes_from(t->v, t->a, all.items[i], "mesh", port, vh);
-			pb_add(t->a, t->rc, virtual_hosts, vh);
-		}
+		for (size_t j = 0; j < vs->n_hosts; j++)
+			(void)route_table_orphan(t, all.items[i], vs->hosts[j], port);
 	}
 }
 
@@ -187,6 +191,15 @@ static void add_rest(struct route_table *t)
 		pb_add(t->a, t->rc, virtual_hosts, vh);
 }
 
+/* The hosts come as resources of their own (vhds.c); what is inline is for those that nobody knows. */
+static Rds__Vhds *hosts_apart(struct arena *a)
+{
+	Rds__Vhds *vhds = PB_NEW(a, Rds__Vhds, rds__vhds);
+
+	vhds->config_source = build_ads_source(a);
+	return vhds;
+}
+
 static Rds__RouteConfiguration *build_port(struct view *v, struct str name, uint32_t port, struct arena *a)
 {
 	struct service_list list;
@@ -199,10 +212,12 @@ static Rds__RouteConfiguration *build_port(struct view *v, struct str name, uint
 	if (!found && !egress_serves_http(v, port))
 		return NULL;
 	route_table_init(&t, v, a, name);
-	for (size_t i = 0; i < list.n; i++)
+	if (v->scope->attributes->vhds)
+		t.rc->vhds = hosts_apart(a);
+	for (size_t i = 0; !t.rc->vhds && i < list.n; i++)
 		if (port_is_wildcard_http(v, list.items[i], service_port(list.items[i], port)))
-			add_host(&t, list.items[i], port);
-	if (port == 80)
+			route_table_service(&t, list.items[i], port);
+	if (port == 80 && !t.rc->vhds)
 		add_orphans(&t, port);
 	add_rest(&t);
 	return route_table_finish(&t);
@@ -221,7 +236,7 @@ static Rds__RouteConfiguration *build_all(struct view *v, struct str name, struc
 			enum protocol p = protocol_of(list.items[i]->ports[j]->protocol);
 
 			if (p == PROTOCOL_HTTP || p == PROTOCOL_SNIFF)
-				add_host(&t, list.items[i], list.items[i]->ports[j]->number);
+				route_table_service(&t, list.items[i], list.items[i]->ports[j]->number);
 		}
 	add_rest(&t);
 	return route_table_finish(&t);
@@ -244,7 +259,7 @@ static Rds__RouteConfiguration *build_sniffed(struct view *v, struct str name, s
 		!port_is_sniffed_vip(v, s, port))
 		return NULL;
 	route_table_init(&t, v, a, name);
-	add_host(&t, s, p);
+	route_table_service(&t, s, p);
 	/* The address was the service's, whatever the Host header says. */
 	if (t.rc->n_virtual_hosts) {
 		t.rc->virtual_hosts[0]->n_domains = 0;

@@ -24,5 +24,9 @@ enum protocol outbound_protocol(struct view *v, const Fl__Port *port);
 bool port_is_wildcard_http(struct view *v, const Fl__Service *s, const Fl__Port *port);
 bool port_is_sniffed_vip(struct view *v, const Fl__Service *s, const Fl__Port *port);
 
+/* The virtual host of a service, of a VirtualService's host that is no service: into the table, if it has domains. */
+void route_table_service(struct route_table *t, const Fl__Service *s, uint32_t port);
+bool route_table_orphan(struct route_table *t, const struct entry *vs, const char *host, uint32_t port);
+
 Rds__RouteConfiguration *routes_gateway(struct view *v, struct str name, struct arena *a);
 void gateway_route_names(struct view *v, struct arena *a, struct name_list *l);

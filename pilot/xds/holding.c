@@ -291,6 +291,37 @@ void holding_follow(struct xds_holding **h, const struct xds_answer *clusters)
 		holding_remember(&from->steps, (struct holding_step){STEP_FOLLOW, clusters->serial, n, NULL, false});
 }
 
+static bool belongs(const struct xds_entry *host, const struct xds_answer *routes)
+{
+	for (size_t i = 0; i < routes->fresh.len; i++) {
+		struct str rc = routes->fresh.items[i]->name;
+		if (str_starts(host->name, rc) && host->name.len > rc.len && host->name.ptr[rc.len] == '/')
+			return true;
+	}
+	return false;
+}
+
+void holding_follow_routes(struct xds_holding **h, const struct xds_answer *routes)
+{
+	struct xds_holding *from;
+	if (!*h || !(*h)->held || !routes->fresh.len)
+		return;
+	const struct holding_step *known = holding_find_step(&(*h)->steps, STEP_FOLLOW, routes->serial);
+	if (known) {
+		holding_go(h, known->next);
+		return;
+	}
+	struct xds_holding *n = holding_private(h, &from);
+	for (struct xds_slot *i = NULL; (i = slots_next(&n->slots, i));) {
+		if (!belongs(i->entry, routes))
+			continue;
+		holding_set_version(n, i, XDS_VERSION_NONE);
+		holding_mark(n, i);
+	}
+	if (from)
+		holding_remember(&from->steps, (struct holding_step){STEP_FOLLOW, routes->serial, n, NULL, false});
+}
+
 void holding_move(struct xds_holding **h, struct xds_scope *to)
 {
 	struct xds_holding *old = *h;

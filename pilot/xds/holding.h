@@ -74,6 +74,7 @@ struct holding_change {
 	const struct xds_request *request;
 	const struct request_part *part;
 	bool first, wildcard, unstar;
+	bool distrust; /* the client may have dropped what it says that it has */
 	enum scope_kind kind;
 };
 void holding_request(
@@ -86,6 +87,8 @@ struct xds_answer *holding_removal(struct xds_holding **h); /* of what waits in 
 const struct xds_answer *holding_whole(struct xds_holding *h); /* borrowed */
 /* Endpoints must follow clusters that were sent. */
 void holding_follow(struct xds_holding **h, const struct xds_answer *clusters);
+/* Virtual hosts must follow routes that were sent. */
+void holding_follow_routes(struct xds_holding **h, const struct xds_answer *routes);
 /* The same names and versions out of another scope; all are looked at. */
 void holding_move(struct xds_holding **h, struct xds_scope *to);
 

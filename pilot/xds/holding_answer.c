@@ -46,6 +46,8 @@ static void examine_slot(struct xds_holding *h, struct xds_slot *slot, struct xd
 	} else if (slot->version > XDS_VERSION_ABSENT) {
 		/* Clusters go last, when nothing uses them any more. */
 		entry_list_add(h->type == XDS_CDS ? &h->gone : &a->absent, slot->entry);
+	} else if (h->type == XDS_VHDS && slot->listed) {
+		entry_list_add(&a->absent, slot->entry); /* also what never was: Envoy waits for the first word on a host */
 	} else if (!slot->named) {
 		holding_drop(h, slot);
 	} else if (h->mode == XDS_DELTA && slot->version == XDS_VERSION_NONE) {
@@ -77,6 +79,25 @@ static void add_fresh(struct xds_holding *h, struct xds_answer *a)
 	}
 }
 
+static struct str routes_of(const struct xds_entry *host)
+{
+	size_t slash;
+	return str_rfind(host->name, '/', &slash) ? str_sub(host->name, 0, slash) : host->name;
+}
+
+/* An answer is about the hosts of one RouteConfiguration: what is refused does not take those of others with it. */
+static void leave_other_routes(struct xds_holding *h, xds_entry_list *sorted)
+{
+	size_t n = 0;
+	while (n < sorted->len && str_eq(routes_of(sorted->items[n]), routes_of(sorted->items[0])))
+		n++;
+	for (size_t i = n; i < sorted->len; i++) {
+		entry_list_add(&h->dirty, sorted->items[i]);
+		xds_entry_unref(sorted->items[i]);
+	}
+	sorted->len = n;
+}
+
 static struct xds_answer *examine(struct xds_holding *h)
 {
 	struct xds_answer *a = answer_new();
@@ -86,6 +107,8 @@ static struct xds_answer *examine(struct xds_holding *h)
 	h->dirty = (xds_entry_list){0};
 	h->changed_us = 0;
 	entry_list_sort(&dirty);
+	if (h->type == XDS_VHDS)
+		leave_other_routes(h, &dirty);
 	xds_store_bulk(engine_store(h->scope->engine), dirty.len >= BULK_MIN);
 	for (size_t i = 0; i < dirty.len; i++) {
 		struct xds_slot *slot = slots_find(&h->slots, dirty.items[i]);

@@ -55,9 +55,9 @@ static void set_wildcard(struct xds_holding *h, bool on)
 /* The client holds something that we do not know: unlike NONE it is removed when it does not exist. */
 #define VERSION_FOREIGN ((1ull << XDS_VERSION_BITS) - 1)
 
-static void initial(struct xds_holding *h, const struct request_item *i)
+static void initial(struct xds_holding *h, const struct request_item *i, bool distrust)
 {
-	uint64_t version = xds_version_parse(i->version);
+	uint64_t version = distrust ? VERSION_FOREIGN : xds_version_parse(i->version);
 	struct xds_slot *slot = h->wildcard ? holding_slot(h, i->name) : holding_peek(h, i->name);
 	if (!slot || (!h->wildcard && !slot->named))
 		return;
@@ -91,11 +91,10 @@ static void subscribe(struct xds_holding *h, struct str name, bool *asked)
 	*asked |= !was && slot->version <= XDS_VERSION_ABSENT;
 }
 
-static void do_item(struct xds_holding *h, const struct request_item *i, enum request_what what, bool *asked)
+static void do_item(
+	struct xds_holding *h, const struct request_item *i, const struct holding_change *c, bool *asked)
 {
-	if (i->what != what)
-		return;
-	switch (what) {
+	switch (i->what) {
 	case REQUEST_NAME:
 		subscribe(h, i->name, asked);
 		return;
@@ -103,7 +102,7 @@ static void do_item(struct xds_holding *h, const struct request_item *i, enum re
 		unsubscribe(h, i->name, asked);
 		return;
 	case REQUEST_INITIAL:
-		initial(h, i);
+		initial(h, i, c->distrust);
 		return;
 	}
 }
@@ -114,12 +113,13 @@ static void each(struct xds_holding *h, const struct holding_change *c, enum req
 	const struct translator *t = engine_source(h->scope->engine)->translators[h->type];
 	if (c->part->n <= REQUEST_FEW) {
 		for (size_t k = 0; k < c->part->n; k++)
-			do_item(h, &c->part->few[k], what, asked);
+			if (c->part->few[k].what == what)
+				do_item(h, &c->part->few[k], c, asked);
 		return;
 	}
 	for (size_t cursor = 0; request_next(c->request, &cursor, &i);)
 		if (i.what == what && t->scope(i.name) == c->kind && !(str_eqc(i.name, "*") && what != REQUEST_INITIAL))
-			do_item(h, &i, what, asked);
+			do_item(h, &i, c, asked);
 }
 
 static void apply(struct xds_holding *h, const struct holding_change *c, bool *asked)
@@ -153,7 +153,7 @@ void holding_request(
 	struct xds_scope *s, enum xds_type t, struct xds_holding **h, const struct holding_change *c, bool *asked)
 {
 	enum xds_mode mode = c->request->mode;
-	uint64_t key = holding_mix(c->part->hash, c->part->n * 8 + c->first * 4u + c->wildcard * 2u + c->unstar);
+	uint64_t key = holding_mix(c->part->hash, c->part->n * 16 + c->distrust * 8u + c->first * 4u + c->wildcard * 2u + c->unstar);
 	xds_step_list *steps = *h ? &(*h)->steps : &s->firsts[mode][t];
 	struct xds_holding *from = NULL;
 

@@ -84,7 +84,7 @@ uint64_t session_wake_us(const struct xds_session *s)
 struct xds_watch *session_watch(struct xds_session *s, struct str type_url)
 {
 	enum xds_type t;
-	if (xds_type_find(type_url, &t))
+	if (xds_type_find(type_url, &t) && (t != XDS_VHDS || s->proxy->vhds))
 		return &s->watches[t];
 	metric_add(&unknown_types, 1);
 	log_debug(&ads_log, "type is not served", KV("type", type_url), KV("proxy", s->proxy->id));
@@ -116,6 +116,7 @@ static bool attach(struct xds_session *s, struct str packed, struct err *e)
 		return err_in(e, "node");
 	if (s->ops->admit && !s->ops->admit(s->ctx, p, e))
 		return false;
+	p->vhds &= s->mode == XDS_DELTA; /* the other protocol cannot say it */
 	s->proxy = p;
 	s->arena = take(a);
 	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
@@ -166,6 +167,7 @@ static struct metric *reject_metric(enum xds_type t)
 	case XDS_RDS:
 		return &rds_reject;
 	case XDS_SDS:
+	case XDS_VHDS:
 	case XDS_TYPE_COUNT:
 		break;
 	}
@@ -252,10 +254,28 @@ static bool clusters_awaited(const struct xds_session *s)
 	return cds->open && (cds->outstanding || watch_pending(cds));
 }
 
+static bool quiet(const struct xds_session *s, enum xds_type t)
+{
+	const struct xds_watch *w = &s->watches[t];
+	return w->open ? !watch_pending(w) && !w->outstanding : !s->resumed;
+}
+
+/* Hosts that come before their RouteConfiguration are dropped; those of one are not mixed with those of another (VHDS, rule 3). */
+static bool may_push_hosts(struct xds_session *s, const struct xds_watch *w, uint64_t now_us)
+{
+	if (w->outstanding || (!watch_pending(w) && !w->answer && !w->must))
+		return false;
+	if (s->watches[XDS_RDS].open && quiet(s, XDS_LDS) && quiet(s, XDS_RDS) && watch_has_all_routes(s))
+		return true;
+	return !wait_on(s, &s->hosts_us, now_us);
+}
+
 static bool may_push(struct xds_session *s, const struct xds_watch *w, uint64_t now_us)
 {
 	if (!w->open)
 		return false;
+	if (w->type == XDS_VHDS)
+		return may_push_hosts(s, w, now_us);
 	if (w->answer || w->must)
 		return true;
 	if (!watch_pending(w) || w->outstanding)
@@ -263,12 +283,6 @@ static bool may_push(struct xds_session *s, const struct xds_watch *w, uint64_t 
 	if ((w->type != XDS_LDS && w->type != XDS_RDS) || !clusters_awaited(s))
 		return true;
 	return !wait_on(s, &s->hold_us, now_us);
-}
-
-static bool quiet(const struct xds_session *s, enum xds_type t)
-{
-	const struct xds_watch *w = &s->watches[t];
-	return w->open ? !watch_pending(w) && !w->outstanding : !s->resumed;
 }
 
 static bool may_remove(struct xds_session *s, const struct xds_watch *w, uint64_t now_us)
@@ -291,6 +305,10 @@ static bool sent(struct xds_session *s, struct xds_watch *w, struct xds_response
 	w->bytes += out->bytes;
 	if (w->type == XDS_CDS)
 		watch_follow_clusters(s);
+	if (w->type == XDS_RDS)
+		watch_follow_routes(s);
+	if (w->type == XDS_VHDS)
+		s->hosts_us = 0;
 	return true;
 }
 

@@ -95,6 +95,16 @@ static void set_flags(struct xds_watch *w, const struct xds_request *r, bool sta
 		w->wildcard = false;
 }
 
+static bool watch_holds_all_named(const struct xds_watch *w)
+{
+	size_t named = 0, held = 0;
+	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++) {
+		named += w->held[k] ? w->held[k]->named : 0;
+		held += w->held[k] ? w->held[k]->held : 0;
+	}
+	return held == named;
+}
+
 void watch_request(struct xds_session *s, struct xds_watch *w, const struct xds_request *r, bool first)
 {
 	struct request_part parts[SCOPE_KIND_COUNT];
@@ -108,11 +118,14 @@ void watch_request(struct xds_session *s, struct xds_watch *w, const struct xds_
 			.first = first,
 			.wildcard = w->wildcard,
 			.unstar = unstar,
+			.distrust = w->type == XDS_VHDS && !s->watches[XDS_RDS].resumed,
 			.kind = (enum scope_kind)k};
 		bool asked;
 		holding_request(s->scope[k], w->type, &w->held[k], &c, &asked);
 		w->answer |= asked;
 	}
+	if (first)
+		w->resumed = r->n_initial && watch_holds_all_named(w);
 }
 
 void watch_follow_clusters(struct xds_session *s)
@@ -122,4 +135,19 @@ void watch_follow_clusters(struct xds_session *s)
 	for (size_t i = 0; eds->open && i < cds->in_flight.len; i++)
 		for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
 			holding_follow(&eds->held[k], cds->in_flight.items[i]);
+}
+
+void watch_follow_routes(struct xds_session *s)
+{
+	struct xds_watch *vhds = &s->watches[XDS_VHDS];
+	const struct xds_watch *rds = &s->watches[XDS_RDS];
+	for (size_t i = 0; vhds->open && i < rds->in_flight.len; i++)
+		holding_follow_routes(&vhds->held[SCOPE_SHARED], rds->in_flight.items[i]);
+}
+
+bool watch_has_all_routes(struct xds_session *s)
+{
+	const struct xds_holding *h = s->watches[XDS_RDS].held[SCOPE_SHARED];
+	const struct xds_names *names = xds_scope_names(s->scope[SCOPE_SHARED], XDS_RDS);
+	return h && h->held >= names->n;
 }

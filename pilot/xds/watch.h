@@ -20,6 +20,7 @@ struct xds_watch {
 	bool answer; /* a question waits: it is answered whatever is outstanding */
 	bool must; /* ... even when there is nothing to say */
 	bool outstanding;
+	bool resumed; /* the first request had a version of each name */
 	struct xds_holding *held[SCOPE_KIND_COUNT]; /* NULL: nothing */
 	VEC(struct xds_answer *) in_flight; /* the responses that are not answered; a use each */
 	char nonce[XDS_NONCE_TEXT]; /* of the last response, "" before */
@@ -47,6 +48,7 @@ struct xds_session {
 	uint64_t nonces;
 	uint64_t hold_us; /* since when a push waits for clusters, and removals for routes; 0: none */
 	uint64_t gone_us;
+	uint64_t hosts_us; /* since when virtual hosts wait for their routes */
 	uint64_t wake_us;
 	uint64_t connected_us;
 	struct xds_trial trial;
@@ -64,6 +66,10 @@ void watch_answered(struct xds_watch *w);
 void watch_request(struct xds_session *s, struct xds_watch *w, const struct xds_request *r, bool first);
 /* Endpoints must follow clusters that were sent and not answered. */
 void watch_follow_clusters(struct xds_session *s);
+
+/* Virtual hosts must follow routes that were sent; whether the client has all routes that hosts may belong to. */
+void watch_follow_routes(struct xds_session *s);
+bool watch_has_all_routes(struct xds_session *s);
 
 /* ---- session.c */
 struct xds_watch *session_watch(struct xds_session *s, struct str type_url);

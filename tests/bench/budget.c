@@ -168,7 +168,7 @@ static void connect_one(struct bench *b, struct client *c, const struct client *
 	struct err e = {0};
 	static const struct session_ops ops;
 	*c = (struct client){.session = session_new(b->engine, XDS_DELTA, &ops, NULL)};
-	for (unsigned t = 0; t < LOAD_TYPE_COUNT; t++) {
+	for (unsigned t = 0; t < LOAD_VHDS; t++) {
 		struct strbuf request cleanup(strbuf_done) = {0};
 		const struct strbuf *names = from ? &from->requests[t] : &c->requests[t];
 		if (!t)

@@ -208,7 +208,10 @@ static void open_next(struct load_client *c)
 		load_send_first(c, LOAD_LDS);
 	if (!w[LOAD_RDS].open && w[LOAD_LDS].got)
 		load_send_first(c, LOAD_RDS);
-	bool synced = w[LOAD_LDS].got && have_all(c, LOAD_EDS) && have_all(c, LOAD_RDS);
+	/* One subscription without names for all hosts of all routes. */
+	if (c->vhds && !w[LOAD_VHDS].open && w[LOAD_RDS].got)
+		load_send_first(c, LOAD_VHDS);
+	bool synced = w[LOAD_LDS].got && have_all(c, LOAD_EDS) && have_all(c, LOAD_RDS) && (!c->vhds || w[LOAD_VHDS].got);
 	c->load->synced += synced && !c->synced;
 	c->synced |= synced;
 }
@@ -275,7 +278,7 @@ static int dial(const struct load *l, struct err *e)
 	return fd;
 }
 
-bool load_client_connect(struct load_client *c, bool delta, struct err *e)
+bool load_client_connect(struct load_client *c, bool delta, bool vhds, struct err *e)
 {
 	struct load *l = c->load;
 	int fd = dial(l, e);
@@ -290,13 +293,14 @@ bool load_client_connect(struct load_client *c, bool delta, struct err *e)
 	stream_link(c->grpc, &conn->streams, conn);
 	stream_mark(c->grpc);
 	c->delta = delta;
+	c->vhds = vhds;
 	l->open++;
 	bool held = c->watches[LOAD_CDS].got;
 	for (unsigned t = 0; t < LOAD_TYPE_COUNT; t++) {
 		c->watches[t].open = c->watches[t].ack_waits = false;
 		c->watches[t].nonce[0] = 0;
 	}
-	for (unsigned t = 0; t < (held ? (unsigned)LOAD_TYPE_COUNT : 1u); t++)
+	for (unsigned t = 0; t < (held ? (unsigned)LOAD_VHDS + vhds : 1u); t++)
 		load_send_first(c, (enum load_type)t);
 	return true;
 }

@@ -55,6 +55,7 @@ struct load_client {
 	struct load *load;
 	struct grpc_stream *grpc;
 	bool delta, synced;
+	bool vhds; /* virtual hosts are resources of their own */
 	char *node_json;
 	struct load_watch watches[LOAD_TYPE_COUNT];
 	uint32_t seen[LOAD_SLOTS]; /* newest change of each slot */
@@ -62,7 +63,7 @@ struct load_client {
 
 struct load_client *load_client_new(struct load *l, char *node_json); /* takes the text */
 void load_client_free(struct load_client *c);
-bool load_client_connect(struct load_client *c, bool delta, struct err *e) MUST_CHECK;
+bool load_client_connect(struct load_client *c, bool delta, bool vhds, struct err *e) MUST_CHECK;
 void load_client_close(struct load_client *c); /* what it holds stays */
 void load_client_forget(struct load_client *c); /* what it holds goes */
 

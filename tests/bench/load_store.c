@@ -21,8 +21,9 @@ const char *const load_urls[LOAD_TYPE_COUNT] = {
 	"type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
 	"type.googleapis.com/envoy.config.listener.v3.Listener",
 	"type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+	"type.googleapis.com/envoy.config.route.v3.VirtualHost",
 };
-const char *const load_names[LOAD_TYPE_COUNT] = {"cds", "eds", "lds", "rds"};
+const char *const load_names[LOAD_TYPE_COUNT] = {"cds", "eds", "lds", "rds", "vhds"};
 
 struct place {
 	uint64_t hash;
@@ -237,8 +238,16 @@ static struct str look_routes(struct looking *l, struct str bytes)
 	return str_of(c->name);
 }
 
+static struct str look_host(struct looking *l, struct str bytes)
+{
+	const Rds__VirtualHost *vh = unpack(l->arena, &rds__virtual_host__descriptor, bytes);
+	const char *end;
+	(void)number_after(bytes, "bench-change-", &l->r->marker, &end);
+	return str_of(vh->name);
+}
+
 static struct str (*const look[LOAD_TYPE_COUNT])(struct looking *l, struct str bytes) = {
-	look_cluster, look_endpoints, look_listener, look_routes};
+	look_cluster, look_endpoints, look_listener, look_routes, look_host};
 
 static struct str field_of(struct str message, uint32_t number)
 {

@@ -10,7 +10,7 @@
 #include "common/base/map.h"
 #include "common/base/vec.h"
 
-enum load_type { LOAD_CDS, LOAD_EDS, LOAD_LDS, LOAD_RDS, LOAD_TYPE_COUNT };
+enum load_type { LOAD_CDS, LOAD_EDS, LOAD_LDS, LOAD_RDS, LOAD_VHDS, LOAD_TYPE_COUNT };
 extern const char *const load_urls[LOAD_TYPE_COUNT];
 extern const char *const load_names[LOAD_TYPE_COUNT]; /* "cds" */
 

@@ -20,6 +20,7 @@ SIDECARS = 1000
 MANY = 10000
 REPEAT = 5
 CHURN_SECONDS, CHURN_RATE = 30, 100
+TYPES = ("cds", "eds", "lds", "rds", "vhds")
 
 
 class Row:
@@ -75,7 +76,7 @@ def floor(*words, text=None):
 
 
 def total(answer, what):
-    return sum(answer[t][what] for t in ("cds", "eds", "lds", "rds"))
+    return sum(answer[t][what] for t in TYPES)
 
 
 class Bench:
@@ -192,7 +193,7 @@ def put_connect(b, load, mode, cpu_name, memory_name):
 
 def put_change(b, answers, name, only):
     for answer in answers:
-        others = [t for t in ("cds", "eds", "lds", "rds") if t != only and answer[t]["resources"]]
+        others = [t for t in TYPES if t != only and answer[t]["resources"]]
         if others:
             raise Failed(f"{name}: resources of {', '.join(others)} were sent, which did not change: {answer}")
     least = b.loopback(answers[-1])
@@ -216,6 +217,16 @@ def sotw(b):
         put_change(b, change(load, generated, "vs", "rds"), "vs_sotw", only="rds")
         put_change(b, change(load, generated, "eds", "eds"), "eds_sotw", only="eds")
         put_reconnect(b, load, "reconnect_sotw_cpu_s", None)
+
+
+def vhds(b):
+    """Virtual hosts as resources of their own, an option of the proxy."""
+    generated = b.mesh()
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        load.ask("connect", "vhds", SIDECARS)
+        answers = change(load, generated, "vs", "vhds")
+        put_change(b, answers, "vs_vhds", only="vhds")
+        b.put("vs_vhds_bytes", total(answers[-1], "bytes") / SIDECARS)
 
 
 def churn(b):
@@ -309,7 +320,7 @@ def csr(b):
             b.put(name, figures[name], figures[name + "_floor"])
 
 
-WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, churn, many, scopes, galley, csr, grow)}
+WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, vhds, churn, many, scopes, galley, csr, grow)}
 
 
 def write_json(path, b):

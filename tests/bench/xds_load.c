@@ -6,7 +6,7 @@
  * It reads commands from standard input, a line each, and answers each with a line of JSON; between commands it goes on behaving as
  * Envoys do. Any control plane that speaks ADS can stand behind ADDRESS.
  *
- *     connect sotw|delta N      connect until there are N; answers when all have everything
+ *     connect sotw|delta|vhds N connect until there are N; answers when all have everything
  *     close                     all leave; what they hold stays for
  *     reconnect                 all come back with the versions they hold
  *     forget                    all leave and hold nothing
@@ -115,7 +115,7 @@ static void end_window(struct bench *b, bool ok)
 }
 
 /* ---- connecting */
-static char *node_of(const struct bench *b, size_t i)
+static char *node_of(const struct bench *b, size_t i, bool vhds)
 {
 	char name[128], ns[64], ip[64], app[64], version[32];
 	const char *spec = b->specs.items[i % b->specs.len];
@@ -127,22 +127,23 @@ static char *node_of(const struct bench *b, size_t i)
 		"{\"id\":\"sidecar~%s~%s-%zu.%s~%s.svc.cluster.local\",\"cluster\":\"%s.%s\",\"metadata\":{"
 		"\"NAMESPACE\":\"%s\",\"CLUSTER_ID\":\"Kubernetes\",\"ISTIO_VERSION\":\"1.30.0\",\"MESH_ID\":\"cluster."
 		"local\","
-		"\"NAME\":\"%s-%zu\",\"SERVICE_ACCOUNT\":\"%s\",\"WORKLOAD_NAME\":\"%s\",\"INSTANCE_IPS\":\"%s\","
+		"\"NAME\":\"%s-%zu\",\"SERVICE_ACCOUNT\":\"%s\",\"WORKLOAD_NAME\":\"%s\",\"INSTANCE_IPS\":\"%s\",%s"
 		"\"LABELS\":{\"app\":\"%s\",\"version\":\"%s\",\"security.istio.io/tlsMode\":\"istio\"}},"
 		"\"userAgentName\":\"envoy\"}",
-		ip, name, i, ns, ns, app, ns, ns, name, i, app, app, ip, app, version);
+		ip, name, i, ns, ns, app, ns, ns, name, i, app, app, ip, vhds ? "\"FAIRLEAD_VHDS\":\"true\"," : "", app,
+		version);
 }
 
-static bool dial(struct bench *b, size_t i, bool delta)
+static bool dial(struct bench *b, size_t i, bool delta, bool vhds)
 {
 	struct err e = {0};
-	if (load_client_connect(b->clients.items[i], delta, &e))
+	if (load_client_connect(b->clients.items[i], delta, vhds, &e))
 		return true;
 	(void)fprintf(stderr, "xds_load: %s\n", e.text);
 	return false;
 }
 
-static void connect_all(struct bench *b, bool delta, size_t n)
+static void connect_all(struct bench *b, bool delta, bool vhds, size_t n)
 {
 	struct load *l = &b->load;
 	bool ok = true;
@@ -150,8 +151,8 @@ static void connect_all(struct bench *b, bool delta, size_t n)
 	for (size_t i = b->clients.len; ok && i < n; i++) {
 		while (ok && l->open - l->synced >= IN_FLIGHT)
 			ok = turn(b);
-		vec_push(&b->clients, load_client_new(l, node_of(b, i)));
-		ok = ok && dial(b, i, delta);
+		vec_push(&b->clients, load_client_new(l, node_of(b, i, vhds)));
+		ok = ok && dial(b, i, delta, vhds);
 	}
 	while (ok && l->synced < n && !l->failed)
 		ok = turn(b);
@@ -182,7 +183,7 @@ static void reconnect(struct bench *b)
 		struct load_client *c = b->clients.items[i];
 		while (ok && l->ups + IN_FLIGHT < before + i)
 			ok = turn(b);
-		ok = ok && (c->grpc || dial(b, i, c->delta));
+		ok = ok && (c->grpc || dial(b, i, c->delta, c->vhds));
 	}
 	while (ok && l->ups - before < b->clients.len && !l->failed)
 		ok = turn(b);
@@ -241,7 +242,7 @@ static void change(struct bench *b, const char *type, const char *template, cons
 	struct err e = {0};
 	begin_changes(b, 1);
 	bool ok = b->load.last_change + 1 < LOAD_CHANGES && write_change(b, template, file, &e);
-	bool marked = streq(type, "eds") || streq(type, "rds");
+	bool marked = streq(type, "eds") || streq(type, "rds") || streq(type, "vhds");
 	if (e.text[0])
 		(void)fprintf(stderr, "xds_load: %s\n", e.text);
 	while (ok && marked && b->load.reached < b->load.open)
@@ -314,7 +315,7 @@ static void run_command(struct bench *b, char *line)
 	uint64_t n = 0, rate = 0;
 	int words = sscanf(line, "%511s %511s %511s %511s", word[0], word[1], word[2], word[3]);
 	if (streq(word[0], "connect") && words == 3 && str_u64(str_of(word[2]), 20000, &n)) {
-		connect_all(b, streq(word[1], "delta"), n);
+		connect_all(b, !streq(word[1], "sotw"), streq(word[1], "vhds"), n);
 	} else if (streq(word[0], "close") || streq(word[0], "forget")) {
 		close_all(b, streq(word[0], "forget"));
 	} else if (streq(word[0], "reconnect")) {

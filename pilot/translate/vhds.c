@@ -1,0 +1,189 @@
+/*
+ * DOC: VHDS: virtual hosts as resources of their own, for proxies that ask for it (FAIRLEAD_VHDS in the node's metadata). The host of a
+ * service is the resource "<route configuration>/<host>:<port>", and its VirtualHost has the same name, because Envoy adds by the one and
+ * removes by the other. A changed VirtualService then sends some hundred bytes instead of the whole RouteConfiguration; Envoy's own work
+ * stays the same.
+ *
+ * Domains must not repeat within a RouteConfiguration. Where all hosts are made together a table sees to that; here a host asks which of
+ * its domains an older service has, and leaves those out: the same hosts have the same domains either way.
+ */
+#include "common/base/map.h"
+#include "common/mesh/host.h"
+#include "pilot/translate/routes.h"
+#include "pilot/translate/translate.h"
+
+extern const struct translator rds_translator;
+
+static bool is_wildcard_http(struct view *v, const Fl__Service *s, uint32_t port)
+{
+	return port_is_wildcard_http(v, s, service_port(s, port));
+}
+
+/* ---- names */
+static void add_orphans(struct view *v, struct arena *a, struct str rc, uint32_t port, struct name_list *out)
+{
+	struct entries all;
+
+	view_virtual_services(v, &all);
+	for (size_t i = 0; i < all.n; i++) {
+		const Cfg__VirtualService *vs = all.items[i]->value;
+
+		for (size_t j = 0; j < vs->n_hosts; j++)
+			if (!streq(vs->hosts[j], "*") && !view_service(v, str_of(vs->hosts[j])))
+				name_list_add(
+					a, out, arena_printf(a, STR_FMT "/%s:%u", STR_ARG(rc), vs->hosts[j], port));
+	}
+}
+
+static void add_port(struct view *v, struct arena *a, struct str rc, uint32_t port, struct name_list *out)
+{
+	struct service_list list;
+	size_t before = out->n;
+
+	view_services_on_port(v, port, &list);
+	for (size_t i = 0; i < list.n; i++)
+		if (is_wildcard_http(v, list.items[i], port))
+			name_list_add(
+				a, out, arena_printf(a, STR_FMT "/%s:%u", STR_ARG(rc), list.items[i]->hostname, port));
+	if (port == 80)
+		add_orphans(v, a, rc, port, out);
+	/* Does not exist: that it is removed tells Envoy that nothing more will come. */
+	if (out->n == before)
+		name_list_add(a, out, arena_printf(a, STR_FMT "/-", STR_ARG(rc)));
+}
+
+static void vhds_names(struct view *v, struct arena *a, struct str **out, size_t *n)
+{
+	struct name_list list = {0};
+	struct str *routes = NULL;
+	size_t n_routes = 0;
+	uint32_t port;
+
+	if (v->scope->attributes->vhds && v->scope->kind == SCOPE_SHARED)
+		rds_translator.names(v, a, &routes, &n_routes);
+	for (size_t i = 0; i < n_routes; i++)
+		if (str_u32(routes[i], 65535, &port))
+			add_port(v, a, routes[i], port, &list);
+	name_list_finish(&list, out, n);
+}
+
+/* ---- one host */
+static struct str bare(struct arena *a, struct str domain, uint32_t port)
+{
+	struct str end = str_of(arena_printf(a, ":%u", port));
+
+	if (domain.ptr[0] == '*')
+		return domain;
+	if (str_ends(domain, end))
+		domain.len -= end.len;
+	return domain.len > 2 && domain.ptr[0] == '[' ? str_sub(domain, 1, domain.len - 2) : domain;
+}
+
+static bool is_alias(struct view *v, const Fl__Service *s, struct str domain)
+{
+	struct str host = str_of(s->hostname), names[4];
+
+	if (!str_starts(host, domain))
+		return false;
+	size_t n = host_aliases(v->scratch, host, v->scope->attributes->ns, view_domain_suffix(v), names);
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(names[i], domain))
+			return true;
+	return false;
+}
+
+static bool claims(struct view *v, const Fl__Service *s, struct str domain)
+{
+	struct str *vips, head = {0}, rest = {0};
+	size_t n;
+
+	if (is_alias(v, s, domain))
+		return true;
+	if (s->headless && str_cut(domain, '.', &head, &rest) && str_eqc(head, "*") && str_eqc(rest, s->hostname))
+		return true;
+	service_vips(v->scratch, s, &vips, &n);
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(vips[i], domain))
+			return true;
+	return false;
+}
+
+/* Leaves out what the first n services of the list have; "*" is the inline host's. */
+static void keep_own_domains(struct view *v, Rds__VirtualHost *vh, const struct service_list *list, size_t n, uint32_t port)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < vh->n_domains; i++) {
+		struct str domain = bare(v->scratch, str_of(vh->domains[i]), port);
+		bool taken = str_eqc(domain, "*");
+
+		for (size_t j = 0; !taken && j < n; j++)
+			taken = is_wildcard_http(v, list->items[j], port) && claims(v, list->items[j], domain);
+		if (!taken)
+			vh->domains[kept++] = vh->domains[i];
+	}
+	vh->n_domains = kept;
+}
+
+static Rds__VirtualHost *finish(struct route_table *t)
+{
+	Rds__VirtualHost *vh = t->rc->n_virtual_hosts ? t->rc->virtual_hosts[0] : NULL;
+
+	map_free(t->domains);
+	return vh;
+}
+
+static Rds__VirtualHost *build_host(struct view *v, struct str rc, struct str host, uint32_t port, struct arena *a)
+{
+	struct service_list list;
+	struct route_table t;
+	Rds__VirtualHost *vh;
+	size_t at = 0;
+
+	view_services_on_port(v, port, &list);
+	while (at < list.n && !(str_eqc(host, list.items[at]->hostname) && is_wildcard_http(v, list.items[at], port)))
+		at++;
+	route_table_init(&t, v, a, rc);
+	if (at < list.n) {
+		route_table_service(&t, list.items[at], port);
+	} else if (port == 80) {
+		const struct entry *vs = view_virtual_service(v, host);
+		if (vs)
+			(void)route_table_orphan(&t, vs, arena_cstr(a, host), port);
+	}
+	vh = finish(&t);
+	if (vh)
+		keep_own_domains(v, vh, &list, at, port);
+	return vh && vh->n_domains ? vh : NULL;
+}
+
+static const ProtobufCMessage *vhds_build(struct view *v, struct str name, struct arena *a)
+{
+	struct str rc, key, host, number;
+	uint32_t port, own;
+	size_t slash, colon;
+
+	if (!v->scope->attributes->vhds || !str_rfind(name, '/', &slash))
+		return NULL;
+	rc = str_sub(name, 0, slash);
+	key = str_from(name, slash + 1);
+	if (!str_rfind(key, ':', &colon) || !str_u32(rc, 65535, &port))
+		return NULL;
+	host = str_sub(key, 0, colon);
+	number = str_from(key, colon + 1);
+	if (!str_u32(number, 65535, &own) || own != port)
+		return NULL;
+	Rds__VirtualHost *vh = build_host(v, rc, host, port, a);
+	if (!vh)
+		return NULL;
+	vh->name = arena_cstr(a, name);
+	return &vh->base;
+}
+
+static enum scope_kind vhds_scope(struct str name)
+{
+	(void)name;
+	return SCOPE_SHARED;
+}
+
+const struct translator vhds_translator = {.names = vhds_names, .build = vhds_build, .scope = vhds_scope};
