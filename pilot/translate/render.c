@@ -9,7 +9,8 @@
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
-extern const struct translator cds_translator, eds_translator, lds_translator, rds_translator, vhds_translator, sds_translator;
+extern const struct translator cds_translator, eds_translator, lds_translator, rds_translator, vhds_translator,
+	sds_translator;
 
 const struct translator *translator_get(enum xds_type type)
 {

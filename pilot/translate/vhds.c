@@ -109,7 +109,8 @@ static bool claims(struct view *v, const Fl__Service *s, struct str domain)
 }
 
 /* Leaves out what the first n services of the list have; "*" is the inline host's. */
-static void keep_own_domains(struct view *v, Rds__VirtualHost *vh, const struct service_list *list, size_t n, uint32_t port)
+static void keep_own_domains(
+	struct view *v, Rds__VirtualHost *vh, const struct service_list *list, size_t n, uint32_t port)
 {
 	size_t kept = 0;
 

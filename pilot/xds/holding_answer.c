@@ -47,7 +47,8 @@ static void examine_slot(struct xds_holding *h, struct xds_slot *slot, struct xd
 		/* Clusters go last, when nothing uses them any more. */
 		entry_list_add(h->type == XDS_CDS ? &h->gone : &a->absent, slot->entry);
 	} else if (h->type == XDS_VHDS && slot->listed) {
-		entry_list_add(&a->absent, slot->entry); /* also what never was: Envoy waits for the first word on a host */
+		entry_list_add(
+			&a->absent, slot->entry); /* also what never was: Envoy waits for the first word on a host */
 	} else if (!slot->named) {
 		holding_drop(h, slot);
 	} else if (h->mode == XDS_DELTA && slot->version == XDS_VERSION_NONE) {

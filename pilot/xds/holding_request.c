@@ -91,8 +91,7 @@ static void subscribe(struct xds_holding *h, struct str name, bool *asked)
 	*asked |= !was && slot->version <= XDS_VERSION_ABSENT;
 }
 
-static void do_item(
-	struct xds_holding *h, const struct request_item *i, const struct holding_change *c, bool *asked)
+static void do_item(struct xds_holding *h, const struct request_item *i, const struct holding_change *c, bool *asked)
 {
 	switch (i->what) {
 	case REQUEST_NAME:
@@ -153,7 +152,8 @@ void holding_request(
 	struct xds_scope *s, enum xds_type t, struct xds_holding **h, const struct holding_change *c, bool *asked)
 {
 	enum xds_mode mode = c->request->mode;
-	uint64_t key = holding_mix(c->part->hash, c->part->n * 16 + c->distrust * 8u + c->first * 4u + c->wildcard * 2u + c->unstar);
+	uint64_t key = holding_mix(
+		c->part->hash, c->part->n * 16 + c->distrust * 8u + c->first * 4u + c->wildcard * 2u + c->unstar);
 	xds_step_list *steps = *h ? &(*h)->steps : &s->firsts[mode][t];
 	struct xds_holding *from = NULL;
 

@@ -211,7 +211,8 @@ static void open_next(struct load_client *c)
 	/* One subscription without names for all hosts of all routes. */
 	if (c->vhds && !w[LOAD_VHDS].open && w[LOAD_RDS].got)
 		load_send_first(c, LOAD_VHDS);
-	bool synced = w[LOAD_LDS].got && have_all(c, LOAD_EDS) && have_all(c, LOAD_RDS) && (!c->vhds || w[LOAD_VHDS].got);
+	bool synced = w[LOAD_LDS].got && have_all(c, LOAD_EDS) && have_all(c, LOAD_RDS) &&
+		      (!c->vhds || w[LOAD_VHDS].got);
 	c->load->synced += synced && !c->synced;
 	c->synced |= synced;
 }
