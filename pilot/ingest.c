@@ -209,7 +209,7 @@ void ingest_report(struct pilot *p, const struct worker_nack *n)
 	const struct bus_change c = {
 		.topic = TOPIC_STATUS,
 		.key = str_of(arena_printf(a, "rejected/" STR_FMT "/" STR_FMT, STR_ARG(n->type), STR_ARG(n->proxy))),
-		.value = pb_pack(a, o),
+		.value = n->text.len ? pb_pack(a, o) : (struct str){0},
 	};
 	bus_report(p->galley, &c, 1);
 }

@@ -142,6 +142,18 @@ static double seconds(uint64_t from_us, uint64_t to_us)
 	return to_us > from_us ? (double)(to_us - from_us) / 1e6 : 0;
 }
 
+/* What was said of a refusal is taken back when everything is accepted again. */
+static void take_back(struct xds_session *s, struct xds_watch *w)
+{
+	const struct xds_nack none = {.type = w->type, .proxy = s->proxy};
+
+	if (!w->reported || s->trial.phase != TRIAL_IDLE || s->trial.isolated.len)
+		return;
+	w->reported = false;
+	if (s->ops->on_nack)
+		s->ops->on_nack(s->ctx, &none);
+}
+
 void session_acked(struct xds_session *s, struct xds_watch *w, uint64_t now_us)
 {
 	if (!w->outstanding)
@@ -153,6 +165,7 @@ void session_acked(struct xds_session *s, struct xds_watch *w, uint64_t now_us)
 	w->acked_model = w->sent_model;
 	free(take(w->nack));
 	watch_answered(w);
+	take_back(s, w);
 }
 
 static struct metric *reject_metric(enum xds_type t)
@@ -183,6 +196,7 @@ bool session_nacked(struct xds_session *s, struct xds_watch *w, const struct xds
 	struct str text = str_of(error->message);
 	struct metric *m = reject_metric(w->type);
 	w->nacks++;
+	w->reported = true;
 	metric_add(&rejects, 1, xds_type_info(w->type)->name);
 	if (m)
 		metric_add(m, 1);

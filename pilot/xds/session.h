@@ -27,7 +27,8 @@ struct xds_nack {
 struct session_ops {
 	/* May this proxy be served on this stream? Fills in what the stream proves of it. NULL: yes. */
 	bool (*admit)(void *ctx, struct proxy *p, struct err *e);
-	void (*on_nack)(void *ctx, const struct xds_nack *n); /* may be NULL */
+	/* A refusal; text empty: what was reported of the type holds no more. May be NULL. */
+	void (*on_nack)(void *ctx, const struct xds_nack *n);
 };
 
 struct xds_response {

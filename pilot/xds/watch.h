@@ -21,6 +21,7 @@ struct xds_watch {
 	bool must; /* ... even when there is nothing to say */
 	bool outstanding;
 	bool resumed; /* the first request had a version of each name */
+	bool reported; /* a refusal that still stands */
 	struct xds_holding *held[SCOPE_KIND_COUNT]; /* NULL: nothing */
 	VEC(struct xds_answer *) in_flight; /* the responses that are not answered; a use each */
 	char nonce[XDS_NONCE_TEXT]; /* of the last response, "" before */

@@ -103,6 +103,22 @@ def test_G14_G11_bad_object_is_named_and_the_good_ones_apply(galley):
     assert galley.metric('galley_validation_failed{resource="VirtualService",reason="unknown-field"}') == 1
 
 
+def test_N05_a_running_galley_says_which_rules_are_shadowed_and_by_whom(galley):
+    (galley.source / "zz-second.yaml").write_text("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: zz-second, namespace: default}
+spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews, subset: v1}}]}]}
+""")
+    def second():
+        return next((v for v in galley.page("verdicts") if v["object"] == "default/zz-second"), None)
+    galley.until(second)
+    assert (second()["verdict"], second()["winner"]) == ("shadowed", "VirtualService default/reviews")
+    assert {v["verdict"] for v in galley.page("verdicts") if v["object"] == "default/reviews"} == {"live"}
+    conflicts = {m["object"] for m in galley.page("analysis") if m["rule"] == "IST0109"}
+    assert conflicts == {"VirtualService default/reviews", "VirtualService default/zz-second"}
+
+
 def test_file_that_does_not_parse_changes_nothing(galley):
     published = galley.metric("galley_published_total")
     shutil.copy(STEPS / "reviews-broken.yaml", galley.source / FILE)

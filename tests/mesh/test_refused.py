@@ -110,3 +110,4 @@ def test_N01_N02_a_real_envoy_refuses_one_object_and_gets_the_others(folder):
             write(source, rules("details", 3), rules("ratings", 4), rules("productpage", 2))
             has(details="3s", ratings="4s", productpage="2s")
             assert not [x for p in pilot.admin.page("syncz") for x in p["isolated"]]
+            until(lambda: galley.admin.page("status") == {}, what="nothing refused any more")

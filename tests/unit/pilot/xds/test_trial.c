@@ -27,7 +27,7 @@ struct client {
 	struct xds_response out;
 	char nonce[64], version[32];
 	bool tolerant, stubborn; /* takes everything; refuses everything but the first */
-	unsigned responses, refused;
+	unsigned responses, refused, taken_back;
 	char isolated[256]; /* objects, in order of isolation */
 	char text[128];
 	struct arena *arena;
@@ -107,6 +107,8 @@ static void on_nack(void *ctx, const struct xds_nack *n)
 	struct client *c = ctx;
 	size_t len = strlen(c->isolated);
 
+	if (!n->text.len)
+		c->taken_back++;
 	if (!n->isolated)
 		return;
 	assert_int_equal(n->n_objects, 1);
@@ -273,11 +275,14 @@ static void one_of_many(void **state, enum xds_mode mode)
 	assert_string_equal(picky.isolated, "VirtualService default/vs3");
 	assert_string_equal(picky.text, "Envoy says: no x-bad here");
 	assert_string_equal(other.isolated, "");
+	assert_int_equal(picky.taken_back, 0); /* the refusal stands while the object is hidden */
 	put_rules(f, 3, 3, false);
 	put_rules(f, 0, 4, false);
 	commit(f);
 	run(&picky);
 	assert_versions(&picky, "422322");
+	assert_int_equal(picky.taken_back, 1);
+	assert_int_equal(other.taken_back, 0);
 	disconnect(&picky);
 	disconnect(&other);
 }
