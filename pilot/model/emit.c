@@ -235,18 +235,31 @@ void virtual_service_emit(struct entry *e, struct emitter *em)
 }
 
 /* ---- destination rules */
+/* What routes show of a rule is by what they hash; another balancer is seen as "none". */
+static uint64_t hash_key(const Cfg__LoadBalancerSettings *b)
+{
+	return b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_CONSISTENT_HASH
+		       ? pb_hash(b->consistent_hash)
+		       : 1;
+}
+
 static uint64_t balancer_hash(const Cfg__TrafficPolicy *p, uint64_t h)
 {
 	if (!p)
 		return mix(h, 0);
-	h = mix(h, p->load_balancer ? pb_hash(p->load_balancer) : 1);
+	h = mix(mix(h, p->load_balancer != NULL), hash_key(p->load_balancer));
 	for (size_t i = 0; i < p->n_port_level_settings; i++) {
 		const Cfg__TrafficPolicy__PortTrafficPolicy *port = p->port_level_settings[i];
 
-		h = mix(h, port->port ? port->port->number : 0);
-		h = mix(h, port->load_balancer ? pb_hash(port->load_balancer) : 1);
+		h = mix(mix(h, port->port ? port->port->number : 0), hash_key(port->load_balancer));
 	}
 	return h;
+}
+
+/* A subset that says nothing of balancing is for routes as if it were not there. */
+static bool balances(const Cfg__TrafficPolicy *p)
+{
+	return p && (p->load_balancer || p->n_port_level_settings);
 }
 
 static bool locality_matters(const Cfg__TrafficPolicy *p)
@@ -299,8 +312,9 @@ void destination_rule_emit(struct entry *e, struct emitter *em)
 	balancers = balancer_hash(dr->traffic_policy, scope);
 	for (size_t i = 0; i < dr->n_subsets; i++) {
 		subsets = mix_str(subsets, dr->subsets[i]->name);
-		balancers = mix_str(balancers, dr->subsets[i]->name);
-		balancers = balancer_hash(dr->subsets[i]->traffic_policy, balancers);
+		if (balances(dr->subsets[i]->traffic_policy))
+			balancers = balancer_hash(
+				dr->subsets[i]->traffic_policy, mix_str(balancers, dr->subsets[i]->name));
 		locality |= locality_matters(dr->subsets[i]->traffic_policy);
 	}
 	emit(em, Q_DR_HOST, host, e->hash, true);

@@ -31,7 +31,7 @@ enum question {
 	Q_VS_GATEWAY, /* ns/name of a gateway: virtual services bound to it */
 	Q_DR_HOST, /* host, or "*" for all rules with a wildcard host */
 	Q_DR_SUBSETS, /* as Q_DR_HOST: only the names of subsets */
-	Q_DR_BALANCER, /* as Q_DR_HOST: only load balancers */
+	Q_DR_BALANCER, /* as Q_DR_HOST: only by what balancers hash */
 	Q_DR_LOCALITY, /* "": rules that make the caller's locality matter */
 	Q_SOURCE_LABELS, /* "": objects that look at labels of the caller */
 	Q_GATEWAY_LIST, /* "": all gateways */

@@ -92,6 +92,10 @@ static const struct slot slots[] = {
 		{DR("a", "a", "  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]\n"),
 			DR("a", "a", "  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}\n"),
 			DR("a", "a", "  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}\n"),
+			DR("a", "a",
+				"  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}\n"
+				"  subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: "
+				"{consistentHash: {useSourceIp: true}}}}, {name: v2, labels: {version: v2}}]\n"),
 			DR("a", "\"*.default.svc.cluster.local\"", "  subsets: [{name: v1, labels: {version: v1}}]\n"),
 			NULL}},
 	{"pa.yaml", {PA("default", "istio-system", "  mtls: {mode: STRICT}\n"),
@@ -310,6 +314,35 @@ static void P102_endpoint_touches_only_its_assignments(void **state)
 	arena_free(p.a);
 }
 
+static void P102_limits_of_a_rule_touch_no_route_and_its_hash_does(void **state)
+{
+	struct proxies p = proxies_new();
+	struct cache c = {0};
+	struct world w;
+
+	(void)state;
+	base(&w, &c, p.list[0]);
+	world_put(&w, "dr-a.yaml", DR("a", "a", "  trafficPolicy: {loadBalancer: {simple: RANDOM}}\n"));
+	world_commit(&w);
+	cache_update(&c, w.model, p.list[0], &w.touched);
+	unsigned before = builds_of(&c, XDS_RDS, "9080");
+	world_put(&w, "dr-a.yaml",
+		DR("a", "a",
+			"  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}, connectionPool: {tcp: {maxConnections: "
+			"3}}}\n"));
+	world_commit(&w);
+	cache_update(&c, w.model, p.list[0], &w.touched);
+	assert_int_equal(builds_of(&c, XDS_RDS, "9080"), before);
+	world_put(&w, "dr-a.yaml",
+		DR("a", "a", "  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}\n"));
+	world_commit(&w);
+	cache_update(&c, w.model, p.list[0], &w.touched);
+	assert_int_equal(builds_of(&c, XDS_RDS, "9080"), before + 1);
+	cache_done(&c);
+	world_done(&w);
+	arena_free(p.a);
+}
+
 static void P95_new_account_touches_the_cluster(void **state)
 {
 	struct proxies p = proxies_new();
@@ -376,6 +409,7 @@ int main(void)
 		cmocka_unit_test(incremental_equals_rebuilt_after_random_edits),
 		cmocka_unit_test(P102_virtual_service_touches_only_its_route),
 		cmocka_unit_test(P102_endpoint_touches_only_its_assignments),
+		cmocka_unit_test(P102_limits_of_a_rule_touch_no_route_and_its_hash_does),
 		cmocka_unit_test(P95_new_account_touches_the_cluster),
 		cmocka_unit_test(P66_sidecars_of_a_namespace_share_a_scope_until_labels_matter),
 		cmocka_unit_test(undecodable_values_are_left_out),
