@@ -87,6 +87,16 @@ static bool read_template(struct injection *i, struct err *e)
 	       err_set(e, ERR_PEER, "annotation inject.istio.io/templates: one of gateway and sidecar is expected");
 }
 
+/* A pod of a proxy alone keeps it as its container: it could have none otherwise. */
+static bool has_application(const json_t *spec)
+{
+	const json_t *containers = json_object_get(spec, "containers");
+	for (size_t k = 0; k < json_array_size(containers); k++)
+		if (!streq(text_at(json_array_get(containers, k), "name"), PROXY_NAME))
+			return true;
+	return false;
+}
+
 static void read_settings(struct injection *i)
 {
 	const json_t *port = json_object_get(i->config, "statusPort"),
@@ -98,7 +108,7 @@ static void read_settings(struct injection *i)
 		i->status_port = STATUS_PORT; /* not reached: checked before */
 	i->native = i->o->native_sidecars;
 	(void)value_bool(annotation_of(i, "sidecar.istio.io/nativeSidecar", ""), &i->native);
-	i->native = i->native && !i->gateway;
+	i->native = i->native && !i->gateway && has_application(i->spec);
 	i->hold = (hold ? json_is_true(hold) : i->o->hold_application) && !i->gateway;
 	i->capture = !i->gateway && !streq(annotation_of(i, "sidecar.istio.io/interceptionMode",
 						   mode ? json_string_value(mode) : "REDIRECT"),
@@ -141,6 +151,22 @@ static bool check_named(const json_t *spec, const char *list, bool needed, struc
 	return true;
 }
 
+/* Traffic of the proxy's user is not captured, whosever it is. */
+static void warn_of_users(const struct injection *i, const char *list)
+{
+	const json_t *containers = json_object_get(i->spec, list);
+	const json_t *pods = json_object_get(json_object_get(i->spec, "securityContext"), "runAsUser");
+	for (size_t k = 0; i->capture && k < json_array_size(containers); k++) {
+		const json_t *c = json_array_get(containers, k);
+		const json_t *user = json_object_get(json_object_get(c, "securityContext"), "runAsUser");
+		char *path cleanup(free_p) = xasprintf("spec.%s[%zu].securityContext.runAsUser", list, k);
+		bool ours = streq(text_at(c, "name"), PROXY_NAME) || streq(text_at(c, "name"), INIT_NAME);
+		if (!ours && json_integer_value(user ? user : pods) == PROXY_USER)
+			(void)diag_add(i->warnings, DIAG_WARNING, "user-of-proxy", path,
+				"%d is the proxy's user: what this container sends passes by the proxy", PROXY_USER);
+	}
+}
+
 static bool read_pod(struct injection *i, struct err *e)
 {
 	if (!check_texts(i->labels, "label", e) || !check_named(i->spec, "containers", true, e) ||
@@ -151,6 +177,7 @@ static bool read_pod(struct injection *i, struct err *e)
 		return false;
 	read_settings(i);
 	read_stats_matcher(i);
+	warn_of_users(i, "containers");
 	const char *dns = text_at(i->spec, "dnsPolicy");
 	if (*dns && !streq(dns, "ClusterFirst") && !streq(dns, "None"))
 		(void)diag_add(i->warnings, DIAG_WARNING, "dns-policy", "spec.dnsPolicy",
@@ -239,7 +266,7 @@ static void open_low_ports(const struct injection *i)
 			json_pack("{s:s, s:s}", "name", name, "value", "0"), SIZE_MAX);
 }
 
-static json_t *find_proxy(const json_t *spec)
+json_t *find_proxy(const json_t *spec)
 {
 	json_t *c = list_named(json_object_get(spec, "containers"), PROXY_NAME, NULL);
 	return c ? c : list_named(json_object_get(spec, "initContainers"), PROXY_NAME, NULL);

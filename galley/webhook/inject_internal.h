@@ -24,6 +24,9 @@ struct injection {
 	uint32_t status_port; /* 0: the status port is not probed and probes are not rewritten */
 };
 
+/* ---- inject.c */
+json_t *find_proxy(const json_t *spec); /* the container istio-proxy, NULL: there is none (yet) */
+
 /* ---- inject_values.c: values of annotations */
 bool value_bool(const char *text, bool *out); /* Go's spellings */
 bool value_quantity(const char *text, double *out); /* "100m", "1.5Gi" */
@@ -36,7 +39,7 @@ bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct
 
 /* ---- inject_proxy.c, inject_volumes.c: what is injected */
 json_t *proxy_container(const struct injection *i);
-json_t *init_container(const struct injection *i);
+json_t *init_container(const struct injection *i); /* when the proxy is in the pod */
 /* JSON as the value of an environment variable, in which $(NAME) would be replaced; the caller frees it. */
 char *env_json(const json_t *value);
 json_t *proxy_volume_mounts(const struct injection *i);

@@ -336,6 +336,16 @@ static void add_argument(json_t *args, const char *option, const char *value)
 	(void)json_array_append_new(args, json_string(arg));
 }
 
+/* Who may pass the capture, where the user of the container has been overridden. */
+static void add_proxy_user(json_t *args, const json_t *proxy)
+{
+	const json_t *user = json_object_get(json_object_get(proxy, "securityContext"), "runAsUser");
+	if (!json_is_integer(user) || json_integer_value(user) == PROXY_USER)
+		return;
+	char *text cleanup(free_p) = xasprintf("%lld", (long long)json_integer_value(user));
+	add_argument(args, "proxy-uid", text);
+}
+
 json_t *init_container(const struct injection *i)
 {
 	static const struct {
@@ -358,6 +368,7 @@ json_t *init_container(const struct injection *i)
 					     : xstrdup(excluded);
 	if (*both)
 		add_argument(args, "exclude-inbound-ports", both);
+	add_proxy_user(args, find_proxy(i->spec));
 	json_t *c = new_container(i, INIT_NAME);
 	add_parts(c, json_pack("{s:o, s:o, s:o}", "args", args, "resources", resources_of(i), "securityContext",
 			     rights(json_pack("[s]", "NET_ADMIN"), 0)));
