@@ -133,6 +133,18 @@ static void ingress_tls(struct check *c, const Cfg__IstioIngressListener *l, con
 	check_server_tls(c, t, path);
 }
 
+/* A listener that Envoy binds on the loopback, too, and whose endpoint is its own port there. */
+static bool leads_to_itself(const Cfg__IstioIngressListener *l)
+{
+	bool loopback = str_empty(l->bind) || streq(l->bind, "0.0.0.0") || streq(l->bind, "127.0.0.1");
+	struct str s = str_of(l->default_endpoint ? l->default_endpoint : "");
+	uint32_t port = l->port->number;
+	size_t at;
+	if (l->capture_mode != CFG__CAPTURE_MODE__NONE || !loopback || is_unix(l->default_endpoint))
+		return false;
+	return !str_rfind(s, ':', &at) || (str_u32(str_from(s, at + 1), 65535, &port) && port == l->port->number);
+}
+
 static void ingress(struct check *c, const Cfg__Sidecar *s)
 {
 	for (size_t i = 0; i < s->n_ingress; i++) {
@@ -144,6 +156,10 @@ static void ingress(struct check *c, const Cfg__Sidecar *s)
 		check_connection_pool(c, l->connection_pool, path_at(c, "%s.connectionPool", path));
 		if (!l->port)
 			continue;
+		if (leads_to_itself(l))
+			check_warn(c, "loop", "api: IstioIngressListener.defaultEndpoint",
+				path_at(c, "%s.defaultEndpoint", path),
+				"is where the listener itself listens; without capture it needs another port");
 		if (l->port->target_port)
 			check_error(c, "ineffective", "api: SidecarPort.targetPort",
 				path_at(c, "%s.port.targetPort", path), "has no effect");

@@ -109,7 +109,7 @@ static void sniffed_chains(
 /* The ingress listener ends TLS of callers outside the mesh, which needs mutual TLS of the mesh to be off at this port. */
 static void terminated_chain(const struct inbound *in, const struct inbound_port *p)
 {
-	add_chain(in, p, "tls", p->protocol == PROTOCOL_HTTP, false, "tls", NULL);
+	add_chain(in, p, "tls", streq(p->ingress->port->protocol, "HTTPS"), false, "tls", NULL);
 	in->listener->filter_chains[in->listener->n_filter_chains - 1]->transport_socket = tls_gateway(
 		in->v, in->a, p->ingress->tls);
 }

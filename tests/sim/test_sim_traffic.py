@@ -89,7 +89,7 @@ def test_P63_ingress_listeners_replace_what_services_say(mesh):
     assert endpoint(m, "inbound|9090||")["socketAddress"] == {"address": "10.88.1.11", "portValue": 9091}
     assert endpoint(m, "inbound|9100||")["pipe"] == {"path": "/var/run/app.sock"}
     got = m.ask(inbound=True, dst="10.88.1.11:8443", tls=True, alpn=["h2"], sni="any")
-    assert (got["clusters"], got["mtls"]) == ({"inbound|8443||": 100}, True)
+    assert (got["result"], got["clusters"], got["mtls"]) == ("http", {"inbound|8443||": 100}, True)
     assert m.ask(inbound=True, dst="10.88.1.11:8443")["result"] == "closed"
 
 
