@@ -45,6 +45,14 @@ spec:
 status: {phase: Running, podIP: 10.77.0.1, conditions: [{type: Ready, status: "True"}]}
 """
 
+PROBERS = {"/app-health/cart/livez": {"httpGet": {"path": "/", "port": 8080}}}
+STRICT = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: STRICT}}
+"""
+
 APPLICATION = """
 import http.server, time
 class H(http.server.BaseHTTPRequestHandler):
@@ -111,7 +119,7 @@ class Mesh:
             "agent", "--pod-name", "cart-1", "--pod-namespace", "shop", "--pod-ip", POD, "--service-account", "cart", "--workload",
             "cart", "--labels", '{"app":"cart","version":"v1"}', "--annotations", json.dumps(annotations), "--plaintext",
             "--discovery-address", "127.0.0.1:15010", "--ca-address", "127.0.0.1:8060", "--ca-roots",
-            self.folder / "citadel/root-cert.pem", "--token-file", self.folder / "token", "--envoy", ENVOY, "--concurrency", "1",
+            self.folder / "citadel/root-cert.pem", "--app-probers", json.dumps(PROBERS), "--token-file", self.folder / "token", "--envoy", ENVOY, "--concurrency", "1",
             "--proxy-mark", "1337", *(options or ("--drain-duration", f"{DRAIN_S}s")))
 
     def log(self, name):
@@ -243,6 +251,24 @@ def test_T01_standard_metrics(running):
     own = running.metrics(15090)
     assert series(own, "istio_requests_total", **labels) >= 3
     assert "istio_agent_" not in own
+
+
+def test_A11_with_strict_mutual_tls_probes_reach_the_application_by_the_agent(running):
+    """The kubelet has no certificate of the mesh: at the application's port it is refused like anybody."""
+    def probe():
+        return running.get(f"http://{POD}:15020/app-health/cart/livez", ns=running.outside)
+    strict = running.source / "strict.yaml"
+    strict.write_text(STRICT)
+    try:
+        until(lambda: running.call()[0] == 0)
+        assert probe() == (200, "hello")
+        running.end("application", signal.SIGKILL)
+        assert probe()[0] == 500
+        running.start("application", sys.executable, "-c", APPLICATION)
+        until(lambda: probe() == (200, "hello"))
+    finally:
+        strict.unlink()
+    until(lambda: running.call() == (200, "hello"))
 
 
 def test_A10_metrics_of_envoy_application_and_agent_together(running):

@@ -217,6 +217,19 @@ def test_I04_the_agent_accepts_every_option_that_it_is_given(hook, tmp_path):
         assert agent.wait(20) == 0
 
 
+def test_I03_the_agent_accepts_every_argument_of_istio_init(hook):
+    """What injection lets through, capture must: an istio-init that fails stops the pod without a word to its user."""
+    seen = set()
+    for case in PODS:
+        pod, _ = hook.injected(yaml.safe_load(case.read_text()))
+        for container in pod["spec"].get("initContainers", []):
+            if container["name"] == "istio-init":
+                done = subprocess.run([BUILD / "agent/agent", *container["args"], "--dry-run"], capture_output=True, text=True, check=False)
+                assert done.returncode == 0 and "table inet fairlead_capture" in done.stdout, f"{case.name}: {done.stderr}"
+                seen |= {a.split("=")[0] for a in container["args"][1:]}
+    assert len(seen) == 8, seen  # the seven annotations and the proxy's user
+
+
 def test_I06_a_gateway_of_a_container_with_image_auto(hook):
     pod = {"metadata": {"name": "ingress", "annotations": {"inject.istio.io/templates": "gateway"}},
            "spec": {"containers": [{"name": "istio-proxy", "image": "auto", "ports": [{"containerPort": 80}]}]}}
