@@ -264,14 +264,27 @@ static void start_pod(struct mesh *m, const struct pod *p)
 	unit_start(u);
 }
 
+static bool is_gone(const struct unit *u, const struct pods *pods)
+{
+	if (u->kind != UNIT_POD || !u->wanted)
+		return false;
+	const char *slash = strchr(u->name, '/');
+	char *ns cleanup(free_p) = xstrndup(u->name, (size_t)(slash - u->name));
+	return !pods_find(pods, ns, slash + 1);
+}
+
+static bool any_gone(const struct mesh *m, const struct pods *pods)
+{
+	for (const struct unit *u = m->units; u; u = u->next)
+		if (is_gone(u, pods))
+			return true;
+	return false;
+}
+
 static void stop_gone(struct mesh *m, const struct pods *pods)
 {
 	for (struct unit *u = m->units; u; u = u->next) {
-		if (u->kind != UNIT_POD || !u->wanted)
-			continue;
-		const char *slash = strchr(u->name, '/');
-		char *ns cleanup(free_p) = xstrndup(u->name, (size_t)(slash - u->name));
-		if (pods_find(pods, ns, slash + 1))
+		if (!is_gone(u, pods))
 			continue;
 		log_info(&up_log, "pod is gone from the directory", KV("pod", u->name));
 		unit_stop(u);
@@ -289,7 +302,7 @@ static void start_new(struct mesh *m, const struct pods *pods)
 	}
 }
 
-bool mesh_apply_pods(struct mesh *m, struct err *e)
+bool mesh_apply_pods(struct mesh *m, bool sure, bool *again, struct err *e)
 {
 	struct arena *a = arena_new();
 	struct diags warnings;
@@ -298,6 +311,11 @@ bool mesh_apply_pods(struct mesh *m, struct err *e)
 	if (!pods_read(a, m->paths.dir, &m->pods, &pods, &warnings, e)) {
 		arena_free(a);
 		return false;
+	}
+	*again = !sure && any_gone(m, &pods);
+	if (*again) {
+		arena_free(a);
+		return true;
 	}
 	for (size_t i = 0; i < warnings.len; i++) {
 		char *text cleanup(free_p) = diag_format(&warnings.items[i]);

@@ -44,8 +44,11 @@ struct mesh {
 
 /* Makes the units of the control plane and starts those in `only` (NULL or empty: all). */
 void mesh_start_daemons(struct mesh *m, const char *const *only);
-/* Brings the pods that run in line with the directory: new ones start, changed ones restart, gone ones stop. */
-bool mesh_apply_pods(struct mesh *m, struct err *e) MUST_CHECK;
+/*
+ * Brings the pods that run in line with the directory: new ones start, changed ones restart, gone ones stop. A file that is being written
+ * looks empty for a moment: when a pod is gone and `sure` is not set, nothing is done, and *again says that a second look is wanted.
+ */
+bool mesh_apply_pods(struct mesh *m, bool sure, bool *again, struct err *e) MUST_CHECK;
 /* What the directory says of a pod's unit; NULL: nothing any more. */
 const struct pod *mesh_pod(const struct mesh *m, const struct unit *u);
 struct unit *mesh_unit(struct mesh *m, const char *name);

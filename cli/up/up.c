@@ -29,6 +29,7 @@
 
 #define STATE_LEN_MAX 60
 #define TWICE_MS 500
+#define SECOND_LOOK_MS 300
 #define POLL_READY_MS 200
 #define PATIENCE_MS 15000 /* then it is said what is not ready */
 
@@ -58,6 +59,7 @@ struct up {
 	struct admin *control;
 	struct http_client *http;
 	struct timer *ready_timer;
+	struct timer *second_look; /* a pod was gone from the directory */
 	size_t waiting; /* answers outstanding in this round */
 	bool announced;
 	struct strbuf missing; /* names of what is not ready, in this round */
@@ -244,17 +246,33 @@ static bool aim_relay(struct up *u, struct err *e)
 	return relay_target(u->relay, NULL, e);
 }
 
-static bool apply_pods(struct up *u, struct err *e)
+static bool apply_pods(struct up *u, bool sure, struct err *e)
 {
-	return (u->config->no_pods || mesh_apply_pods(&u->mesh, e)) && aim_relay(u, e);
+	bool again = false;
+	if (!u->config->no_pods && !mesh_apply_pods(&u->mesh, sure, &again, e))
+		return false;
+	if (!again)
+		timer_stop(u->second_look);
+	else if (!timer_active(u->second_look))
+		timer_start(u->second_look, SECOND_LOOK_MS, 0);
+	return again || aim_relay(u, e);
+}
+
+static void look(struct up *u, bool sure)
+{
+	struct err e = {0};
+	if (!apply_pods(u, sure, &e))
+		log_error(&up_log, "pods not read", KV("error", e.text));
 }
 
 static void on_directory_change(void *ctx)
 {
-	struct up *u = ctx;
-	struct err e = {0};
-	if (!apply_pods(u, &e))
-		log_error(&up_log, "pods not read", KV("error", e.text));
+	look(ctx, false);
+}
+
+static void on_second_look(void *ctx)
+{
+	look(ctx, true);
 }
 
 static void on_signal(void *ctx, int signo)
@@ -406,7 +424,8 @@ static bool start(struct up *u, struct err *e)
 	if (!u->mesh.hosts || !control_open(u, e))
 		return false;
 	mesh_start_daemons(&u->mesh, u->config->only);
-	if (!apply_pods(u, e))
+	u->second_look = timer_new(u->mesh.loop, on_second_look, u);
+	if (!apply_pods(u, true, e))
 		return false;
 	u->watch = dir_watch_new(u->mesh.loop, u->mesh.paths.dir, 100, on_directory_change, u, e);
 	u->ready_timer = timer_new(u->mesh.loop, poll_ready, u);
@@ -423,6 +442,7 @@ static void finish(struct up *u)
 	u->announced = true;
 	http_client_free(u->http);
 	timer_free(u->ready_timer);
+	timer_free(u->second_look);
 	strbuf_done(&u->missing);
 	struct loop *l = u->mesh.loop;
 	mesh_free(&u->mesh);
