@@ -281,16 +281,33 @@ static void write_key(struct strbuf *b, const struct scope *s)
 			s->instances[i].target_port);
 }
 
-/* The scope outlives the session that made it. */
-static const struct hidden *copy_hidden(struct arena *a, const struct proxy *p)
+static void own_text(struct arena *a, struct str *s)
 {
-	struct hidden *out = arena_array(a, p->n_hidden + 1, sizeof(*out));
+	*s = arena_str(a, *s);
+}
 
+/* The scope outlives the session that made it: nothing in it may belong to the session's proxy. */
+static void own_attributes(struct arena *a, struct proxy *p)
+{
+	struct str *const texts[] = {
+		&p->ns, &p->domain, &p->cluster_id, &p->network, &p->verified_ns, &p->locality, &p->ip};
+	struct str *extensions = arena_array(a, p->n_extensions + 1, sizeof(*extensions));
+	struct proxy_label *labels = arena_array(a, p->n_labels + 1, sizeof(*labels));
+	struct hidden *hidden = arena_array(a, p->n_hidden + 1, sizeof(*hidden));
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		own_text(a, texts[i]);
+	for (size_t i = 0; i < p->n_extensions; i++)
+		extensions[i] = arena_str(a, p->extensions[i]);
+	for (size_t i = 0; i < p->n_labels; i++)
+		labels[i] = (struct proxy_label){arena_str(a, p->labels[i].key), arena_str(a, p->labels[i].value)};
 	for (size_t i = 0; i < p->n_hidden; i++) {
-		out[i] = p->hidden[i];
-		out[i].key = arena_str(a, p->hidden[i].key);
+		hidden[i] = p->hidden[i];
+		own_text(a, &hidden[i].key);
 	}
-	return out;
+	p->extensions = extensions;
+	p->labels = labels;
+	p->hidden = hidden;
 }
 
 const struct scope *scope_of(
@@ -308,7 +325,7 @@ const struct scope *scope_of(
 		.network = p->network,
 		.extensions = p->extensions,
 		.n_extensions = p->n_extensions,
-		.hidden = copy_hidden(a, p),
+		.hidden = p->hidden,
 		.n_hidden = p->n_hidden,
 		.no_capture = p->no_capture,
 		.vhds = p->vhds};
@@ -329,6 +346,7 @@ const struct scope *scope_of(
 		attributes->ip = p->ip;
 	if (kind == SCOPE_OWN || p->type != PROXY_SIDECAR)
 		find_instances(&v, p, s);
+	own_attributes(a, attributes);
 	write_key(&key, s);
 	s->key = arena_str(a, strbuf_str(&key));
 	return s;

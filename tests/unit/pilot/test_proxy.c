@@ -2,11 +2,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <cmocka.h>
 
 #include "common/pb/json.h"
+#include "pilot/model/model.h"
 #include "pilot/model/proxy.h"
+#include "pilot/model/view.h"
 
 static bool parse(struct arena *a, const char *json, struct proxy **p, struct err *e)
 {
@@ -42,6 +45,46 @@ static void P106_node_metadata_of_istio_agents(void **state)
 	arena_free(a);
 }
 
+static void scribble(struct str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		((char *)(uintptr_t)s.ptr)[i] = '?';
+}
+
+/* Proxies share a scope, and it waits for them to come back: the one that made it may be gone. */
+static void a_scope_holds_nothing_of_the_proxy_that_made_it(void **state)
+{
+	static const char node[] =
+		"{\"id\":\"sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local\",\"extensions\":[{\"name\":\"envoy.x\"}]"
+		","
+		"\"metadata\":{\"LABELS\":{\"app\":\"web\"},\"CLUSTER_ID\":\"c1\",\"NETWORK\":\"n1\"}}";
+	struct model *m = model_empty();
+
+	(void)state;
+	for (unsigned kind = 0; kind < SCOPE_KIND_COUNT; kind++) {
+		struct arena *session = arena_new(), *a = arena_new();
+		struct read_keys reads = {0};
+		struct proxy *p;
+		struct err e = {0};
+		assert_true(parse(session, node, &p, &e));
+		const struct scope *s = scope_of(a, m, p, (enum scope_kind)kind, &reads);
+		struct str parts[] = {p->ns, p->domain, p->cluster_id, p->network, p->extensions[0], p->labels[0].key,
+			p->labels[0].value};
+		for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+			scribble(parts[i]);
+		assert_true(
+			str_eqc(s->attributes->ns, "shop") && str_eqc(s->attributes->domain, "shop.svc.cluster.local"));
+		assert_true(str_eqc(s->attributes->cluster_id, "c1") && str_eqc(s->attributes->network, "n1"));
+		assert_true(str_eqc(s->attributes->extensions[0], "envoy.x"));
+		if (kind == SCOPE_OWN)
+			assert_true(str_eqc(*proxy_label(s->attributes, STR("app")), "web"));
+		read_keys_done(&reads);
+		arena_free(session);
+		arena_free(a);
+	}
+	model_unref(m);
+}
+
 static void P106_wrong_node_ids_are_refused_by_name(void **state)
 {
 	static const char *const ids[] = {
@@ -63,6 +106,7 @@ static void P106_wrong_node_ids_are_refused_by_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_scope_holds_nothing_of_the_proxy_that_made_it),
 		cmocka_unit_test(P106_node_metadata_of_istio_agents),
 		cmocka_unit_test(P106_wrong_node_ids_are_refused_by_name),
 	};
