@@ -84,6 +84,25 @@ def test_scenario_5_every_start_order_works(order):
         assert answer["peer"] == GATEWAY_ID, answer
 
 
+@pytest.mark.scenario(5)
+def test_scenario_5_proxies_that_come_and_go_do_no_harm(mesh):
+    """Pods are killed and come back while configuration changes: what pilot keeps for their return is not theirs."""
+    starts = mesh.unit("pilot")["starts"]
+    pods = ["default/ratings-v1", "default/reviews-v2", "default/reviews-v3"]
+    for name, mode in zip(pods, ("strict", "permissive", "strict")):
+        before = mesh.unit(name)["pid"]
+        mesh.control(name, "kill")
+        until(lambda n=name: len([p for p in mesh.admin("pilot").page("syncz") if p["proxy"] == n.replace("default/", "") + ".default"]) == 0,
+              what=f"pilot has seen {name} leave")
+        mesh.step(f"peer-{mode}.yaml", "security.yaml")
+        mesh.step("reviews-90-10.yaml" if mode == "strict" else "reviews-v1.yaml")
+        until(lambda n=name, b=before: mesh.unit(n)["pid"] not in (0, b) and mesh.is_ready(mesh.unit(n)), what=f"{name} back")
+    mesh.step("reviews-v3.yaml")
+    until(lambda: mesh.reviews() == "v3", 10)
+    assert callers(mesh.json("/api/v1/products/0/reviews"))["ratings"] == ID.format("reviews")
+    assert mesh.unit("pilot")["starts"] == starts
+
+
 @pytest.mark.scenario(6)
 def test_scenario_6_A19_N14_pods_live_while_pilot_and_citadel_are_away(mesh):
     with mesh.load() as load:

@@ -228,6 +228,19 @@ def test_scenario_4_yaml_that_does_not_parse_changes_nothing(mesh):
     load.assert_clean()
 
 
+@pytest.mark.scenario(4)
+def test_scenario_4_file_that_is_empty_while_it_is_written_stops_no_pod(mesh):
+    """The runner sees the empty file: its second look comes after the file was written."""
+    pids = {u["name"]: u["pid"] for u in mesh.units()}
+    text = (mesh.dir / "bookinfo.yaml").read_text()
+    mesh.write("bookinfo.yaml", "")
+    time.sleep(0.25)  # longer than the quiet time after which the runner looks, shorter than until it believes
+    mesh.write("bookinfo.yaml", text)
+    mesh.settle()
+    until(lambda: mesh.reviews() == "v1", 10)
+    assert {u["name"]: u["pid"] for u in mesh.units()} == pids
+
+
 # ---- 8
 
 @contextlib.contextmanager
