@@ -90,15 +90,18 @@ def sidecar(i, n, namespaces, scope):
             + "".join(f"    - {other_ns}/{host}\n" for _, other_ns, host in hosts))
 
 
-def gateway(routes, n, namespaces):
-    """One Gateway, and VirtualServices bound to it with ten routes each."""
-    text = (header("Gateway", "edge", "istio-system") + "  selector:\n    istio: ingressgateway\n  servers:\n  - port:\n      number: 80\n"
+def gateway():
+    return (header("Gateway", "edge", "istio-system") + "  selector:\n    istio: ingressgateway\n  servers:\n  - port:\n      number: 80\n"
             "      name: http\n      protocol: HTTP\n    hosts:\n    - '*'\n")
-    for v in range((routes + 9) // 10):
-        text += "---\n" + header("VirtualService", f"edge-{v:04d}", "istio-system")
-        text += f"  hosts:\n  - edge-{v:04d}.bench.example\n  gateways:\n  - istio-system/edge\n  http:\n"
-        for r in range(min(10, routes - v * 10)):
-            text += f"  - match:\n    - uri:\n        prefix: /r{r}\n    route:\n    - destination:\n        host: {names((v * 10 + r) % n, namespaces)[2]}\n"
+
+
+def gateway_rule(v, routes, n, namespaces, revision):
+    """A VirtualService of the gateway with so many routes."""
+    text = (header("VirtualService", f"edge-{v:04d}", "istio-system")
+            + f"  hosts:\n  - edge-{v:04d}.bench.example\n  gateways:\n  - istio-system/edge\n  http:\n")
+    for r in range(routes):
+        text += (f"  - match:\n    - uri:\n        prefix: /r{r}\n      headers:\n        x-revision:\n          exact: {revision}\n    route:\n"
+                 f"    - destination:\n        host: {names((v * 10 + r) % n, namespaces)[2]}\n")
     return text
 
 
@@ -118,7 +121,7 @@ def addresses_of(i, n, endpoints):
             for k in range(count)]
 
 
-def changes(out, mesh, n, namespaces, endpoints, count):
+def changes(out, mesh, n, namespaces, endpoints, count, gateway_routes):
     """Templates of services spread over the mesh; those with a VirtualService are among them."""
     lines = []
     for j in range(min(count, n)):
@@ -128,6 +131,9 @@ def changes(out, mesh, n, namespaces, endpoints, count):
         lines.append(f"eds {out}/changes/eds-{j}.yaml {mesh}/se/{ns}/{name}.yaml")
     write(f"{out}/changes", "vs.yaml", virtual_service(0, namespaces, "@REV@"))
     lines.append(f"vs {out}/changes/vs.yaml {mesh}/vs/{names(0, namespaces)[0]}.yaml")
+    if gateway_routes:
+        write(f"{out}/changes", "gateway.yaml", gateway_rule(0, 10, n, namespaces, "@REV@"))
+        lines.append(f"gateway {out}/changes/gateway.yaml {mesh}/gateway/edge-0000.yaml")
     write(f"{out}/changes", "pa.yaml", peer_authentication("ns-0", "STRICT"))
     lines.append(f"pa {out}/changes/pa.yaml {mesh}/pa.yaml")
     write(out, "changes.list", "\n".join(lines) + "\n")
@@ -150,9 +156,11 @@ def generate(out, n, namespaces=10, endpoints=0, scope=0, gateway_routes=0, n_ch
         if scope:
             write(f"{mesh}/sidecar", f"{name}.yaml", sidecar(i, n, namespaces, scope))
     if gateway_routes:
-        write(f"{mesh}/gateway", "edge.yaml", gateway(gateway_routes, n, namespaces))
+        write(f"{mesh}/gateway", "edge.yaml", gateway())
+    for v in range((gateway_routes + 9) // 10):
+        write(f"{mesh}/gateway", f"edge-{v:04d}.yaml", gateway_rule(v, min(10, gateway_routes - v * 10), n, namespaces, "rev-0"))
     write(out, "clients", "\n".join(clients) + "\n")
-    changes(out, mesh, n, namespaces, endpoints, n_changes)
+    changes(out, mesh, n, namespaces, endpoints, n_changes, gateway_routes)
     rules = (n + 4) // 5
     return {"services": n, "endpoints": total, "virtual services": rules, "destination rules": rules}
 

@@ -65,6 +65,13 @@ ROWS = {
     "restart_cpu_s": Row("pilot restarts with 10,000 connected: CPU until all are back", "s"),
     "restart_seconds": Row("... time", "s"),
     "restart_resent": Row("... resources sent again", ""),
+    "gateway_3000_cpu_ms": Row("3,000 routes on one gateway: CPU to bring one of 100 up", "ms"),
+    "gateway_3000_bytes": Row("... bytes to one", "B"),
+    "gateway_3000_vs_cpu_s": Row("... one VirtualService to 100 gateways: CPU", "s"),
+    "huge_ready_s": Row("10,000 services and 100,000 endpoints: ready from nothing", "s"),
+    "huge_connect_cpu_ms": Row("... CPU to bring one of 100 up", "ms"),
+    "huge_private_mb": Row("... private memory, three daemons", "MB"),
+    "huge_eds_cpu_s": Row("... one endpoint to 100 sidecars: CPU", "s"),
     "galley_100k_s": Row("galley with 100,000 objects from nothing, until pilot is ready", "s"),
     "galley_100k_mb": Row("... private memory, three daemons", "MB"),
 }
@@ -264,6 +271,31 @@ def scopes(b):
         b.put("scoped_private_mb_1000", memory_mb(load))
 
 
+def gateway(b):
+    """100 gateways with 3,000 routes."""
+    generated = b.mesh(gateway_routes=3000)
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        answer = load.ask("connect", "gateway", 100)
+        b.put("gateway_3000_cpu_ms", answer["cpu_s"] / 100 * 1000, b.loopback(answer) / 100 * 1000)
+        b.put("gateway_3000_bytes", total(answer, "bytes") / 100)
+        answers = change(load, generated, "gateway", "rds", 3)
+        b.put("gateway_3000_vs_cpu_s", middle(answers, "cpu_s"), b.loopback(answers[-1]))
+
+
+def huge(b):
+    generated = b.mesh(10000, endpoints=100000)
+    mesh = b.start(generated)
+    try:
+        b.put("huge_ready_s", mesh.start(600))
+        with Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+            answer = load.ask("connect", "delta", 100)
+            b.put("huge_connect_cpu_ms", answer["cpu_s"] / 100 * 1000, b.loopback(answer) / 100 * 1000)
+            b.put("huge_private_mb", memory_mb(load))
+            b.put("huge_eds_cpu_s", middle(change(load, generated, "eds", "eds", 3), "cpu_s"))
+    finally:
+        mesh.stop()
+
+
 def galley(b):
     """100,000 objects: 20,000 services of which half have four WorkloadEntries, 4,000 VirtualServices and DestinationRules."""
     generated = b.mesh(20000, endpoints=110000, n_changes=1)
@@ -320,7 +352,7 @@ def csr(b):
             b.put(name, figures[name], figures[name + "_floor"])
 
 
-WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, vhds, churn, many, scopes, galley, csr, grow)}
+WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, vhds, churn, many, scopes, gateway, huge, galley, csr, grow)}
 
 
 def write_json(path, b):

@@ -6,7 +6,7 @@
  * It reads commands from standard input, a line each, and answers each with a line of JSON; between commands it goes on behaving as
  * Envoys do. Any control plane that speaks ADS can stand behind ADDRESS.
  *
- *     connect sotw|delta|vhds N connect until there are N; answers when all have everything
+ *     connect MODE N            connect until there are N; answers when all have everything. sotw, delta, vhds; gateway: with delta
  *     close                     all leave; what they hold stays for
  *     reconnect                 all come back with the versions they hold
  *     forget                    all leave and hold nothing
@@ -134,6 +134,16 @@ static char *node_of(const struct bench *b, size_t i, bool vhds)
 		version);
 }
 
+/* A gateway of gen_mesh.py --gateway-routes. */
+static char *gateway_node(size_t i)
+{
+	return xasprintf("{\"id\":\"router~10.9.%zu.%zu~edge-%zu.istio-system~istio-system.svc.cluster.local\","
+			 "\"cluster\":\"edge.istio-system\",\"metadata\":{\"NAMESPACE\":\"istio-system\",\"CLUSTER_ID\":\"Kubernetes\","
+			 "\"ISTIO_VERSION\":\"1.30.0\",\"SERVICE_ACCOUNT\":\"edge\",\"WORKLOAD_NAME\":\"edge\","
+			 "\"LABELS\":{\"istio\":\"ingressgateway\"}},\"userAgentName\":\"envoy\"}",
+		i / 250, i % 250 + 1, i);
+}
+
 static bool dial(struct bench *b, size_t i, bool delta, bool vhds)
 {
 	struct err e = {0};
@@ -143,15 +153,16 @@ static bool dial(struct bench *b, size_t i, bool delta, bool vhds)
 	return false;
 }
 
-static void connect_all(struct bench *b, bool delta, bool vhds, size_t n)
+static void connect_all(struct bench *b, const char *mode, size_t n)
 {
+	bool delta = !streq(mode, "sotw"), vhds = streq(mode, "vhds"), gateway = streq(mode, "gateway");
 	struct load *l = &b->load;
 	bool ok = true;
 	begin_window(b);
 	for (size_t i = b->clients.len; ok && i < n; i++) {
 		while (ok && l->open - l->synced >= IN_FLIGHT)
 			ok = turn(b);
-		vec_push(&b->clients, load_client_new(l, node_of(b, i, vhds)));
+		vec_push(&b->clients, load_client_new(l, gateway ? gateway_node(i) : node_of(b, i, vhds)));
 		ok = ok && dial(b, i, delta, vhds);
 	}
 	while (ok && l->synced < n && !l->failed)
@@ -315,7 +326,7 @@ static void run_command(struct bench *b, char *line)
 	uint64_t n = 0, rate = 0;
 	int words = sscanf(line, "%511s %511s %511s %511s", word[0], word[1], word[2], word[3]);
 	if (streq(word[0], "connect") && words == 3 && str_u64(str_of(word[2]), 20000, &n)) {
-		connect_all(b, !streq(word[1], "sotw"), streq(word[1], "vhds"), n);
+		connect_all(b, word[1], n);
 	} else if (streq(word[0], "close") || streq(word[0], "forget")) {
 		close_all(b, streq(word[0], "forget"));
 	} else if (streq(word[0], "reconnect")) {
