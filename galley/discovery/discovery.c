@@ -128,10 +128,26 @@ static void order(Fl__EndpointSet *set)
 		qsort(set->endpoints, set->n_endpoints, sizeof(*set->endpoints), by_address);
 }
 
-void discovery_build(struct arena *a, const struct discovery_input *in, struct discovery_output *out)
+static void index_done_p(struct label_index **x)
 {
+	label_index_done(*x);
+}
+
+void discovery_build(struct arena *a, const struct discovery_input *given, struct discovery_output *out)
+{
+	cleanup(arena_free_p) struct arena *scratch = arena_new();
+	cleanup(index_done_p) struct label_index *workloads = label_index_new(scratch),
+						 *pods = label_index_new(scratch);
 	cleanup(map_free_p) struct map *by_host = map_new();
+	struct discovery_input copy = *given, *in = &copy;
 	struct build b = {.arena = a, .in = in, .by_host = by_host};
+	for (size_t i = 0; i < in->workloads.n; i++)
+		label_index_add(
+			workloads, LABELS((const Cfg__WorkloadEntry *)in->workloads.items[i]->message, labels), i);
+	for (size_t i = 0; i < in->pods.n; i++)
+		label_index_add(pods, LABELS(in->pods.items[i]->meta, labels), i);
+	copy.workload_index = workloads;
+	copy.pod_index = pods;
 	for (size_t i = 0; i < in->services.n; i++)
 		add_service(&b, in->services.items[i]);
 	const struct object **entries = ARENA_ARRAY(a, const struct object *, in->entries.n);

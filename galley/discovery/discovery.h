@@ -7,6 +7,7 @@
 #include "cfg/mesh.pb-c.h"
 #include "cfg/model.pb-c.h"
 #include "cfg/networking/service_entry.pb-c.h"
+#include "galley/discovery/label_index.h"
 #include "galley/object.h"
 
 struct object_list {
@@ -22,6 +23,8 @@ struct discovery_input {
 	struct object_list nodes; /* of the cluster */
 	char *const *export_to; /* the mesh's default, n_export_to > 0 */
 	size_t n_export_to;
+	/* filled in by discovery_build(): positions in workloads and pods by label */
+	const struct label_index *workload_index, *pod_index;
 	Mesh__ServiceEntryVisibility__Visibility
 		visibility; /* how far ServiceEntries may be seen at most; 0: anywhere */
 };

@@ -226,29 +226,43 @@ static void entry_ports(struct arena *a, const Cfg__ServiceEntry *se, const Cfg_
 	}
 }
 
+static void add_workload(struct arena *a, const struct discovery_input *in, const Cfg__ServiceEntry *se,
+	const struct object *o, Fl__EndpointSet *set)
+{
+	const Cfg__WorkloadEntry *w = (const Cfg__WorkloadEntry *)o->message;
+	if (!labels_match(LABELS(se->workload_selector, labels), LABELS(w, labels)))
+		return;
+	Fl__Endpoint *e = endpoint_of_workload(a, in, o);
+	if (!e)
+		return;
+	entry_ports(a, se, w, e);
+	add(a, set, e);
+}
+
+static void add_pod(struct arena *a, const struct discovery_input *in, const Cfg__ServiceEntry *se,
+	const struct object *pod, Fl__EndpointSet *set)
+{
+	if (!labels_match(LABELS(se->workload_selector, labels), LABELS(pod->meta, labels)))
+		return;
+	Fl__Endpoint *e = endpoint_of_pod(a, in, pod);
+	if (!e)
+		return;
+	entry_ports(a, se, NULL, e);
+	add(a, set, e);
+}
+
 static void add_selected(
 	struct arena *a, const struct discovery_input *in, const Cfg__ServiceEntry *se, Fl__EndpointSet *set)
 {
-	for (size_t i = 0; i < in->workloads.n; i++) {
-		const Cfg__WorkloadEntry *w = (const Cfg__WorkloadEntry *)in->workloads.items[i]->message;
-		Fl__Endpoint *e = labels_match(LABELS(se->workload_selector, labels), LABELS(w, labels))
-					  ? endpoint_of_workload(a, in, in->workloads.items[i])
-					  : NULL;
-		if (!e)
-			continue;
-		entry_ports(a, se, w, e);
-		add(a, set, e);
-	}
-	for (size_t i = 0; i < in->pods.n; i++) {
-		Fl__Endpoint *e = labels_match(LABELS(se->workload_selector, labels),
-					  LABELS(in->pods.items[i]->meta, labels))
-					  ? endpoint_of_pod(a, in, in->pods.items[i])
-					  : NULL;
-		if (!e)
-			continue;
-		entry_ports(a, se, NULL, e);
-		add(a, set, e);
-	}
+	struct label_set selector = LABELS(se->workload_selector, labels);
+	const size_t *some;
+	size_t n;
+	bool few = label_index_find(in->workload_index, selector, &some, &n);
+	for (size_t i = 0; i < (few ? n : in->workloads.n); i++)
+		add_workload(a, in, se, in->workloads.items[few ? some[i] : i], set);
+	few = label_index_find(in->pod_index, selector, &some, &n);
+	for (size_t i = 0; i < (few ? n : in->pods.n); i++)
+		add_pod(a, in, se, in->pods.items[few ? some[i] : i], set);
 }
 
 void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in, const struct object *o,
