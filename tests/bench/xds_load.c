@@ -138,7 +138,8 @@ static char *node_of(const struct bench *b, size_t i, bool vhds)
 static char *gateway_node(size_t i)
 {
 	return xasprintf("{\"id\":\"router~10.9.%zu.%zu~edge-%zu.istio-system~istio-system.svc.cluster.local\","
-			 "\"cluster\":\"edge.istio-system\",\"metadata\":{\"NAMESPACE\":\"istio-system\",\"CLUSTER_ID\":\"Kubernetes\","
+			 "\"cluster\":\"edge.istio-system\",\"metadata\":{\"NAMESPACE\":\"istio-system\",\"CLUSTER_"
+			 "ID\":\"Kubernetes\","
 			 "\"ISTIO_VERSION\":\"1.30.0\",\"SERVICE_ACCOUNT\":\"edge\",\"WORKLOAD_NAME\":\"edge\","
 			 "\"LABELS\":{\"istio\":\"ingressgateway\"}},\"userAgentName\":\"envoy\"}",
 		i / 250, i % 250 + 1, i);
