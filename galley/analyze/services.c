@@ -1,5 +1,6 @@
 /* DOC: Services and service entries: names of ports that tell no protocol, TCP hosts that nothing tells apart. */
 #include "common/mesh/host.h"
+#include "common/mesh/protocol.h"
 #include "galley/analyze/world.h"
 #include "galley/checks/values.h"
 #include "kube/kube.pb-c.h"
@@ -10,7 +11,7 @@ static bool names_protocol(const char *name)
 	struct str head, tail;
 
 	(void)str_cut(str_of(name), '-', &head, &tail);
-	return head.len > 0 && protocol_class(head) != PROTOCOL_UNKNOWN;
+	return head.len > 0 && protocol_find(head);
 }
 
 static void port_names(struct world *w, const struct object *o)
@@ -35,8 +36,7 @@ static void addresses(struct world *w, const struct object *o)
 	for (size_t i = 0; !e->n_addresses && i < e->n_ports; i++)
 		for (size_t k = 0; k < e->n_hosts; k++)
 			/* Other hosts are given an address; names of a wildcard have none in common. */
-			if (host_is_wildcard(str_of(e->hosts[k])) &&
-				protocol_class(str_of(e->ports[i]->protocol)) == PROTOCOL_TCP)
+			if (host_is_wildcard(str_of(e->hosts[k])) && protocol_of(e->ports[i]->protocol) == PROTOCOL_TCP)
 				world_report(w, "IST0134", o, "spec.addresses",
 					"%s on TCP port %u can be told apart from other hosts by addresses only",
 					e->hosts[k], e->ports[i]->number);

@@ -1,5 +1,6 @@
 #include "galley/checks/values.h"
 
+#include "common/mesh/protocol.h"
 #include "galley/checks/names.h"
 
 /*
@@ -7,51 +8,16 @@
  * TCP, which a Gateway or ServiceEntry must say rather than guess.
  */
 
-struct protocol_row {
-	const char *name;
-	enum protocol_class class;
-};
-
-static const struct protocol_row protocols[] = {
-	{"HTTP", PROTOCOL_HTTP},
-	{"HTTP2", PROTOCOL_HTTP},
-	{"GRPC", PROTOCOL_HTTP},
-	{"GRPC-WEB", PROTOCOL_HTTP},
-	{"HTTPS", PROTOCOL_TLS},
-	{"TLS", PROTOCOL_TLS},
-	{"TCP", PROTOCOL_TCP},
-	{"MONGO", PROTOCOL_TCP},
-	{"REDIS", PROTOCOL_TCP},
-	{"MYSQL", PROTOCOL_TCP},
-	{"UDP", PROTOCOL_UDP},
-	{"HTTP_PROXY", PROTOCOL_HTTP},
-	{"HTTP-PROXY", PROTOCOL_HTTP},
-};
-
-static const struct protocol_row *protocol_row(struct str name)
-{
-	for (size_t i = 0; i < ARRAY_LEN(protocols); i++)
-		if (str_ieq(name, str_of(protocols[i].name)))
-			return &protocols[i];
-	return NULL;
-}
-
-enum protocol_class protocol_class(struct str name)
-{
-	const struct protocol_row *row = protocol_row(name);
-	return row ? row->class : PROTOCOL_UNKNOWN;
-}
-
 const char *protocol_canonical(struct str name)
 {
-	const struct protocol_row *row = protocol_row(name);
+	const struct protocol_row *row = protocol_find(name);
 	return row ? row->name : "";
 }
 
 void check_protocol(struct check *c, const struct rule *r, const struct pb_place *p)
 {
 	struct str s = place_str(p);
-	if (s.len && !protocol_row(s))
+	if (s.len && !protocol_find(s))
 		check_error(c, "protocol", r->source, p->path,
 			"\"" STR_FMT
 			"\" is no protocol; HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, MYSQL, TCP, TLS, UDP are",
@@ -61,7 +27,7 @@ void check_protocol(struct check *c, const struct rule *r, const struct pb_place
 void check_listener_protocol(struct check *c, const struct rule *r, const struct pb_place *p)
 {
 	struct str s = place_str(p);
-	if (!protocol_row(s))
+	if (!protocol_find(s))
 		check_error(c, "protocol", r->source, p->path,
 			"\"" STR_FMT "\" is no protocol of a server; HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, "
 			"MYSQL, TCP, TLS are",

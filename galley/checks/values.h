@@ -35,8 +35,5 @@ const char *substitution_problem(struct str name, bool has_arguments);
 const char *unix_path_problem(struct str path);
 bool cidr_ok(struct str s);
 
-/* What a protocol name of a port means; names are compared without case. */
-enum protocol_class { PROTOCOL_UNKNOWN = 0, PROTOCOL_HTTP = 1, PROTOCOL_TLS = 2, PROTOCOL_TCP = 4, PROTOCOL_UDP = 8 };
-enum protocol_class protocol_class(struct str name); /* HTTPS is PROTOCOL_TLS */
 /* "http2" -> "HTTP2"; "" for names that Istio does not know. */
 const char *protocol_canonical(struct str name);

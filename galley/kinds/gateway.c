@@ -1,4 +1,5 @@
 #include "cfg/networking/gateway.pb-c.h"
+#include "common/mesh/protocol.h"
 #include "galley/checks/names.h"
 #include "galley/checks/shared.h"
 #include "galley/checks/values.h"
@@ -41,7 +42,7 @@ static void server_host(struct check *c, const char *text, const char *path)
 
 static void server_tls(struct check *c, const Cfg__Server *s, const char *path)
 {
-	enum protocol_class class = protocol_class(str_of(s->port->protocol ? s->port->protocol : ""));
+	enum protocol class = protocol_of(s->port->protocol);
 	const Cfg__ServerTLSSettings *t = s->tls;
 	if (class == PROTOCOL_TLS && !t)
 		check_error(c, "tls-required", "api: Server.tls", path, "a server of protocol %s needs tls",

@@ -1,4 +1,5 @@
 #include "cfg/networking/service_entry.pb-c.h"
+#include "common/mesh/protocol.h"
 #include "galley/checks/names.h"
 #include "galley/checks/shared.h"
 #include "galley/checks/values.h"
@@ -46,7 +47,7 @@ static void dns(struct check *c, const Cfg__ServiceEntry *se)
 			check_error(c, "address", API "resolution", path_at(c, "spec.endpoints[%zu].address", i),
 				"a Unix socket needs resolution STATIC");
 	for (size_t i = 0; se->n_addresses && se->n_hosts > 1 && i < se->n_ports; i++)
-		if (protocol_class(str_of(se->ports[i]->protocol ? se->ports[i]->protocol : "TCP")) == PROTOCOL_TCP) {
+		if (protocol_of(str_empty(se->ports[i]->protocol) ? "TCP" : se->ports[i]->protocol) == PROTOCOL_TCP) {
 			check_warn(c, "tcp-hosts", API "hosts", "spec.hosts",
 				"several hosts with an address and a TCP port: the first counts");
 			break;
@@ -117,8 +118,7 @@ static void ports(struct check *c, const Cfg__ServiceEntry *se)
 	if (se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__NONE || se->n_hosts < 2)
 		return;
 	for (size_t i = 0; i < se->n_ports; i++) {
-		enum protocol_class class = protocol_class(
-			str_of(se->ports[i]->protocol ? se->ports[i]->protocol : ""));
+		enum protocol class = protocol_of(se->ports[i]->protocol);
 		if (class == PROTOCOL_HTTP || class == PROTOCOL_TLS)
 			continue;
 		check_error(c, "tcp-hosts", API "hosts", path_at(c, "spec.ports[%zu].protocol", i),

@@ -1,4 +1,5 @@
 #include "cfg/networking/sidecar.pb-c.h"
+#include "common/mesh/protocol.h"
 #include "galley/checks/names.h"
 #include "galley/checks/shared.h"
 #include "galley/checks/values.h"
@@ -128,7 +129,7 @@ static void ingress_tls(struct check *c, const Cfg__IstioIngressListener *l, con
 		t->mode == CFG__SERVER_TLSSETTINGS__TLSMODE__AUTO_PASSTHROUGH)
 		check_error(
 			c, "ingress-tls", source, path_at(c, "%s.mode", path), "is not a mode of a Sidecar's ingress");
-	if (l->port && protocol_class(str_of(l->port->protocol ? l->port->protocol : "")) != PROTOCOL_TLS)
+	if (l->port && protocol_of(l->port->protocol) != PROTOCOL_TLS)
 		check_error(c, "tls-protocol", source, path, "needs a port of protocol HTTPS or TLS");
 	check_server_tls(c, t, path);
 }
@@ -163,8 +164,7 @@ static void ingress(struct check *c, const Cfg__Sidecar *s)
 		if (l->port->target_port)
 			check_error(c, "ineffective", "api: SidecarPort.targetPort",
 				path_at(c, "%s.port.targetPort", path), "has no effect");
-		if (l->connection_pool && l->connection_pool->http &&
-			protocol_class(str_of(l->port->protocol ? l->port->protocol : "")) != PROTOCOL_HTTP)
+		if (l->connection_pool && l->connection_pool->http && protocol_of(l->port->protocol) != PROTOCOL_HTTP)
 			check_warn(c, "ineffective", "api: IstioIngressListener.connectionPool",
 				path_at(c, "%s.connectionPool.http", path),
 				"has no effect: the port's protocol is not HTTP");

@@ -5,32 +5,6 @@
 
 #include "common/mesh/host.h"
 
-enum protocol protocol_of(const char *name)
-{
-	static const struct {
-		const char *name;
-		enum protocol protocol;
-	} table[] = {
-		{"HTTP", PROTOCOL_HTTP},
-		{"HTTP2", PROTOCOL_HTTP},
-		{"GRPC", PROTOCOL_HTTP},
-		{"GRPC-WEB", PROTOCOL_HTTP},
-		{"HTTPS", PROTOCOL_TLS},
-		{"TLS", PROTOCOL_TLS},
-		{"TCP", PROTOCOL_TCP},
-		{"MONGO", PROTOCOL_TCP},
-		{"REDIS", PROTOCOL_TCP},
-		{"MYSQL", PROTOCOL_TCP},
-		{"UDP", PROTOCOL_UDP},
-		{"HBONE", PROTOCOL_TCP},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		if (streq(name, table[i].name))
-			return table[i].protocol;
-	return PROTOCOL_SNIFF;
-}
-
 bool protocol_is_http2(const char *name)
 {
 	return streq(name, "HTTP2") || streq(name, "GRPC") || streq(name, "GRPC-WEB");

@@ -1,12 +1,10 @@
-/* Names of clusters, listeners and routes, as Istio gives them, and the protocol classes of ports. */
+/* Names of clusters, listeners and routes, as Istio gives them. */
 #pragma once
 
+#include "common/mesh/protocol.h"
 #include "common/pb/pb.h"
 #include "pilot/model/query.h"
 
-enum protocol { PROTOCOL_HTTP, PROTOCOL_TCP, PROTOCOL_TLS, PROTOCOL_SNIFF, PROTOCOL_UDP };
-
-enum protocol protocol_of(const char *name);
 bool protocol_is_http2(const char *name);
 
 /* "outbound|9080|v1|reviews.default.svc.cluster.local" */
