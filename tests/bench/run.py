@@ -98,6 +98,7 @@ class Bench:
         if key not in self.meshes:
             out = self.folder / f"mesh-{len(self.meshes)}"
             gen_mesh.generate(str(out), n, **options)
+            os.sync()  # writing the files back is not what is measured
             self.meshes[key] = out
         return self.meshes[key]
 
