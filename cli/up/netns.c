@@ -16,6 +16,13 @@
 #include "common/base/str.h"
 #include "common/io/addr.h"
 
+/*
+ * Link addresses follow from the IP addresses. A bridge without one of its own takes the lowest of its ports', so that it changes when a pod
+ * comes or goes; and a pod that comes back would have another. Either way the others send to the old one for many seconds.
+ */
+#define MAC_PREFIX "0a:58"
+#define NODE_MAC MAC_PREFIX ":0a:58:00:01"
+
 static bool write_text(const char *path, const char *text, struct err *e)
 {
 	int fd cleanup(close_p) = open(path, O_WRONLY | O_CLOEXEC);
@@ -97,7 +104,7 @@ bool netns_enter_node(struct err *e)
 		return err_errno(e, "make network and mount namespaces");
 	return private_mounts(e) && ip_batch(-1,
 					    "link set lo up\n"
-					    "link add " NODE_BRIDGE " type bridge\n"
+					    "link add " NODE_BRIDGE " address " NODE_MAC " type bridge\n"
 					    "link set " NODE_BRIDGE " up\n"
 					    "addr add " NODE_ADDRESS "/" NODE_PREFIX " dev " NODE_BRIDGE "\n",
 					    e);
@@ -146,8 +153,8 @@ bool netns_enter_pod(const char *ip, const char *hosts_file, const char *resolv_
 	if (!ip_batch(node, lines, e))
 		return false;
 	(void)snprintf(lines, sizeof(lines),
-		"link set lo up\naddr add %s/" NODE_PREFIX
+		"link set lo up\nlink set eth0 address " MAC_PREFIX ":%02x:%02x:%02x:%02x\naddr add %s/" NODE_PREFIX
 		" dev eth0\nlink set eth0 up\nroute add default via " NODE_ADDRESS "\n",
-		ip);
+		raw[0], raw[1], raw[2], raw[3], ip);
 	return ip_batch(-1, lines, e);
 }

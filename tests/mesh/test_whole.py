@@ -35,6 +35,9 @@ def test_N24_ordinary_user_runs_a_mesh():
     with Mesh(prepare=small, user=NOBODY, programs=copy_of_programs, quick=True) as mesh:
         assert {os.stat(f"/proc/{u['pid']}").st_uid for u in mesh.units()} == {NOBODY}
         assert mesh.json("/x")["peer"] == GATEWAY_ID
+        # Link addresses that change when pods come and go make others wait for ARP.
+        assert "0a:58:0a:58:00:01" in mesh.run_in(None, "ip", "link", "show", "fl0")
+        assert "0a:58:0a:58:01:14" in mesh.run_in("default/echo-v1", "ip", "link", "show", "eth0")
         mesh.step("peer-strict.yaml", "security.yaml")
         until(lambda: mesh.curl(None, "http://10.88.1.20:9080/x")[0] == 0, 10, "plaintext refused")
         assert mesh.json("/x")["peer"] == GATEWAY_ID
