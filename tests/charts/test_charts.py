@@ -163,6 +163,15 @@ def test_each_account_has_what_it_needs_and_no_more(render):
     assert of_kind(objects, "ServiceAccount", "pilot")[0]["automountServiceAccountToken"] is False
 
 
+def test_galley_may_watch_every_kind_that_it_reads(render):
+    rules = rules_of(render(), "galley")
+    kinds = re.findall(r'^KIND\(\w+,\s*"\w+",\s*"([^"]*)",\s*"[^"]*",\s*"(\w+)"', (ROOT / "protos/kinds.def").read_text(), re.M)
+    assert len(kinds) > 10
+    for group, plural in kinds:
+        if group != "fairlead.dev":
+            assert any(group in r.get("apiGroups", []) and {plural, "*"} & set(r["resources"]) and "watch" in r["verbs"] for r in rules), plural
+
+
 def test_a_pod_gets_only_its_own_key_of_the_bus(render):
     for o in of_kind(render(), "Deployment"):
         volume = next(v for v in o["spec"]["template"]["spec"]["volumes"] if v["name"] == "bus-keys")
