@@ -595,10 +595,18 @@ def test_nothing_is_left_behind(end):
     up.process.send_signal(end)
     assert up.process.wait(60) == (-end if end == signal.SIGKILL else 0)
     until(lambda: not processes_with(str(up.folder)), 10)
-    until(lambda: not any(os.path.exists(f"/proc/{p}") for p in pod), 10)
+    until(lambda: not any(map(lives, pod)), 10)
     assert not own & namespaces()
     assert mounts() == before
     up.close()
+
+
+def lives(pid):
+    """A process that has ended and that the machine's first process has not collected yet does not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def mesh_pids(up):
