@@ -35,6 +35,7 @@ static const struct crd_row {
 			{"Resolution", ".spec.resolution", "string"}, {"Age", ".metadata.creationTimestamp", "date"}}},
 	{KIND_WORKLOAD_ENTRY, "we",
 		{{"Age", ".metadata.creationTimestamp", "date"}, {"Address", ".spec.address", "string"}}},
+	{KIND_WORKLOAD_GROUP, "wg", {{"Age", ".metadata.creationTimestamp", "date"}}},
 	{KIND_SIDECAR, NULL, {{0}}},
 	{KIND_PEER_AUTHN, "pa",
 		{{"Mode", ".spec.mtls.mode", "string"}, {"Age", ".metadata.creationTimestamp", "date"}}},

@@ -20,6 +20,7 @@
 #define OPS_SECRET secret_ops
 #define OPS_SERVICE_ENTRY service_entry_ops
 #define OPS_WORKLOAD_ENTRY workload_entry_ops
+#define OPS_WORKLOAD_GROUP workload_group_ops
 #define OPS_VIRTUAL_SERVICE virtual_service_ops
 #define OPS_DESTINATION_RULE destination_rule_ops
 #define OPS_GATEWAY gateway_ops

@@ -13,6 +13,7 @@
 #include "cfg/networking/sidecar.pb-c.h"
 #include "cfg/networking/virtual_service.pb-c.h"
 #include "cfg/networking/workload_entry.pb-c.h"
+#include "cfg/networking/workload_group.pb-c.h"
 #include "cfg/security.pb-c.h"
 #include "kube/kube.pb-c.h"
 

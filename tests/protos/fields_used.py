@@ -27,7 +27,7 @@ GENERATED = BUILD / "protos"
 SOURCES = ("pilot/features", "pilot/translate", "pilot/model", "galley/kinds", "galley/discovery", "galley/checks", "common/mesh")
 # The kinds whose every field must have a row.
 KINDS = tuple(f"istio.networking.v1alpha3.{kind}" for kind in (
-    "VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "Sidecar"))
+    "VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "WorkloadEntry", "Sidecar", "WorkloadGroup"))
 
 
 def table():
