@@ -5,6 +5,7 @@
  * drains and ends, and only then do the sockets close.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "agent/daemon.h"
 #include "common/base/clock.h"
@@ -35,6 +36,7 @@ static struct log_scope agent_log = LOG_SCOPE("agent", "the agent's parts");
 struct agent {
 	struct daemon *daemon;
 	struct loop *loop;
+	struct agent_config told; /* the options, and this process' environment */
 	const struct agent_config *config;
 	const char *state_dir;
 	uint64_t started_ms;
@@ -203,10 +205,13 @@ static bool check_config(const struct agent_config *c, const char *state_dir, st
 bool agent_start(struct daemon *d, const void *config, void **self, struct err *e)
 {
 	struct agent *a = xzalloc(sizeof(*a));
-	*a = (struct agent){.daemon = d, .loop = daemon_loop(d), .config = config, .state_dir = daemon_state_dir(d)};
+	*a = (struct agent){.daemon = d, .loop = daemon_loop(d), .state_dir = daemon_state_dir(d)};
+	a->told = *(const struct agent_config *)config;
+	a->told.environment = environ;
+	a->config = &a->told;
 	a->started_ms = clock_mono_ms();
-	if (!check_config(config, a->state_dir, e) || !start_identity(a, e) || !start_sds(a, e) || !start_ads(a, e) ||
-		!start_status(a, e) || !start_envoy(a, e)) {
+	if (!check_config(a->config, a->state_dir, e) || !start_identity(a, e) || !start_sds(a, e) ||
+		!start_ads(a, e) || !start_status(a, e) || !start_envoy(a, e)) {
 		agent_stop(a);
 		return false;
 	}

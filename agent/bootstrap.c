@@ -7,6 +7,7 @@
  * starts with are waited for without end: an Envoy that gives up waiting would listen with nothing to serve.
  */
 #include "agent/agent.h"
+#include "agent/metadata.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #define STATUS_PORT 15020u
 #define HEALTH_PORT 15021u
 #define PROMETHEUS_PORT 15090u
+#define SELF_CLUSTER "local_cluster" /* Istio's name for it; pilot answers to it */
 #define ISTIO_VERSION "1.31.0" /* whose node metadata and features we speak */
 /* A connection costs Envoy some 20 kB at rest; past this many it would rather be killed for its memory than serve. */
 #define MAX_DOWNSTREAM_CONNECTIONS 100000
@@ -123,6 +125,10 @@ static json_t *node_metadata(const struct agent_config *c, struct err *e)
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (!str_empty(texts[i].value))
 			(void)json_object_set_new(m, texts[i].key, json_string(texts[i].value));
+	if (!metadata_from_env(m, c->environment, e)) {
+		json_decref(m);
+		return NULL;
+	}
 	return m;
 }
 
@@ -136,13 +142,8 @@ static bool node(const struct agent_config *c, json_t **out, struct err *e)
 		text_or(c->pod_ip, "127.0.0.1"), text_or(c->pod_name, "unknown"), ns, ns,
 		text_or(c->domain_suffix, "cluster.local"));
 	char *cluster cleanup(free_p) = xasprintf("%s.%s", text_or(c->workload, "unknown"), ns);
-	struct str rest = str_of(c->locality), part;
-	static const char *const keys[] = {"region", "zone", "sub_zone"};
-	json_t *locality = json_object();
-	for (size_t i = 0; i < ARRAY_LEN(keys) && str_split(&rest, '/', &part); i++)
-		(void)json_object_set_new(locality, keys[i], json_stringn(part.ptr, part.len));
-	*out = json_pack(
-		"{s:s, s:s, s:o, s:o}", "id", id, "cluster", cluster, "locality", locality, "metadata", metadata);
+	*out = json_pack("{s:s, s:s, s:o, s:o}", "id", id, "cluster", cluster, "locality",
+		metadata_locality(c->locality, json_object_get(metadata, "LABELS")), "metadata", metadata);
 	return true;
 }
 
@@ -202,12 +203,23 @@ static unsigned status_port(const struct agent_config *c)
 	return addr_split(str_of(c->status_address), &host, &port, NULL) && port ? port : STATUS_PORT;
 }
 
-/* Port 15090 has Envoy's metrics under Istio's names, so it too asks the agent. */
-static json_t *static_resources(const struct agent_config *c, const char *state_dir)
+/* The workload's own instances, by whose zones Envoy decides how much traffic stays in its own zone (zoneAwareLbSetting). */
+static json_t *self_cluster(void)
 {
-	return json_pack("{s:[o, o, o], s:[o, o]}", "clusters", pipe_cluster("xds-grpc", state_dir, AGENT_XDS_SOCKET),
+	return json_pack("{s:s, s:s, s:s, s:{s:{s:{}, s:s}, s:s}}", "name", SELF_CLUSTER, "type", "EDS",
+		"connect_timeout", "1s", "eds_cluster_config", "eds_config", "ads", "resource_api_version", "V3",
+		"service_name", SELF_CLUSTER);
+}
+
+/* Port 15090 has Envoy's metrics under Istio's names, so it too asks the agent. */
+static json_t *static_resources(const struct agent_config *c, const char *state_dir, bool self)
+{
+	json_t *clusters = json_pack("[o, o, o]", pipe_cluster("xds-grpc", state_dir, AGENT_XDS_SOCKET),
 		pipe_cluster("sds-grpc", state_dir, AGENT_SDS_SOCKET),
-		static_cluster("agent", socket_address("127.0.0.1", status_port(c)), false), "listeners",
+		static_cluster("agent", socket_address("127.0.0.1", status_port(c)), false));
+	if (self)
+		(void)json_array_append_new(clusters, self_cluster());
+	return json_pack("{s:o, s:[o, o]}", "clusters", clusters, "listeners",
 		path_listener("prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/envoy"),
 		path_listener("health", HEALTH_PORT, "/healthz/ready", "/healthz/ready"));
 }
@@ -305,9 +317,11 @@ static bool stats_config(const struct agent_config *c, json_t *annotations, json
 
 /* ---- the whole */
 
-static json_t *cluster_manager(const struct agent_config *c)
+static json_t *cluster_manager(const struct agent_config *c, bool self)
 {
 	json_t *m = json_pack("{s:b}", "enable_deferred_cluster_creation", 1);
+	if (self)
+		(void)json_object_set_new(m, "local_cluster_name", json_string(SELF_CLUSTER));
 	if (c->proxy_mark)
 		(void)json_object_set_new(m, "upstream_bind_config",
 			json_pack("{s:[{s:s, s:i, s:i, s:I, s:s}]}", "socket_options", "description",
@@ -350,15 +364,17 @@ bool bootstrap_json(const struct agent_config *c, const char *state_dir, char **
 	json_t *n = NULL, *stats = NULL;
 	if (!check_state_dir(state_dir, e) || !node(c, &n, e))
 		return false;
-	json_t *annotations = json_object_get(json_object_get(n, "metadata"), "ANNOTATIONS");
+	const json_t *metadata = json_object_get(n, "metadata");
+	json_t *annotations = json_object_get(metadata, "ANNOTATIONS");
+	bool self = metadata_is_true(metadata, "ENABLE_SELF_DISCOVERY");
 	if (!stats_config(c, annotations, &stats, e)) {
 		json_decref(n);
 		return false;
 	}
 	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:b}, s:o, s:o, s:o}", "node", n, "admin", admin(c),
-		"dynamic_resources", dynamic_resources(), "static_resources", static_resources(c, state_dir),
+		"dynamic_resources", dynamic_resources(), "static_resources", static_resources(c, state_dir, self),
 		"stats_config", stats, "deferred_stat_options", "enable_deferred_creation_stats", 1, "cluster_manager",
-		cluster_manager(c), "layered_runtime", layered_runtime(), "overload_manager", overload_manager());
+		cluster_manager(c, self), "layered_runtime", layered_runtime(), "overload_manager", overload_manager());
 	char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
 	json_decref(root);
 	if (!text)

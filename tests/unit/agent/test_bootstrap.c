@@ -128,6 +128,55 @@ static void A01_mark_is_on_every_upstream_but_our_own(void **state)
 	json_decref(j);
 }
 
+static void P34_self_discovery_makes_the_own_cluster_the_local_one(void **state)
+{
+	char *const environment[] = {"ISTIO_META_ENABLE_SELF_DISCOVERY=true", "ISTIO_META_NAMESPACE=other",
+		"ISTIO_METAJSON_LABELS={\"app\":\"x\",\"track\":\"a\"}", "PATH=/bin", "ISTIO_META_NETWORK=n1", NULL};
+	struct agent_config c = config();
+	c.environment = environment;
+	json_t *j = bootstrap(&c);
+	assert_string_equal(at(j, "cluster_manager/local_cluster_name"), "\"local_cluster\"");
+	assert_string_equal(at(j, "static_resources/clusters/3/name"), "\"local_cluster\"");
+	assert_string_equal(at(j, "static_resources/clusters/3/eds_cluster_config"),
+		"{\"eds_config\":{\"ads\":{},\"resource_api_version\":\"V3\"},\"service_name\":\"local_cluster\"}");
+	assert_string_equal(at(j, "node/metadata/ENABLE_SELF_DISCOVERY"), "\"true\"");
+	assert_string_equal(at(j, "node/metadata/NETWORK"), "\"n1\"");
+	assert_string_equal(at(j, "node/metadata/NAMESPACE"), "\"shop\""); /* an option said it */
+	assert_string_equal(at(j, "node/metadata/LABELS"), "{\"app\":\"reviews\",\"track\":\"a\",\"version\":\"v2\"}");
+	json_decref(j);
+
+	char *const broken[] = {"ISTIO_METAJSON_LABELS=[]", NULL};
+	char *text = NULL;
+	struct err e = {0};
+	c.environment = broken;
+	assert_false(bootstrap_json(&c, "/run/agent", &text, &e));
+	assert_string_equal(e.text, "ISTIO_METAJSON_LABELS: a JSON object is expected");
+}
+
+static void P34_P87_locality_of_option_label_and_machine(void **state)
+{
+	static const struct {
+		const char *option, *labels, *want;
+	} cases[] = {
+		{"eu/a/s", "{\"topology.istio.io/locality\":\"us/b\"}",
+			"{\"region\":\"eu\",\"sub_zone\":\"s\",\"zone\":\"a\"}"},
+		{"", "{\"topology.istio.io/locality\":\"us.b\",\"istio-locality\":\"no\"}",
+			"{\"region\":\"us\",\"zone\":\"b\"}"},
+		{"", "{\"istio-locality\":\"us/b.c\"}", "{\"region\":\"us\",\"zone\":\"b.c\"}"},
+		{"", "{\"topology.kubernetes.io/zone\":\"z\",\"topology.kubernetes.io/region\":\"r\"}",
+			"{\"region\":\"r\",\"zone\":\"z\"}"},
+		{"", "{}", "{}"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct agent_config c = config();
+		c.locality = cases[i].option;
+		c.labels = cases[i].labels;
+		json_t *j = bootstrap(&c);
+		assert_string_equal(at(j, "node/locality"), cases[i].want);
+		json_decref(j);
+	}
+}
+
 static void A01_router(void **state)
 {
 	struct agent_config c = config();
@@ -229,6 +278,8 @@ int main(void)
 		cmocka_unit_test(A01_bootstrap_fields),
 		cmocka_unit_test(A01_mark_is_on_every_upstream_but_our_own),
 		cmocka_unit_test(A01_router),
+		cmocka_unit_test(P34_self_discovery_makes_the_own_cluster_the_local_one),
+		cmocka_unit_test(P34_P87_locality_of_option_label_and_machine),
 		cmocka_unit_test(A01_kept_statistics_grow_by_annotation),
 		cmocka_unit_test(A01_what_is_wrong_is_named),
 		cmocka_unit_test(T01_environment_of_the_metrics_labels),
