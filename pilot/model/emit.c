@@ -262,23 +262,28 @@ static bool balances(const Cfg__TrafficPolicy *p)
 	return p && (p->load_balancer || p->n_port_level_settings);
 }
 
+static bool balances_by_place(const Cfg__LoadBalancerSettings *b)
+{
+	return b && (b->locality_lb_setting || b->zone_aware_lb_setting);
+}
+
 static bool locality_matters(const Cfg__TrafficPolicy *p)
 {
 	if (!p)
 		return false;
-	if (p->outlier_detection || (p->load_balancer && p->load_balancer->locality_lb_setting))
+	if (p->outlier_detection || balances_by_place(p->load_balancer))
 		return true;
 	for (size_t i = 0; i < p->n_port_level_settings; i++)
 		if (p->port_level_settings[i]->outlier_detection ||
-			(p->port_level_settings[i]->load_balancer &&
-				p->port_level_settings[i]->load_balancer->locality_lb_setting))
+			balances_by_place(p->port_level_settings[i]->load_balancer))
 			return true;
 	return false;
 }
 
 static bool balancer_reads_labels(const Cfg__LoadBalancerSettings *b)
 {
-	return b && b->locality_lb_setting && b->locality_lb_setting->n_failover_priority;
+	return b && ((b->locality_lb_setting && b->locality_lb_setting->n_failover_priority) ||
+			    (b->zone_aware_lb_setting && b->zone_aware_lb_setting->n_failover_priority));
 }
 
 static bool policy_reads_labels(const Cfg__TrafficPolicy *p)

@@ -157,6 +157,7 @@ bool proxy_parse(struct arena *a, const Core__Node *node, struct proxy **out, st
 	p->network = meta_text(a, node, "NETWORK", STR(""));
 	p->version = meta_text(a, node, "ISTIO_VERSION", STR(""));
 	p->no_capture = str_eqc(value_text(meta(node, "INTERCEPTION_MODE")), "NONE");
+	p->self_discovery = str_eqc(value_text(meta(node, "ENABLE_SELF_DISCOVERY")), "true");
 	p->vhds = p->type == PROXY_SIDECAR && str_eqc(value_text(meta(node, "FAIRLEAD_VHDS")), "true");
 	*out = p;
 	return true;

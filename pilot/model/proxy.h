@@ -44,6 +44,7 @@ struct proxy {
 	size_t n_extensions;
 	struct str verified_ns; /* its namespace, when its certificate proved it; empty: it gets no Secret */
 	bool no_capture; /* INTERCEPTION_MODE NONE */
+	bool self_discovery; /* ENABLE_SELF_DISCOVERY: it has a cluster of its own instances, for zone-aware balancing */
 	bool vhds; /* FAIRLEAD_VHDS: virtual hosts are resources of their own; delta only, Envoy 1.37 or later */
 	const struct hidden *hidden; /* of the session (xds/trial.c) */
 	size_t n_hidden;

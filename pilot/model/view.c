@@ -37,25 +37,30 @@ static bool vs_reads_label(const Cfg__VirtualService *vs, struct str key)
 }
 
 /* "key" of failoverPriority; "key=value" does not look at the caller. */
-static bool setting_reads_label(const Cfg__LocalityLoadBalancerSetting *s, struct str key)
+static bool settings_read_label(
+	const Cfg__LocalityLoadBalancerSetting *s, const Cfg__ZoneAwareLoadBalancerSetting *zones, struct str key)
 {
 	for (size_t i = 0; s && i < s->n_failover_priority; i++)
 		if (str_eqc(key, s->failover_priority[i]))
 			return true;
+	for (size_t i = 0; zones && i < zones->n_failover_priority; i++)
+		if (str_eqc(key, zones->failover_priority[i]))
+			return true;
 	return false;
+}
+
+static bool balancer_reads_label(const Cfg__LoadBalancerSettings *b, struct str key)
+{
+	return b && settings_read_label(b->locality_lb_setting, b->zone_aware_lb_setting, key);
 }
 
 static bool policy_reads_label(const Cfg__TrafficPolicy *p, struct str key)
 {
-	if (p && p->load_balancer && setting_reads_label(p->load_balancer->locality_lb_setting, key))
-		return true;
-	for (size_t i = 0; p && i < p->n_port_level_settings; i++) {
-		const Cfg__LoadBalancerSettings *b = p->port_level_settings[i]->load_balancer;
+	bool reads = p && balancer_reads_label(p->load_balancer, key);
 
-		if (b && setting_reads_label(b->locality_lb_setting, key))
-			return true;
-	}
-	return false;
+	for (size_t i = 0; p && i < p->n_port_level_settings; i++)
+		reads |= balancer_reads_label(p->port_level_settings[i]->load_balancer, key);
+	return reads;
 }
 
 static bool rule_reads_label(const Cfg__DestinationRule *dr, struct str key)
@@ -95,13 +100,15 @@ static void shared_labels(struct view *v, const struct proxy *p, struct proxy *o
 {
 	struct rows vs = ask(v, TOPIC_VIRTUAL_SERVICE, Q_SOURCE_LABELS, STR(""));
 	struct rows rules = ask(v, TOPIC_DESTINATION_RULE, Q_SOURCE_LABELS, STR(""));
-	const Cfg__LocalityLoadBalancerSetting *mesh = view_mesh(v)->locality_lb_setting;
+	const Mesh__MeshConfig *mesh = view_mesh(v);
 
 	out->labels = arena_array(v->scratch, p->n_labels + 1, sizeof(*out->labels));
 	for (size_t i = 0; i < p->n_labels; i++) {
 		struct str key = p->labels[i].key;
-		bool wanted = p->type == PROXY_SIDECAR ? label_is_read(vs, rules, key) || setting_reads_label(mesh, key)
-						       : !label_is_noise(key);
+		bool wanted = p->type == PROXY_SIDECAR
+				      ? label_is_read(vs, rules, key) || settings_read_label(mesh->locality_lb_setting,
+										 mesh->zone_aware_lb_setting, key)
+				      : !label_is_noise(key);
 
 		if (wanted)
 			out->labels[out->n_labels++] = p->labels[i];
@@ -113,11 +120,38 @@ static bool locality_active(struct view *v)
 {
 	const Mesh__MeshConfig *mesh = view_mesh(v);
 	const Cfg__LocalityLoadBalancerSetting *setting = mesh->locality_lb_setting;
+	bool rules = ask(v, TOPIC_DESTINATION_RULE, Q_DR_LOCALITY, STR("")).n > 0;
 
+	if (mesh->zone_aware_lb_setting)
+		return true;
 	if (setting && setting->enabled && !setting->enabled->value)
-		return false;
-	return ask(v, TOPIC_DESTINATION_RULE, Q_DR_LOCALITY, STR("")).n > 0 ||
-	       (setting && (setting->n_distribute || setting->n_failover_priority));
+		return rules;
+	return rules || (setting && (setting->n_distribute || setting->n_failover_priority)) ||
+	       (mesh->default_traffic_policy && mesh->default_traffic_policy->outlier_detection);
+}
+
+static bool is_own(const Fl__Endpoint *ep, const struct proxy *p, struct str ip)
+{
+	return str_eqc(ip, ep->address) && (str_empty(ep->namespace_) || str_eqc(p->ns, ep->namespace_)) &&
+	       (str_empty(ep->network) || !p->network.len || str_eqc(p->network, ep->network));
+}
+
+/* Where the proxy says nothing of its place, discovery may know it, from the labels of its machine. */
+static struct str locality_of(struct view *v, const struct proxy *p)
+{
+	struct rows rows;
+
+	if (p->locality.len)
+		return p->locality;
+	rows = ask(v, TOPIC_ENDPOINTS, Q_INSTANCE, p->ip);
+	for (size_t i = 0; i < rows.n; i++) {
+		const Fl__EndpointSet *set = rows.items[i].entry->value;
+
+		for (size_t k = 0; k < set->n_endpoints; k++)
+			if (is_own(set->endpoints[k], p, p->ip) && !str_empty(set->endpoints[k]->locality))
+				return str_of(set->endpoints[k]->locality);
+	}
+	return p->locality;
 }
 
 /* ---- Sidecar selection: workload, then namespace, then the root namespace's default */
@@ -177,12 +211,6 @@ uint32_t endpoint_port(const Fl__Endpoint *ep, const Fl__Port *port)
 			return ep->ports[i]->number;
 	/* A named targetPort that this endpoint does not have: the endpoint does not serve the port. */
 	return ep->n_ports ? 0 : port->target_port ? port->target_port : port->number;
-}
-
-static bool is_own(const Fl__Endpoint *ep, const struct proxy *p, struct str ip)
-{
-	return str_eqc(ip, ep->address) && (str_empty(ep->namespace_) || str_eqc(p->ns, ep->namespace_)) &&
-	       (str_empty(ep->network) || !p->network.len || str_eqc(p->network, ep->network));
 }
 
 struct instances {
@@ -271,6 +299,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 		p->no_capture ? "nocapture" : "");
 	if (p->vhds)
 		strbuf_adds(b, "|vhds");
+	if (p->self_discovery)
+		strbuf_addf(b, "|self=" STR_FMT, STR_ARG(p->workload));
 	for (size_t i = 0; i < p->n_labels; i++)
 		strbuf_addf(b, "|" STR_FMT "=" STR_FMT, STR_ARG(p->labels[i].key), STR_ARG(p->labels[i].value));
 	for (size_t i = 0; i < p->n_hidden; i++)
@@ -290,7 +320,7 @@ static void own_text(struct arena *a, struct str *s)
 static void own_attributes(struct arena *a, struct proxy *p)
 {
 	struct str *const texts[] = {
-		&p->ns, &p->domain, &p->cluster_id, &p->network, &p->verified_ns, &p->locality, &p->ip};
+		&p->ns, &p->domain, &p->workload, &p->cluster_id, &p->network, &p->verified_ns, &p->locality, &p->ip};
 	struct str *extensions = arena_array(a, p->n_extensions + 1, sizeof(*extensions));
 	struct proxy_label *labels = arena_array(a, p->n_labels + 1, sizeof(*labels));
 	struct hidden *hidden = arena_array(a, p->n_hidden + 1, sizeof(*hidden));
@@ -334,11 +364,16 @@ const struct scope *scope_of(
 	if (kind == SCOPE_OWN) {
 		attributes->labels = p->labels;
 		attributes->n_labels = p->n_labels;
+		if (p->self_discovery) {
+			attributes->self_discovery = true;
+			attributes->workload = p->workload;
+			attributes->locality = locality_of(&v, p);
+		}
 	} else {
 		shared_labels(&v, p, attributes);
 		attributes->verified_ns = p->verified_ns;
 		if (locality_active(&v))
-			attributes->locality = p->locality;
+			attributes->locality = locality_of(&v, p);
 	}
 	if (p->type == PROXY_SIDECAR)
 		s->sidecar = select_sidecar(&v, p);

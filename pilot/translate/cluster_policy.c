@@ -52,16 +52,28 @@ struct traffic_policy policy_resolve(
 	return out;
 }
 
-bool policy_locality(
-	const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out)
+static bool is_on(const Wkt__BoolValue *enabled)
 {
-	const Cfg__LocalityLoadBalancerSetting *own = p->balancer ? p->balancer->locality_lb_setting : NULL;
-	const Cfg__LocalityLoadBalancerSetting *s = own ? own : mesh->locality_lb_setting;
+	return !enabled || enabled->value;
+}
 
-	*out = s;
-	if (s && s->enabled && !s->enabled->value)
-		return false;
-	return p->outlier || (s && s->n_distribute);
+/* Failover to other localities needs a way to see that the own one fails; between zones Envoy's own balancing does. */
+struct places policy_places(const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
+{
+	const Cfg__LoadBalancerSettings *b = p->balancer;
+	bool own = b && (b->zone_aware_lb_setting || b->locality_lb_setting);
+	struct places out = {.zones = own ? b->zone_aware_lb_setting : mesh->zone_aware_lb_setting};
+
+	if (out.zones) {
+		out.failover = is_on(out.zones->enabled);
+		return out;
+	}
+	out.locality = own ? b->locality_lb_setting : mesh->locality_lb_setting;
+	if (out.locality && !is_on(out.locality->enabled))
+		return (struct places){0};
+	out.weights = out.locality && out.locality->n_distribute;
+	out.failover = p->outlier && !out.weights;
+	return out;
 }
 
 /* ---- circuit breakers */
@@ -238,11 +250,40 @@ static void apply_simple(struct arena *a, const Cfg__LoadBalancerSettings *b, Cd
 	}
 }
 
+static void apply_zones(struct arena *a, const struct places *where, Cds__Cluster__CommonLbConfig *c)
+{
+	Cds__Cluster__CommonLbConfig__ZoneAwareLbConfig *z = PB_NEW(a, Cds__Cluster__CommonLbConfig__ZoneAwareLbConfig,
+		cds__cluster__common_lb_config__zone_aware_lb_config);
+
+	if (!where->failover) /* Envoy would balance by zone on its own account */
+		z->routing_enabled = PB_NEW(a, Type__Percent, type__percent);
+	if (where->zones->min_cluster_size)
+		z->min_cluster_size = build_u64(a, where->zones->min_cluster_size->value);
+	c->zone_aware_lb_config = z;
+	c->locality_config_specifier_case =
+		CDS__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_ZONE_AWARE_LB_CONFIG;
+}
+
+/* Weights of localities stand above the balancer, so they are left out where nobody asked for them. */
+static void apply_places(struct arena *a, const struct places *where, Cds__Cluster__CommonLbConfig *c)
+{
+	const Cfg__LocalityLoadBalancerSetting *s = where->locality;
+
+	if (where->zones) {
+		apply_zones(a, where, c);
+	} else if (where->weights || (where->failover && s && (s->n_failover || s->n_failover_priority))) {
+		c->locality_weighted_lb_config = PB_NEW(a, Cds__Cluster__CommonLbConfig__LocalityWeightedLbConfig,
+			cds__cluster__common_lb_config__locality_weighted_lb_config);
+		c->locality_config_specifier_case =
+			CDS__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
+	}
+}
+
 static void apply_balancer(
 	struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c)
 {
 	const Cfg__LoadBalancerSettings *b = p->balancer;
-	const Cfg__LocalityLoadBalancerSetting *locality;
+	const struct places where = policy_places(p, mesh);
 
 	c->common_lb_config = PB_NEW(a, Cds__Cluster__CommonLbConfig, cds__cluster__common_lb_config);
 	if (!cluster_is_by_name(c) && b && b->lb_policy_case == CFG__LOAD_BALANCER_SETTINGS__LB_POLICY_SIMPLE &&
@@ -260,13 +301,7 @@ static void apply_balancer(
 		apply_hash(a, b->consistent_hash, c);
 	else
 		apply_simple(a, b, c);
-	if (policy_locality(p, mesh, &locality)) {
-		c->common_lb_config->locality_weighted_lb_config = PB_NEW(a,
-			Cds__Cluster__CommonLbConfig__LocalityWeightedLbConfig,
-			cds__cluster__common_lb_config__locality_weighted_lb_config);
-		c->common_lb_config->locality_config_specifier_case =
-			CDS__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
-	}
+	apply_places(a, &where, c->common_lb_config);
 }
 
 void policy_apply(struct arena *a, const struct traffic_policy *p, const Mesh__MeshConfig *mesh, Cds__Cluster *c)

@@ -24,9 +24,14 @@ void policy_apply(struct arena *a, const struct traffic_policy *p, const Mesh__M
 bool cluster_is_by_name(const Cds__Cluster *c);
 /* Wraps the transport sockets, which are set already, when the rule asks for the PROXY header. */
 void policy_proxy_protocol(struct arena *a, const struct traffic_policy *p, Cds__Cluster *c);
-/* Failover to other localities needs a way to see that the own one fails. */
-bool policy_locality(
-	const struct traffic_policy *p, const Mesh__MeshConfig *mesh, const Cfg__LocalityLoadBalancerSetting **out);
+/* How the places of caller and endpoints count. One setting holds: the rule's before the mesh's, zone-aware before locality. */
+struct places {
+	const Cfg__ZoneAwareLoadBalancerSetting *zones; /* Envoy balances between zones itself */
+	const Cfg__LocalityLoadBalancerSetting *locality; /* NULL: nothing is said */
+	bool weights; /* localities have the weights of `distribute` */
+	bool failover; /* priorities: nearer ones first, others when these fail */
+};
+struct places policy_places(const struct traffic_policy *p, const Mesh__MeshConfig *mesh);
 
 /* typed_extension_protocol_options of a cluster; nothing when Envoy's defaults are right. */
 enum upstream_http { UPSTREAM_DEFAULT, UPSTREAM_HTTP2, UPSTREAM_AS_DOWNSTREAM };

@@ -15,6 +15,8 @@
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
+static const char own_cluster[] = "local_cluster"; /* Istio's name; it is in the agent's bootstrap */
+
 struct member {
 	const Fl__Endpoint *endpoint;
 	uint32_t port;
@@ -84,21 +86,6 @@ static void put_metadata(struct view *v, struct arena *a, const struct member *m
 }
 
 /* ---- localities */
-/* Istio's order: same sub-zone, zone, region, then the failover region, then all others. */
-static uint32_t locality_distance(struct str own, struct str other, const Cfg__LocalityLoadBalancerSetting *s)
-{
-	uint32_t same = 0;
-
-	while (same < 3 && str_eq(locality_part(own, same), locality_part(other, same)))
-		same++;
-	if (same)
-		return 3 - same;
-	for (size_t i = 0; s && i < s->n_failover; i++)
-		if (str_eqc(locality_part(own, 0), s->failover[i]->from))
-			return str_eqc(locality_part(other, 0), s->failover[i]->to) ? 3 : 4;
-	return 3;
-}
-
 static int u32_cmp(const void *x, const void *y)
 {
 	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
@@ -127,21 +114,12 @@ static void close_gaps(struct view *v, struct member *m, size_t n)
 			}
 }
 
-static void set_priorities(struct view *v, const struct traffic_policy *p, struct member *m, size_t n)
+static void set_priorities(struct view *v, const struct places *where, struct member *m, size_t n)
 {
-	struct str own = v->scope->attributes->locality;
-	const Cfg__LocalityLoadBalancerSetting *setting;
-
-	bool by_label;
-
-	if (!policy_locality(p, view_mesh(v), &setting) || (setting && setting->n_distribute))
-		return;
-	by_label = setting && setting->n_failover_priority;
-	if (!own.len && !by_label)
+	if (!where->failover)
 		return;
 	for (size_t i = 0; i < n; i++)
-		m[i].priority = by_label ? failover_rank(v, setting, m[i].endpoint)
-					 : locality_distance(own, m[i].locality, setting);
+		m[i].priority = locality_priority(v, where, m[i].endpoint);
 	close_gaps(v, m, n);
 }
 
@@ -235,15 +213,12 @@ static void add_members(struct view *v, struct arena *a, const struct member *m,
 }
 
 /* distribute: the weights of localities as the user said for the caller's own locality. */
-static void distribute(struct view *v, struct arena *a, const struct traffic_policy *p, Eds__ClusterLoadAssignment *out)
+static void distribute(struct view *v, struct arena *a, const struct places *where, Eds__ClusterLoadAssignment *out)
 {
-	const Cfg__LocalityLoadBalancerSetting *s;
 	struct str own = v->scope->attributes->locality;
 
-	if (!own.len || !policy_locality(p, view_mesh(v), &s) || !s)
-		return;
-	for (size_t i = 0; i < s->n_distribute; i++) {
-		const Cfg__LocalityLoadBalancerSetting__Distribute *d = s->distribute[i];
+	for (size_t i = 0; own.len && where->weights && i < where->locality->n_distribute; i++) {
+		const Cfg__LocalityLoadBalancerSetting__Distribute *d = where->locality->distribute[i];
 
 		if (!locality_covers(str_of(d->from), own))
 			continue;
@@ -278,19 +253,57 @@ Eds__ClusterLoadAssignment *endpoints_for(struct view *v, struct arena *a, const
 {
 	Eds__ClusterLoadAssignment *out = PB_NEW(a, Eds__ClusterLoadAssignment, eds__cluster_load_assignment);
 	struct traffic_policy p = policy_resolve(view_mesh(v), r->policy, subset, port->number);
+	const struct places where = policy_places(&p, view_mesh(v));
 	const Fl__EndpointSet *set = view_endpoints(v, s);
 	struct member *m = arena_array(v->scratch, (set ? set->n_endpoints : 0) + 1, sizeof(*m));
 	size_t n = select_members(set, port, subset, m);
 
 	out->cluster_name = arena_strdup(a, name);
-	set_priorities(v, &p, m, n);
+	set_priorities(v, &where, m, n);
 	if (n > 1)
 		qsort(m, n, sizeof(*m), member_cmp);
 	add_members(v, a, m, n, s->mesh_external, out);
-	distribute(v, a, &p, out);
+	distribute(v, a, &where, out);
 	if (!n && !subset && (!set || !set->n_endpoints) && service_discovery(v, s) != DISCOVERY_EDS)
 		add_host_itself(a, s, port, out);
 	return out;
+}
+
+/* ---- the proxy's own instances (Istio's self-discovery) */
+static bool same_label(struct view *v, const Fl__Endpoint *ep, const char *key)
+{
+	const struct str *own = proxy_label(v->scope->attributes, str_of(key));
+
+	return str_eqc(own ? *own : STR(""), label_or(ep, key, ""));
+}
+
+/* Of one deployment and revision, as far as it is in the proxy's region: by these Envoy sees how callers spread over zones. */
+static bool is_sibling(struct view *v, const Fl__Endpoint *ep)
+{
+	const struct proxy *p = v->scope->attributes;
+
+	return str_eqc(p->workload, ep->workload) && same_label(v, ep, "pod-template-hash") &&
+	       same_label(v, ep, "rollouts-pod-template-hash") &&
+	       (!p->locality.len || str_eq(locality_part(p->locality, 0), locality_part(str_of(ep->locality), 0)));
+}
+
+static const ProtobufCMessage *own_instances(struct view *v, struct arena *a)
+{
+	Eds__ClusterLoadAssignment *out = PB_NEW(a, Eds__ClusterLoadAssignment, eds__cluster_load_assignment);
+	const struct instance *x = v->scope->n_instances ? v->scope->instances : NULL;
+	const Fl__Service *s = x ? view_service_by_key(v, x->service) : NULL;
+	const Fl__EndpointSet *set = s ? view_endpoints(v, s) : NULL;
+	struct member *m = arena_array(v->scratch, (set ? set->n_endpoints : 0) + 1, sizeof(*m));
+	size_t n = set ? select_members(set, service_port(s, x->port), NULL, m) : 0, kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (is_sibling(v, m[i].endpoint))
+			m[kept++] = m[i];
+	if (kept > 1)
+		qsort(m, kept, sizeof(*m), member_cmp);
+	out->cluster_name = arena_strdup(a, own_cluster);
+	add_members(v, a, m, kept, false, out);
+	return &out->base;
 }
 
 /* ---- translator */
@@ -301,6 +314,8 @@ static void eds_names(struct view *v, struct arena *a, struct str **out, size_t 
 
 	if (v->scope->kind == SCOPE_SHARED)
 		view_services(v, &services);
+	else if (v->scope->attributes->self_discovery)
+		name_list_add(a, &list, own_cluster);
 	for (size_t i = 0; i < services.n; i++) {
 		const Fl__Service *s = services.items[i];
 		struct rule rule = view_rule(v, Q_DR_SUBSETS, str_of(s->hostname), str_of(s->namespace_));
@@ -330,6 +345,8 @@ static const ProtobufCMessage *eds_build(struct view *v, struct str name, struct
 	const Cfg__Subset *subset = NULL;
 	struct rule rule;
 
+	if (str_eqc(name, own_cluster))
+		return v->scope->attributes->self_discovery ? own_instances(v, a) : NULL;
 	if (!port || !str_eqc(parsed.direction, "outbound") || service_discovery(v, s) != DISCOVERY_EDS)
 		return NULL;
 	rule = view_rule(v, Q_DR_HOST, parsed.host, str_of(s->namespace_));
@@ -340,8 +357,7 @@ static const ProtobufCMessage *eds_build(struct view *v, struct str name, struct
 
 static enum scope_kind eds_scope(struct str name)
 {
-	(void)name;
-	return SCOPE_SHARED;
+	return str_eqc(name, own_cluster) ? SCOPE_OWN : SCOPE_SHARED;
 }
 
 const struct translator eds_translator = {.names = eds_names, .build = eds_build, .scope = eds_scope};

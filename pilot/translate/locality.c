@@ -55,20 +55,62 @@ static struct str own_label(struct view *v, struct str key)
 	return value ? *value : topology(key, p->locality, arena_cstr(v->scratch, p->network));
 }
 
-/* "key" means the caller's own value, "key=value" this one. The first label that does not fit ends the comparison. */
-uint32_t failover_rank(struct view *v, const Cfg__LocalityLoadBalancerSetting *s, const Fl__Endpoint *ep)
+/* failoverPriority: how many labels of the list, from its end, an endpoint lacks; 0 is best. "key" means the caller's own value, "key=value" this one. The first label that does not fit ends the comparison. */
+static uint32_t failover_rank(struct view *v, char *const *labels, size_t n, const Fl__Endpoint *ep)
 {
-	for (size_t i = 0; i < s->n_failover_priority; i++) {
-		struct str text = str_of(s->failover_priority[i]), key = text, value;
+	for (size_t i = 0; i < n; i++) {
+		struct str text = str_of(labels[i]), key = text, value;
 
 		if (!str_cut(text, '=', &key, &value)) {
 			key = text;
 			value = own_label(v, key);
 		}
 		if (!str_eq(label_of(v->scratch, ep, key), value))
-			return (uint32_t)(s->n_failover_priority - i);
+			return (uint32_t)(n - i);
 	}
 	return 0;
+}
+
+/* Istio's order: same sub-zone, zone, region, then the failover region, then all others. */
+static uint32_t locality_distance(struct str own, struct str other, const Cfg__LocalityLoadBalancerSetting *s)
+{
+	uint32_t same = 0;
+
+	while (same < 3 && str_eq(locality_part(own, same), locality_part(other, same)))
+		same++;
+	if (same)
+		return 3 - same;
+	for (size_t i = 0; s && i < s->n_failover; i++)
+		if (str_eqc(locality_part(own, 0), s->failover[i]->from))
+			return str_eqc(locality_part(other, 0), s->failover[i]->to) ? 3 : 4;
+	return 3;
+}
+
+/* Zones of a region are for Envoy to balance: the own region, then its failover region, then all others. */
+static uint32_t region_distance(struct str own, struct str other, const Cfg__ZoneAwareLoadBalancerSetting *s)
+{
+	struct str region = locality_part(own, 0);
+
+	if (str_eq(region, locality_part(other, 0)))
+		return 0;
+	for (size_t i = 0; i < s->n_failover; i++)
+		if (str_eqc(region, s->failover[i]->from))
+			return str_eqc(locality_part(other, 0), s->failover[i]->to) ? 1 : 2;
+	return 2;
+}
+
+uint32_t locality_priority(struct view *v, const struct places *where, const Fl__Endpoint *ep)
+{
+	struct str own = v->scope->attributes->locality, other = str_of(ep->locality);
+	const Cfg__LocalityLoadBalancerSetting *s = where->locality;
+	uint32_t rank, distance;
+
+	if (where->zones)
+		return 3 * failover_rank(v, where->zones->failover_priority, where->zones->n_failover_priority, ep) +
+		       region_distance(own, other, where->zones);
+	rank = s ? failover_rank(v, s->failover_priority, s->n_failover_priority, ep) : 0;
+	distance = own.len && !(s && s->n_failover_priority && !s->n_failover) ? locality_distance(own, other, s) : 0;
+	return 5 * rank + distance;
 }
 
 static struct str text_of(struct arena *a, const Core__Locality *l)

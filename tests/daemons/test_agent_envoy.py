@@ -38,11 +38,56 @@ kind: Pod
 metadata:
   name: cart-1
   namespace: shop
-  labels: {app: cart, version: v1, security.istio.io/tlsMode: istio}
+  ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: cart, controller: true}]
+  labels: {app: cart, version: v1, security.istio.io/tlsMode: istio, topology.istio.io/locality: r.z1}
 spec:
   serviceAccountName: cart
   containers: [{name: cart, ports: [{containerPort: 8080}]}]
 status: {phase: Running, podIP: 10.77.0.1, conditions: [{type: Ready, status: "True"}]}
+"""
+
+ZONES = """
+apiVersion: v1
+kind: Pod
+metadata: {name: cart-2, namespace: shop, labels: {app: cart, version: v1, topology.istio.io/locality: r.z2}, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: cart, controller: true}]}
+spec: {containers: [{name: cart, ports: [{containerPort: 8080}]}]}
+status: {phase: Running, podIP: 10.77.0.9, conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: zoned, namespace: shop}
+spec:
+  hosts: [zoned.example]
+  addresses: [10.96.1.9]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints:
+  - {address: 10.77.0.2, locality: r/z1, ports: {http: 9001}}
+  - {address: 10.77.0.2, locality: r/z2, ports: {http: 9002}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: zoned, namespace: shop}
+spec:
+  host: zoned.example
+  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, zoneAwareLbSetting: {enabled: %s, minClusterSize: 1}}}
+"""
+
+ZONE_SERVERS = """
+import http.server, threading
+def serve(port, name):
+    class H(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(name.encode())
+        def log_message(self, *args):
+            pass
+    server = http.server.ThreadingHTTPServer(("10.77.0.2", port), H)
+    threading.Thread(target=server.serve_forever).start()
+serve(9001, "z1")
+serve(9002, "z2")
+print("up", flush=True)
 """
 
 PROBERS = {"/app-health/cart/livez": {"httpGet": {"path": "/", "port": 8080}}}
@@ -88,6 +133,7 @@ class Mesh:
         self.host = Namespace(user=os.getuid() != 0)
         self.pod, self.outside = Namespace(self.host), Namespace(self.host)
         connect(self.pod, self.outside, self.host, [POD + "/24"], [OUT + "/24"])
+        self.pod.run("ip", "route", "add", "10.96.0.0/16", "via", OUT)  # of services; captured before it gets there
         self.source = folder / "source"
         self.source.mkdir()
         (self.source / "mesh.yaml").write_text(MESH)
@@ -107,7 +153,7 @@ class Mesh:
         log.close()
 
     def daemon(self, name, *options):
-        self.start(name, BUILD / name / name, "--bus", f"ipc://{self.folder}/bus-{{role}}", "--state-dir", self.folder / name,
+        self.start(name, "env", "ISTIO_META_ENABLE_SELF_DISCOVERY=true", BUILD / name / name, "--bus", f"ipc://{self.folder}/bus-{{role}}", "--state-dir", self.folder / name,
                    "--admin-address", f"unix:{self.folder}/{name}.admin", *options)
 
     def start_pilot(self):
@@ -117,7 +163,7 @@ class Mesh:
         annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/stats"}
         self.daemon(
             "agent", "--pod-name", "cart-1", "--pod-namespace", "shop", "--pod-ip", POD, "--service-account", "cart", "--workload",
-            "cart", "--labels", '{"app":"cart","version":"v1"}', "--annotations", json.dumps(annotations), "--plaintext",
+            "cart", "--labels", '{"app":"cart","version":"v1","topology.istio.io/locality":"r.z1"}', "--annotations", json.dumps(annotations), "--plaintext",
             "--discovery-address", "127.0.0.1:15010", "--ca-address", "127.0.0.1:8060", "--ca-roots",
             self.folder / "citadel/root-cert.pem", "--app-probers", json.dumps(PROBERS), "--token-file", self.folder / "token", "--envoy", ENVOY, "--concurrency", "1",
             "--proxy-mark", "1337", *(options or ("--drain-duration", f"{DRAIN_S}s")))
@@ -251,6 +297,29 @@ def test_T01_standard_metrics(running):
     own = running.metrics(15090)
     assert series(own, "istio_requests_total", **labels) >= 3
     assert "istio_agent_" not in own
+
+
+def test_P34_traffic_stays_in_the_callers_zone(running):
+    """Callers and servers are spread alike over two zones, so each zone can serve its own."""
+    def zones():
+        return {running.get("http://10.96.1.9/", "-m", "1")[1] for _ in range(12)}
+
+    servers = running.outside.start(sys.executable, "-c", ZONE_SERVERS, stdout=subprocess.PIPE)
+    zoned = running.source / "zoned.yaml"
+    try:
+        assert servers.stdout.readline() == "up\n"
+        zoned.write_text(ZONES % "false")
+        until(lambda: zones() == {"z1", "z2"})
+        zoned.write_text(ZONES % "true")
+        until(lambda: zones() == {"z1"})
+        siblings = running.get("http://127.0.0.1:15000/clusters?format=json")[1]
+        hosts = next(c["host_statuses"] for c in json.loads(siblings)["cluster_statuses"] if c["name"] == "local_cluster")
+        assert sorted(h["locality"]["zone"] for h in hosts) == ["z1", "z2"]
+    finally:
+        zoned.unlink(missing_ok=True)
+        servers.kill()
+        servers.wait()
+        servers.stdout.close()
 
 
 def test_A11_with_strict_mutual_tls_probes_reach_the_application_by_the_agent(running):

@@ -386,6 +386,52 @@ def test_P33_failover_by_labels(mesh):
     assert got == {"10.88.1.33": 0, "10.88.1.13": 1, "10.88.1.14": 2}  # the caller is v1
 
 
+def test_P33_labels_and_then_regions(mesh):
+    m = mesh(case("destination_rule/P34-zone-aware"), node=GOLDEN / "destination_rule/P34-zone-aware.node.json")
+    got = priorities(m, cluster("locality"))
+    order = ["10.88.4.11", "10.88.4.14", "10.88.4.13", "10.88.4.12", "10.88.1.14"]  # v1: own zone, failover, elsewhere; then v2
+    assert sorted(order, key=got.get) == order
+
+
+def test_P34_regions_are_priorities_and_zones_are_balanced_by_envoy(mesh):
+    m = mesh(case("destination_rule/P34-zone-aware"), node=GOLDEN / "destination_rule/P34-zone-aware.node.json")
+    assert found(m)["commonLbConfig"]["zoneAwareLbConfig"] == {"minClusterSize": "2"}
+    assert priorities(m) == {"10.88.4.11": 0, "10.88.4.12": 0, "10.88.4.14": 1, "10.88.4.13": 2, "10.88.1.13": 2, "10.88.1.14": 2}
+    assert found(m, cluster("none"))["commonLbConfig"]["zoneAwareLbConfig"] == {"routingEnabled": {}}
+    assert set(priorities(m, cluster("none")).values()) == {0}
+    by_label = priorities(m, cluster("labels"))
+    # v1 of the own region, v1 of others, then the other versions by region.
+    assert by_label == {"10.88.4.11": 0, "10.88.4.13": 1, "10.88.4.14": 1, "10.88.1.13": 1, "10.88.4.12": 2, "10.88.1.14": 3}
+
+
+def test_P34_the_own_cluster_holds_the_instances_of_the_same_revision_and_region(mesh):
+    m = mesh(case("destination_rule/P34-zone-aware"), node=GOLDEN / "destination_rule/P34-zone-aware.node.json")
+    assert set(priorities(m, "local_cluster")) == {"10.88.4.1", "10.88.4.2"}
+    assert "local_cluster" not in {r["clusterName"] for r in mesh(case("destination_rule/P34-zone-aware")).resources["eds"]}
+
+
+ZONED_MESH = """
+apiVersion: fairlead.dev/v1
+kind: MeshConfig
+metadata: {name: default}
+spec: {zoneAwareLbSetting: {failoverPriority: [version]}}
+---
+"""
+
+
+def test_P34_the_meshs_setting_gives_way_to_a_rules_locality(mesh, tmp_path):
+    node = node_at(tmp_path, "r1", "z1", "s1")
+    assert found(mesh(ZONED_MESH + PODS, node=node))["commonLbConfig"]["zoneAwareLbConfig"] == {}
+    own = rule("{host: reviews, trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true}}}}")
+    assert "zoneAwareLbConfig" not in found(mesh(ZONED_MESH + PODS + own, node=node))["commonLbConfig"]
+
+
+def test_P34_P87_a_proxy_that_does_not_say_where_it_is_is_found_by_its_address(mesh):
+    m = mesh(PODS + located("10.88.1.11", "r1.z1.s1").replace("app: reviews", "app: productpage").replace("name: reviews-", "name: again-") + rule(
+        "{host: reviews, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 5}}}"))
+    assert [priorities(m)[f"10.88.2.{i}"] for i in range(1, 6)] == [0, 1, 2, 3, 3]
+
+
 def test_P36_P37_P38_pools_and_outliers(mesh):
     m = mesh(case("destination_rule/P36-P38-pools-and-outliers"))
     c = found(m)
