@@ -18,6 +18,11 @@ struct column {
 	const char *name, *path, *type;
 };
 
+#define AGE \
+	{ \
+		"Age", ".metadata.creationTimestamp", "date" \
+	}
+
 /* What descriptors do not know of a kind. The first of its versions is the one that is stored. */
 static const struct crd_row {
 	enum kind_id kind;
@@ -25,20 +30,23 @@ static const struct crd_row {
 	struct column columns[4];
 } rows[] = {
 	{KIND_VIRTUAL_SERVICE, "vs",
-		{{"Gateways", ".spec.gateways", "string"}, {"Hosts", ".spec.hosts", "string"},
-			{"Age", ".metadata.creationTimestamp", "date"}}},
-	{KIND_DESTINATION_RULE, "dr",
-		{{"Host", ".spec.host", "string"}, {"Age", ".metadata.creationTimestamp", "date"}}},
+		{{"Gateways", ".spec.gateways", "string"}, {"Hosts", ".spec.hosts", "string"}, AGE}},
+	{KIND_DESTINATION_RULE, "dr", {{"Host", ".spec.host", "string"}, AGE}},
 	{KIND_GATEWAY, "gw", {{0}}},
 	{KIND_SERVICE_ENTRY, "se",
 		{{"Hosts", ".spec.hosts", "string"}, {"Location", ".spec.location", "string"},
-			{"Resolution", ".spec.resolution", "string"}, {"Age", ".metadata.creationTimestamp", "date"}}},
-	{KIND_WORKLOAD_ENTRY, "we",
-		{{"Age", ".metadata.creationTimestamp", "date"}, {"Address", ".spec.address", "string"}}},
-	{KIND_WORKLOAD_GROUP, "wg", {{"Age", ".metadata.creationTimestamp", "date"}}},
+			{"Resolution", ".spec.resolution", "string"}, AGE}},
+	{KIND_WORKLOAD_ENTRY, "we", {AGE, {"Address", ".spec.address", "string"}}},
+	{KIND_WORKLOAD_GROUP, "wg", {AGE}},
 	{KIND_SIDECAR, NULL, {{0}}},
-	{KIND_PEER_AUTHN, "pa",
-		{{"Mode", ".spec.mtls.mode", "string"}, {"Age", ".metadata.creationTimestamp", "date"}}},
+	{KIND_PEER_AUTHN, "pa", {{"Mode", ".spec.mtls.mode", "string"}, AGE}},
+	{KIND_REQUEST_AUTHN, "ra", {{0}}},
+	{KIND_AUTHORIZATION_POLICY, "ap", {{"Action", ".spec.action", "string"}, AGE}},
+	{KIND_ENVOY_FILTER, NULL, {{0}}},
+	{KIND_PROXY_CONFIG, NULL, {{0}}},
+	{KIND_TELEMETRY, "telemetry", {AGE}},
+	{KIND_WASM_PLUGIN, NULL, {AGE}},
+	{KIND_TRAFFIC_EXTENSION, NULL, {AGE}},
 };
 
 static json_t *message_schema(const ProtobufCMessageDescriptor *d, unsigned depth);
@@ -190,6 +198,14 @@ static void add_oneofs(json_t *schema, const ProtobufCMessageDescriptor *d)
 	json_decref(all);
 }
 
+/* Istio keeps these spellings from its first days beside the regular ones, and the API server would drop them. */
+static const struct {
+	const char *message, *old, *now;
+} spellings[] = {
+	{"istio.networking.v1alpha3.HTTPRoute", "mirror_percent", "mirrorPercent"},
+	{"istio.security.v1beta1.JWTRule", "jwks_uri", "jwksUri"},
+};
+
 static json_t *message_schema(const ProtobufCMessageDescriptor *d, unsigned depth)
 {
 	json_t *known = well_known_schema(d), *properties = json_object();
@@ -202,9 +218,10 @@ static json_t *message_schema(const ProtobufCMessageDescriptor *d, unsigned dept
 		field_name(&d->fields[i], name);
 		(void)json_object_set_new(properties, name, field_schema(&d->fields[i], depth));
 	}
-	/* Istio keeps this one spelling from its first days beside the regular one, and the API server would drop it. */
-	if (streq(d->name, "istio.networking.v1alpha3.HTTPRoute"))
-		(void)json_object_set(properties, "mirror_percent", json_object_get(properties, "mirrorPercent"));
+	for (size_t i = 0; i < ARRAY_LEN(spellings); i++)
+		if (streq(d->name, spellings[i].message))
+			(void)json_object_set(
+				properties, spellings[i].old, json_object_get(properties, spellings[i].now));
 	json_t *schema = json_pack("{s:s, s:o}", "type", "object", "properties", properties);
 	add_oneofs(schema, d);
 	return schema;

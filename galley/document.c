@@ -283,6 +283,10 @@ static void read_object(struct reading *r, const struct kind *kind)
 	}
 	if (!message || !r->meta || r->diags->errors > errors)
 		return;
+	if (ops->not_applied)
+		fault(r, DIAG_WARNING, "not-applied", "kind",
+			arena_printf(r->arena, "%s is checked and stored, but this version does not apply it yet",
+				kind->name));
 	r->out->object = finish(r, &arena, kind, message);
 	r->out->state = DOCUMENT_OK;
 }

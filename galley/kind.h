@@ -22,6 +22,7 @@ struct kind_ops {
 	void (*validate)(struct check *c, const void *message);
 	void (*normalise)(struct normal *n, void *message);
 	bool any_name; /* names need not be DNS subdomains */
+	bool not_applied; /* published, but no pilot of this version reads it: its author is warned */
 };
 
 #define RULES(table) .rules = (table), .n_rules = ARRAY_LEN(table)

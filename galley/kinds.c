@@ -25,7 +25,14 @@
 #define OPS_DESTINATION_RULE destination_rule_ops
 #define OPS_GATEWAY gateway_ops
 #define OPS_SIDECAR sidecar_ops
+#define OPS_ENVOY_FILTER envoy_filter_ops
+#define OPS_PROXY_CONFIG proxy_config_ops
 #define OPS_PEER_AUTHN peer_authn_ops
+#define OPS_REQUEST_AUTHN request_authn_ops
+#define OPS_AUTHORIZATION_POLICY authorization_policy_ops
+#define OPS_TELEMETRY telemetry_ops
+#define OPS_WASM_PLUGIN wasm_plugin_ops
+#define OPS_TRAFFIC_EXTENSION traffic_extension_ops
 
 #define KIND(id, ...) extern const struct kind_ops OPS_##id;
 #include "protos/kinds.def"

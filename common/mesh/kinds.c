@@ -5,16 +5,20 @@
  */
 #include "common/mesh/kinds.h"
 
+#include "cfg/extensions.pb-c.h"
 #include "cfg/mesh.pb-c.h"
 #include "cfg/model.pb-c.h"
 #include "cfg/networking/destination_rule.pb-c.h"
+#include "cfg/networking/envoy_filter.pb-c.h"
 #include "cfg/networking/gateway.pb-c.h"
 #include "cfg/networking/service_entry.pb-c.h"
 #include "cfg/networking/sidecar.pb-c.h"
 #include "cfg/networking/virtual_service.pb-c.h"
 #include "cfg/networking/workload_entry.pb-c.h"
 #include "cfg/networking/workload_group.pb-c.h"
+#include "cfg/proxy_config.pb-c.h"
 #include "cfg/security.pb-c.h"
+#include "cfg/telemetry.pb-c.h"
 #include "kube/kube.pb-c.h"
 
 #define SCOPE_NAMESPACED false

@@ -1,5 +1,6 @@
 #include "cfg/networking/workload_group.pb-c.h"
 #include "galley/checks/names.h"
+#include "galley/checks/policy.h"
 #include "galley/checks/values.h"
 #include "galley/kind.h"
 
@@ -14,13 +15,6 @@ static void check_scheme(struct check *c, const struct rule *r, const struct pb_
 	struct str s = place_str(p);
 	if (!str_eqc(s, "HTTP") && !str_eqc(s, "HTTPS"))
 		check_error(c, "scheme", r->source, p->path, "\"" STR_FMT "\" is neither HTTP nor HTTPS", STR_ARG(s));
-}
-
-static void check_header_name(struct check *c, const struct rule *r, const struct pb_place *p)
-{
-	struct str s = place_str(p);
-	if (!header_name_ok(s))
-		check_error(c, "header-name", r->source, p->path, "\"" STR_FMT "\" is no name of a header", STR_ARG(s));
 }
 
 static const struct rule rules[] = {

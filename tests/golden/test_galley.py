@@ -46,7 +46,7 @@ def test_no_wanted_file_without_its_case(request):
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.name.startswith("accepted")], ids=lambda c: c.parent.name)
 def test_G01_accepted_cases_have_no_diagnostic(case):
-    first = run(case).splitlines()[:1]
+    first = [line for line in run(case).splitlines() if "[not-applied]" not in line][:1]
     assert not first or not re.search(r": (error|warning): ", first[0]), first
 
 

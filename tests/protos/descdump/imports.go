@@ -72,10 +72,12 @@ import (
 	_ "google.golang.org/protobuf/types/known/structpb"
 	_ "google.golang.org/protobuf/types/known/timestamppb"
 	_ "google.golang.org/protobuf/types/known/wrapperspb"
+	_ "istio.io/api/extensions/v1alpha1"
 	_ "istio.io/api/mesh/v1alpha1"
 	_ "istio.io/api/networking/v1alpha3"
 	_ "istio.io/api/networking/v1beta1"
 	_ "istio.io/api/security/v1alpha1"
 	_ "istio.io/api/security/v1beta1"
+	_ "istio.io/api/telemetry/v1alpha1"
 	_ "istio.io/api/type/v1beta1"
 )
