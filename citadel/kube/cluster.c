@@ -33,12 +33,11 @@ struct citadel_cluster {
 
 static void failed(struct citadel_cluster *c, struct str why)
 {
-	uint64_t delay = min_size((size_t)RETRY_MIN_MS << min_size(c->failures, 10), RETRY_MAX_MS);
 	(void)snprintf(c->error, sizeof(c->error), STR_FMT, STR_ARG(why));
 	if (c->failures++ == 0)
 		log_warn(&cluster_log, "the cluster's token keys cannot be read", KV("error", c->error));
 	c->asking = false;
-	timer_start(c->timer, random_jitter(delay, 0.3), 0);
+	timer_start(c->timer, random_backoff(c->failures, RETRY_MIN_MS, RETRY_MAX_MS, 0.3), 0);
 }
 
 static void on_jwks(void *ctx, int status, struct str text)

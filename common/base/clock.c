@@ -180,3 +180,12 @@ uint64_t random_jitter(uint64_t base, double spread)
 
 	return (uint64_t)((double)base * (1.0 - spread + 2.0 * spread * unit));
 }
+
+uint64_t random_backoff(unsigned failures, uint64_t first_ms, uint64_t max_ms, double spread)
+{
+	uint64_t ms = first_ms;
+
+	for (unsigned i = 1; i < failures && ms < max_ms; i++)
+		ms = ms > max_ms / 2 ? max_ms : ms * 2;
+	return random_jitter(ms < max_ms ? ms : max_ms, spread);
+}

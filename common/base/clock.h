@@ -16,3 +16,5 @@ void random_bytes(void *out, size_t len); /* getrandom(2) */
 uint64_t random_u64(void);
 /* base * (1 - spread .. 1 + spread), spread in 0..1. */
 uint64_t random_jitter(uint64_t base, double spread);
+/* How long to wait after so many failures in a row: first_ms after one (and none), doubled by each further one, max_ms at most; jittered. */
+uint64_t random_backoff(unsigned failures, uint64_t first_ms, uint64_t max_ms, double spread);

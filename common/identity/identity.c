@@ -38,8 +38,7 @@ static void failed(struct identity *i, const struct err *e, bool with_cert)
 	(void)snprintf(i->last_error, sizeof(i->last_error), "%s", e->text);
 	i->failures++;
 	i->skip_cert = with_cert;
-	uint64_t delay = (uint64_t)BACKOFF_MIN_MS << min_size(i->failures - 1, 6);
-	delay = random_jitter(delay > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : delay, 0.2);
+	uint64_t delay = random_backoff(i->failures, BACKOFF_MIN_MS, BACKOFF_MAX_MS, 0.2);
 	log_warn(&identity_log, "no certificate", KV("error", e->text), KV("attempt", i->failures),
 		KV("retry_ms", delay));
 	schedule(i, with_cert ? 0 : delay);

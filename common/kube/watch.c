@@ -130,7 +130,7 @@ static void settle(struct kube_watch *w)
 static void wait_for(struct kube_watch *w, enum watch_state state, uint64_t ms)
 {
 	w->state = state;
-	timer_start(w->retry, random_jitter(ms, 0.3), 0);
+	timer_start(w->retry, ms, 0);
 }
 
 static void failed(struct kube_watch *w, int status, struct str body)
@@ -138,8 +138,8 @@ static void failed(struct kube_watch *w, int status, struct str body)
 	kube_reason(status, body, w->error);
 	w->failed++;
 	metric_add(&failures_total, 1, w->o.plural);
-	uint64_t delay = min_size((size_t)BACKOFF_MIN_MS << min_size(w->failures, 16), BACKOFF_MAX_MS);
-	if (w->failures++ == 0)
+	uint64_t delay = random_backoff(++w->failures, BACKOFF_MIN_MS, BACKOFF_MAX_MS, 0.3);
+	if (w->failures == 1)
 		log_warn(&watch_log, "the API server does not serve; what is known stays", KV("resource", w->o.plural),
 			KV("status", status), KV("error", w->error), KV("retry_ms", delay));
 	wait_for(w, WATCH_WAITING, delay);
@@ -155,7 +155,7 @@ static void absent(struct kube_watch *w)
 		log_info(&watch_log, "not installed, counts as empty", KV("resource", w->o.plural),
 			KV("group", w->o.group));
 	settle(w);
-	wait_for(w, WATCH_ABSENT, ABSENT_RETRY_MS);
+	wait_for(w, WATCH_ABSENT, random_jitter(ABSENT_RETRY_MS, 0.3));
 }
 
 static void heard(struct kube_watch *w)
@@ -288,8 +288,8 @@ static void on_watch_end(void *ctx, int status, struct str body, struct str type
 	if (gone)
 		relist(w);
 	if ((status == 200 || gone) && clock_mono_ms() - w->began_ms < BRIEF_MS)
-		wait_for(w, WATCH_WAITING,
-			BACKOFF_MIN_MS); /* a server that ends every watch at once is not asked in a circle */
+		/* A server that ends every watch at once is not asked in a circle. */
+		wait_for(w, WATCH_WAITING, random_backoff(0, BACKOFF_MIN_MS, BACKOFF_MAX_MS, 0.3));
 	else if (status == 200 || gone)
 		go_on(w);
 	else

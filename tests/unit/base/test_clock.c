@@ -82,6 +82,22 @@ static void jitter_stays_within_its_spread(void **state)
 	assert_int_equal(random_jitter(0, 0.5), 0);
 }
 
+static void backoff_doubles_up_to_its_bound(void **state)
+{
+	static const struct {
+		unsigned failures;
+		uint64_t ms;
+	} rows[] = {{0, 200}, {1, 200}, {2, 400}, {3, 800}, {6, 6400}, {7, 10000}, {8, 10000}, {UINT32_MAX, 10000}};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(random_backoff(rows[i].failures, 200, 10000, 0), rows[i].ms);
+	assert_int_equal(random_backoff(9, 500, 100, 0), 100);
+	assert_int_equal(random_backoff(9, 0, 100, 0), 0);
+	assert_true(random_backoff(UINT32_MAX, 1, UINT64_C(1) << 52, 0) == UINT64_C(1) << 52);
+	for (int i = 0; i < 1000; i++)
+		assert_in_range(random_backoff(2, 200, 10000, 0.3), 279, 520);
+}
+
 static void random_numbers_differ(void **state)
 {
 	unsigned char none[1] = {7};
@@ -99,6 +115,7 @@ int main(void)
 		cmocka_unit_test(formats_and_parses_rfc3339),
 		cmocka_unit_test(refuses_what_is_no_time),
 		cmocka_unit_test(jitter_stays_within_its_spread),
+		cmocka_unit_test(backoff_doubles_up_to_its_bound),
 		cmocka_unit_test(random_numbers_differ),
 	};
 
