@@ -26,7 +26,6 @@ struct configuration {
 };
 
 struct registrar {
-	struct loop *loop;
 	struct kube *api;
 	struct timer *retry;
 	char *bundle; /* base64 */
@@ -144,7 +143,6 @@ struct registrar *registrar_new(
 	struct loop *l, const struct kube_options *api, const char *const *configurations, struct err *e)
 {
 	struct registrar *r = xzalloc(sizeof(*r));
-	r->loop = l;
 	r->retry = timer_new(l, reconcile_all, r);
 	r->api = kube_new(l, api, e);
 	bool ok = r->api != NULL;

@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,39 +17,21 @@ import grpc
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/mesh"))
+import wire  # noqa: E402
+
 BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 CITADEL = BUILD / "citadel" / "citadel"
 METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 ME = "spiffe://cluster.local/ns/shop/sa/cart"
 
 
-def varint(n):
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
 def encode(csr, seconds):
-    text = csr.encode()
-    return b"\x0a" + varint(len(text)) + text + (b"\x18" + varint(seconds) if seconds else b"")
+    return wire.put(1, csr) + (wire.put(3, seconds) if seconds else b"")
 
 
 def decode(data):
-    out, at = [], 0
-    while at < len(data):
-        assert data[at] == 0x0A
-        at, shift, size = at + 1, 0, 0
-        while True:
-            byte = data[at]
-            size |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                break
-        out.append(data[at : at + size].decode())
-        at += size
-    return out
+    return [certificate.decode() for certificate in wire.every(data, 1)]
 
 
 def openssl(*args, text=None):
