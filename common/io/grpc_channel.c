@@ -3,26 +3,22 @@
  * anew (off the loop, by libuv's thread pool) for each attempt, and the addresses are tried in their order. Calls wait in the
  * channel until the server's SETTINGS have come. After GOAWAY the old connection finishes what it has and new calls go to a new one.
  */
-#include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/io/grpc_stream.h"
+#include "common/io/resolve.h"
 #include "common/io/scopes.h"
-
-struct attempt {
-	uv_getaddrinfo_t req; /* lives until libuv has answered, even when the channel is gone */
-	struct grpc_channel *channel;
-};
 
 struct grpc_channel {
 	struct loop *loop;
 	struct h2_env *env;
-	char *target, *host, *port, *authority;
+	char *target, *host, *authority;
+	uint16_t port;
 	struct tls_context *tls;
 	bool is_ip, is_unix, eager;
 	uint64_t backoff_min_ms, backoff_max_ms, backoff_ms, connect_timeout_ms, idle_ms;
@@ -33,8 +29,9 @@ struct grpc_channel {
 	struct timer *retry; /* next attempt, or the end of idleness */
 	struct timer *limit; /* of one attempt to connect */
 	struct timer *idle;
-	struct attempt *resolving;
-	struct addrinfo *addresses, *next_address;
+	struct resolve *resolving;
+	struct addr *addresses; /* of the name, those not tried yet from next_address on */
+	size_t n_addresses, next_address;
 	struct addr source; /* len 0: any */
 	int fd; /* connecting */
 	char connecting_to[128];
@@ -62,12 +59,9 @@ static void stop_connecting(struct grpc_channel *c)
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	c->fd = -1;
-	if (c->addresses)
-		uv_freeaddrinfo(c->addresses);
-	c->addresses = c->next_address = NULL;
-	if (c->resolving)
-		c->resolving->channel = NULL; /* its callback finds nobody */
-	c->resolving = NULL;
+	free(take(c->addresses));
+	c->n_addresses = c->next_address = 0;
+	resolve_cancel(take(c->resolving));
 	timer_stop(c->limit);
 }
 
@@ -155,49 +149,25 @@ static bool connect_to(struct grpc_channel *c, const struct addr *a)
 
 static void try_next(struct grpc_channel *c)
 {
-	while (c->next_address) {
-		const struct addrinfo *ai = c->next_address;
-		c->next_address = ai->ai_next;
-		struct addr a = {.len = ai->ai_addrlen};
-		memcpy(&a.sa, ai->ai_addr, min_size(ai->ai_addrlen, sizeof(a.sa)));
-		if (connect_to(c, &a))
+	while (c->next_address < c->n_addresses)
+		if (connect_to(c, &c->addresses[c->next_address++]))
 			return;
-	}
 	attempt_failed(c);
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
+static void on_resolved(void *ctx, const struct addr *list, size_t n, const struct err *why)
 {
-	struct attempt *a = container_of(req, struct attempt, req);
-	struct grpc_channel *c = a->channel;
-	free(a);
-	if (!c) {
-		uv_freeaddrinfo(list);
-		return;
-	}
+	struct grpc_channel *c = ctx;
 	c->resolving = NULL;
-	if (status) {
-		(void)err_set(&c->last, ERR_SYSTEM, "resolve \"%s\": %s", c->host, uv_strerror(status));
+	if (!n) {
+		c->last = *why;
 		attempt_failed(c);
 		return;
 	}
-	c->addresses = c->next_address = list;
+	c->addresses = xmalloc(n * sizeof(*list));
+	memcpy(c->addresses, list, n * sizeof(*list));
+	c->n_addresses = n;
 	try_next(c);
-}
-
-static void resolve(struct grpc_channel *c)
-{
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-	struct attempt *a = xzalloc(sizeof(*a));
-	a->channel = c;
-	c->resolving = a;
-	int bad = uv_getaddrinfo(loop_uv(c->loop), &a->req, on_resolved, c->host, c->port, &hints);
-	if (!bad)
-		return;
-	c->resolving = NULL;
-	free(a);
-	(void)err_set(&c->last, ERR_SYSTEM, "resolve \"%s\": %s", c->host, uv_strerror(bad));
-	attempt_failed(c);
 }
 
 static void on_limit(void *ctx)
@@ -217,7 +187,7 @@ static void start(void *ctx)
 	timer_start(c->limit, c->connect_timeout_ms, 0);
 	struct addr a;
 	if (!c->is_unix && !c->is_ip)
-		resolve(c);
+		c->resolving = resolve_start(c->loop, c->host, c->port, on_resolved, c);
 	else if (!addr_parse(str_of(c->target), &a, &c->last) || !connect_to(c, &a))
 		attempt_failed(c);
 }
@@ -333,7 +303,7 @@ static void set_target(struct grpc_channel *c, const char *target)
 		host = text;
 	c->is_ip = ip_parse(host, ip, &bits);
 	c->host = xstrndup(host.ptr, host.len);
-	c->port = xasprintf("%u", port);
+	c->port = port;
 	c->authority = xstrdup(target);
 }
 
@@ -384,7 +354,6 @@ void grpc_channel_free(struct grpc_channel *c)
 	tls_context_free(c->tls);
 	free(c->target);
 	free(c->host);
-	free(c->port);
 	free(c->authority);
 	free(c);
 }
