@@ -59,9 +59,11 @@ void trust_publish(struct citadel *c)
 		pb_add(a, b, roots_pem, arena_strdup(a, pem));
 		free(pem);
 	}
+	/* The generation counts in this process only: a replica of another one that has the same roots has nothing new. */
 	const struct bus_change change = {.topic = TOPIC_TRUST,
 		.key = str_of(c->cfg->trust_domain),
 		.value = pb_pack(a, b),
+		.hash = hash | 1,
 		.origin = STR("citadel")};
 	(void)bus_publish(c->bus, &change, 1, "trust bundle");
 }

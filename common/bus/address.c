@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/io/addr.h"
 #include "common/io/file.h"
 
 static char *fill_role(const char *address, const char *role)
@@ -56,6 +57,14 @@ static bool parse_tcp(const char *filled, struct bus_address *out, struct err *e
 			STR_ARG(str_from(rest, colon + 1)));
 	if (rest.len >= sizeof(out->snap) - 16)
 		return err_set(e, ERR_LIMIT, "host name too long");
+	uint8_t ip[16];
+	unsigned bits = 0;
+	struct str host = str_sub(rest, 0, colon);
+	if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']')
+		host = str_sub(host, 1, host.len - 2);
+	out->named = !str_eqc(host, "*") && !ip_parse(host, ip, &bits);
+	(void)snprintf(out->host, sizeof(out->host), STR_FMT, STR_ARG(host));
+	out->port = (uint16_t)port;
 	(void)snprintf(out->snap, sizeof(out->snap), "tcp://%.*s:%u", (int)colon, rest.ptr, port);
 	(void)snprintf(out->live, sizeof(out->live), "tcp://%.*s:%u", (int)colon, rest.ptr, port + 1);
 	return true;

@@ -9,6 +9,9 @@
 
 struct bus_address {
 	bool ipc;
+	bool named; /* tcp with a host name, which has to be resolved: host and port */
+	char host[256];
+	uint16_t port;
 	char snap[256]; /* "ipc:///run/fairlead/galley-snap", "tcp://host:15030" */
 	char live[256];
 	const char *snap_path; /* ipc: the sockets' paths, within the above */

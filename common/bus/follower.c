@@ -108,14 +108,6 @@ void follower_drop_parts(struct follower *f)
 	f->part_bytes = 0;
 }
 
-static uint64_t backoff(const struct follower *f)
-{
-	uint64_t ms = BACKOFF_FIRST_MS;
-	for (unsigned i = 0; i < f->attempts && ms < BACKOFF_MAX_MS; i++)
-		ms *= 2;
-	return random_jitter(ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS, 0.5);
-}
-
 void follower_resync(struct follower *f, uint64_t now, enum follower_reason why)
 {
 	follower_drop_snapshot(f);
@@ -126,7 +118,9 @@ void follower_resync(struct follower *f, uint64_t now, enum follower_reason why)
 	f->requested = false;
 	f->request++; /* answers to an earlier request are strangers from now on */
 	f->progress_ms = now;
-	f->request_at = why == FOLLOWER_START && f->attempts == 0 ? now : now + backoff(f);
+	f->request_at = now;
+	if (why != FOLLOWER_START || f->attempts != 0)
+		f->request_at += random_backoff(f->attempts + 1, BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0.5);
 	f->attempts++;
 	f->o.ops->resync(f->o.ctx, why);
 	follower_set_state(f, BUS_SYNCING);
@@ -310,6 +304,11 @@ uint64_t follower_epoch(const struct follower *f)
 uint64_t follower_sequence(const struct follower *f)
 {
 	return f->sequence;
+}
+
+bool follower_publisher_ready(const struct follower *f)
+{
+	return f->heard && !f->stale && f->seen_content;
 }
 
 bool follower_synced(const struct follower *f)

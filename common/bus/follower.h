@@ -29,6 +29,8 @@ struct follower_ops {
 	void (*resync)(void *ctx, enum follower_reason why);
 	void (*refused)(void *ctx, const char *reason);
 	void (*ignored)(void *ctx, const char *reason, size_t n); /* frames or changes that were not for us */
+	/* Snapshots come from one publisher and live frames from another, again and again. */
+	void (*crossed)(void *ctx);
 };
 
 struct follower;
@@ -58,6 +60,8 @@ bool follower_has_content(const struct follower *f);
 bool follower_heard(const struct follower *f, uint64_t *out_at); /* when the last frame of the publisher came */
 uint64_t follower_epoch(const struct follower *f);
 uint64_t follower_sequence(const struct follower *f);
+/* The last live frame came from a publisher that has published something. */
+bool follower_publisher_ready(const struct follower *f);
 /* The upward connection takes messages and the publisher is there: reports may be sent. */
 bool follower_synced(const struct follower *f);
 void follower_debug(const struct follower *f, struct strbuf *json); /* members, without braces */

@@ -6,7 +6,10 @@
  * and a hole among them is a gap like any other.
  */
 #include "common/bus/follower_internal.h"
+
 #include <stdlib.h>
+
+#define CROSSED_SNAPSHOTS 2
 
 static void ignored(struct follower *f, const char *reason, size_t n)
 {
@@ -116,6 +119,7 @@ static void hear(struct follower *f, uint64_t now, const Bus__Frame *frame)
 	if (frame->sequence == 0)
 		f->progress_ms = now; /* it has nothing to give yet, and will answer when it has */
 	f->seen_epoch = frame->epoch;
+	f->seen_content = frame->sequence > 0;
 }
 
 void follower_live(struct follower *f, uint64_t now, struct str bytes)
@@ -156,6 +160,16 @@ static void take_pending(struct follower *f, uint64_t now)
 	free(frames);
 }
 
+/* Once may be a publisher that was born anew in between. */
+static void note_crossing(struct follower *f)
+{
+	f->crossed = f->epoch == f->seen_epoch ? 0 : f->crossed + 1;
+	if (f->crossed < CROSSED_SNAPSHOTS)
+		return;
+	f->crossed = 0;
+	f->o.ops->crossed(f->o.ctx);
+}
+
 static void finish_snapshot(struct follower *f, uint64_t now, const Bus__Frame *frame)
 {
 	if (frame->snapshot_chunk->resource_count != f->staged_total) {
@@ -171,6 +185,7 @@ static void finish_snapshot(struct follower *f, uint64_t now, const Bus__Frame *
 	follower_apply(f, f->staged.items, f->staged.len, true, "resync");
 	follower_drop_snapshot(f);
 	follower_set_state(f, BUS_LIVE);
+	note_crossing(f);
 	take_pending(f, now);
 }
 

@@ -30,6 +30,8 @@ struct follower {
 	uint64_t sequence;
 	uint64_t interval_ms; /* of the publisher's heartbeat */
 	uint64_t seen_epoch; /* of the last live frame */
+	bool seen_content; /* it had a sequence */
+	unsigned crossed; /* snapshots in a row from another publisher than the live frames */
 	uint64_t last_frame_ms;
 	bool heard;
 	bool stale;

@@ -6,7 +6,6 @@
  * A batch goes to disk before the daemon sees it, so that a daemon which dies of a batch meets it again, and is not
  * one behind after a restart. Disk trouble ends persisting, with an error in the log, and nothing else.
  */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "common/base/clock.h"
@@ -15,6 +14,7 @@
 #include "common/bus/address.h"
 #include "common/bus/follower.h"
 #include "common/bus/keys.h"
+#include "common/bus/link.h"
 #include "common/bus/persist.h"
 #include "common/bus/recorder.h"
 #include "common/bus/reports.h"
@@ -45,8 +45,7 @@ struct bus_replica {
 	const struct bus_replica_ops *ops;
 	void *ctx;
 	struct follower *follower;
-	struct zsock *live;
-	struct zsock *snap;
+	struct bus_link *link;
 	struct timer *timer;
 	struct persist *persist;
 	struct recorder *recorder;
@@ -72,7 +71,7 @@ static bool send_up(void *ctx, const Bus__Frame *f)
 	struct bus_replica *r = ctx;
 	zmq_msg_t msg;
 	wire_pack(f, &msg);
-	return zsock_send(r->snap, &msg, false);
+	return bus_link_send(r->link, &msg);
 }
 
 static void count_batch(struct bus_replica *r, const struct bus_change *changes, size_t n)
@@ -135,6 +134,8 @@ static void on_state(void *ctx, enum bus_state state)
 {
 	struct bus_replica *r = ctx;
 	show_state(r, state);
+	if (state == BUS_STALE || state == BUS_CONNECTING)
+		bus_link_lost(r->link);
 	log_info(&log_bus, "replica", KV("publisher", (const char *)r->publisher), KV("state", bus_state_name(state)));
 	if (r->ops->on_state)
 		r->ops->on_state(r->ctx, state);
@@ -163,6 +164,12 @@ static void on_ignored(void *ctx, const char *reason, size_t n)
 	log_debug(&log_bus, "ignored", KV("publisher", (const char *)r->publisher), KV("reason", reason), KV("n", n));
 }
 
+static void on_crossed(void *ctx)
+{
+	struct bus_replica *r = ctx;
+	bus_link_crossed(r->link);
+}
+
 static const struct follower_ops follower_ops = {
 	.send = send_up,
 	.apply = on_apply,
@@ -170,6 +177,7 @@ static const struct follower_ops follower_ops = {
 	.resync = on_resync,
 	.refused = on_refused,
 	.ignored = on_ignored,
+	.crossed = on_crossed,
 };
 
 /* ---- sockets and time */
@@ -191,8 +199,7 @@ static void on_timer(void *ctx)
 {
 	struct bus_replica *r = ctx;
 	/* After a long callback the timer is due before the frames that came meanwhile are read: that is not silence. */
-	zsock_drain(r->live);
-	zsock_drain(r->snap);
+	bus_link_drain(r->link);
 	follower_tick(r->follower, clock_mono_ms());
 	metric_set(&age_gauge, (double)bus_replica_age_ms(r) / 1000, r->publisher);
 	flush_reports(r);
@@ -218,6 +225,8 @@ static void on_live(void *ctx, zmq_msg_t *parts, size_t n)
 		return;
 	const uint64_t now = clock_mono_ms();
 	follower_live(r->follower, now, str_n(zmq_msg_data(&parts[0]), zmq_msg_size(&parts[0])));
+	if (follower_publisher_ready(r->follower))
+		bus_link_heard(r->link);
 	follower_tick(r->follower, now);
 	flush_reports(r);
 	rearm(r);
@@ -244,34 +253,20 @@ static void on_writable(void *ctx)
 static const struct zsock_ops live_ops = {.on_message = on_live};
 static const struct zsock_ops snap_ops = {.on_message = on_answer, .on_writable = on_writable};
 
-static bool connect_one(
-	struct bus_replica *r, struct zsock *s, const char *endpoint, const struct bus_keys *keys, struct err *e)
+static bool open_link(struct bus_replica *r, const struct bus_keys *keys, struct err *e)
 {
-	if (!r->address.ipc && !bus_keys_connect(keys, s, r->publisher, e))
-		return false;
-	if (zmq_connect(zsock_raw(s), endpoint) != 0)
-		return err_set(e, ERR_LIBRARY, "connecting to %s: %s", endpoint, zmq_strerror(errno));
-	return true;
-}
-
-static bool open_sockets(struct bus_replica *r, const struct bus_keys *keys, struct err *e)
-{
-	const int on = 1;
+	const struct bus_link_options o = {.address = &r->address,
+		.publisher = r->publisher,
+		.keys = keys,
+		.live = &live_ops,
+		.snap = &snap_ops,
+		.ctx = r};
 	if (!r->address.ipc && !keys)
 		return err_set(e, ERR_DENIED, "tcp needs CURVE keys");
 	if (keys && !streq(bus_keys_own_role(keys), r->role))
 		return err_set(e, ERR_BUG, "the keys are those of %s, not of %s", bus_keys_own_role(keys), r->role);
-	r->live = zsock_new(r->loop, r->context, ZMQ_SUB, LIMIT_BUS_QUEUE_FRAMES, &live_ops, r, e);
-	r->snap = r->live ? zsock_new(r->loop, r->context, ZMQ_DEALER, 1000, &snap_ops, r, e) : NULL;
-	if (!r->snap)
-		return false;
-	(void)zmq_setsockopt(zsock_raw(r->snap), ZMQ_IMMEDIATE, &on, sizeof(on));
-	(void)zmq_setsockopt(zsock_raw(r->live), ZMQ_SUBSCRIBE, "", 0);
-	if (!connect_one(r, r->live, r->address.live, keys, e) || !connect_one(r, r->snap, r->address.snap, keys, e))
-		return false;
-	zsock_start(r->live);
-	zsock_start(r->snap);
-	return true;
+	r->link = bus_link_new(r->loop, r->context, &o, e);
+	return r->link != NULL;
 }
 
 /* ---- life */
@@ -306,7 +301,7 @@ static bool start(struct bus_replica *r, const struct bus_replica_options *o, st
 		return false;
 	if (o->record && !(r->recorder = recorder_open(o->record, o->publisher, e)))
 		return false;
-	if (!open_sockets(r, o->keys, e))
+	if (!open_link(r, o->keys, e))
 		return false;
 	show_state(r, BUS_CONNECTING);
 	if (r->persist_path)
@@ -363,8 +358,7 @@ void bus_replica_free(struct bus_replica *r)
 		log_error(&log_bus, "closing the snapshot", KV("file", (const char *)r->persist_path),
 			KV("error", e.text));
 	timer_free(r->timer);
-	zsock_free(r->live);
-	zsock_free(r->snap);
+	bus_link_free(r->link);
 	bus_context_put(r->context);
 	recorder_close(r->recorder);
 	reports_done(&r->reports);
@@ -422,6 +416,8 @@ void bus_replica_debug(const struct bus_replica *r, struct strbuf *json)
 		bus_state_name(bus_replica_state(r)), (unsigned long long)bus_replica_age_ms(r),
 		(unsigned long long)r->n_resyncs, (unsigned long long)r->n_batches);
 	follower_debug(r->follower, json);
+	strbuf_adds(json, ",\"link\":");
+	bus_link_debug(r->link, json);
 	strbuf_addf(json, ",\"reports\":{\"keys\":%zu,\"unsent\":%zu,\"dropped\":%llu,\"limit\":%u}",
 		map_len(r->reports.map), r->reports.unsent, (unsigned long long)r->reports.dropped,
 		LIMIT_BUS_REPORT_KEYS);

@@ -138,6 +138,17 @@ def test_O14_pilot_is_found_under_istiods_name_and_ports(render):
     assert {p["port"] for p in service["spec"]["ports"]} == {15010, 15012, 15014}
 
 
+def test_the_bus_is_reached_by_names_with_an_address_for_each_publisher(render):
+    objects = render(values={"galley": {"replicaCount": 2}, "citadel": {"replicaCount": 2}})
+    arguments = of_kind(objects, "Deployment", "pilot")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    address = next(a for a in arguments if a.startswith("--bus=")).removeprefix("--bus=tcp://")
+    for role in ("galley", "citadel"):
+        name, namespace = address.replace("{role}", role).split(".")[:2]
+        service = of_kind(objects, "Service", name)[0]
+        assert service["metadata"]["namespace"] == namespace and service["spec"]["clusterIP"] == "None"
+        assert {p["port"] for p in service["spec"]["ports"]} == {15030, 15031}
+
+
 def rules_of(objects, account):
     """All rules that a service account gets, by its bindings."""
     out = []

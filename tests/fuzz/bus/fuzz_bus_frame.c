@@ -76,7 +76,12 @@ static void on_ignored(void *ctx, const char *reason, size_t n)
 	assert(reason && n);
 }
 
-static const struct follower_ops ops = {on_send, on_apply, on_state, on_resync, on_refused, on_ignored};
+static void on_crossed(void *ctx)
+{
+	assert(ctx);
+}
+
+static const struct follower_ops ops = {on_send, on_apply, on_state, on_resync, on_refused, on_ignored, on_crossed};
 
 static void check(struct fuzz *z)
 {

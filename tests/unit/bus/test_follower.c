@@ -30,6 +30,7 @@ struct rig {
 	unsigned refused;
 	size_t ignored;
 	char ignored_reason[32];
+	unsigned crossed;
 };
 
 static bool on_send(void *ctx, const Bus__Frame *f)
@@ -78,7 +79,12 @@ static void on_ignored(void *ctx, const char *reason, size_t n)
 	(void)snprintf(r->ignored_reason, sizeof(r->ignored_reason), "%s", reason);
 }
 
-static const struct follower_ops ops = {on_send, on_apply, on_state, on_resync, on_refused, on_ignored};
+static void on_crossed(void *ctx)
+{
+	((struct rig *)ctx)->crossed++;
+}
+
+static const struct follower_ops ops = {on_send, on_apply, on_state, on_resync, on_refused, on_ignored, on_crossed};
 static const uint32_t topics[] = {TOPIC_SERVICE, TOPIC_ENDPOINTS, 0};
 
 static int rig_setup(void **state)
@@ -284,6 +290,43 @@ static void rule3_publisher_replaced_while_it_answers(void **state)
 	chunk(r, EPOCH + 1, 1, true, 1, service("ns/c", "1"));
 	assert_int_equal(r->batches, 1);
 	assert_int_equal(r->changes, 1);
+}
+
+/* The two sockets lead to two publishers with equal content: said when it happens again, and the daemon hears of no change. */
+static void rule3_snapshots_of_another_publisher_are_noticed(void **state)
+{
+	struct rig *r = *state;
+	synced(r);
+	heartbeat(r, EPOCH + 1, 5);
+	until_asked(r);
+	chunk(r, EPOCH, 5, true, 1, service("ns/a", "1"));
+	assert_int_equal(r->crossed, 0);
+	heartbeat(r, EPOCH + 1, 5);
+	until_asked(r);
+	chunk(r, EPOCH, 5, true, 1, service("ns/a", "1"));
+	assert_int_equal(r->crossed, 1);
+	assert_int_equal(r->batches, 1);
+	/* Together again: the count starts anew. */
+	heartbeat(r, EPOCH + 1, 5);
+	until_asked(r);
+	chunk(r, EPOCH + 1, 5, true, 1, service("ns/a", "1"));
+	heartbeat(r, EPOCH, 5);
+	until_asked(r);
+	chunk(r, EPOCH + 1, 5, true, 1, service("ns/a", "1"));
+	assert_int_equal(r->crossed, 1);
+	assert_int_equal(r->batches, 1);
+}
+
+static void publisher_counts_as_ready_when_it_has_published(void **state)
+{
+	struct rig *r = *state;
+	assert_false(follower_publisher_ready(r->f));
+	heartbeat(r, EPOCH, 0);
+	assert_false(follower_publisher_ready(r->f));
+	heartbeat(r, EPOCH, 1);
+	assert_true(follower_publisher_ready(r->f));
+	follower_tick(r->f, r->now += 10 * INTERVAL);
+	assert_false(follower_publisher_ready(r->f));
 }
 
 static void rule4_parts_become_visible_together(void **state)
@@ -528,6 +571,8 @@ int main(void)
 		RIG(rule2_heartbeat_with_a_higher_sequence_resyncs),
 		RIG(rule3_new_epoch_resyncs),
 		RIG(rule3_publisher_replaced_while_it_answers),
+		RIG(rule3_snapshots_of_another_publisher_are_noticed),
+		RIG(publisher_counts_as_ready_when_it_has_published),
 		RIG(rule4_parts_become_visible_together),
 		RIG(rule4_snapshot_becomes_visible_with_its_last_chunk),
 		RIG(rule6_stale_after_three_heartbeats_and_live_again),
