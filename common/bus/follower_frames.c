@@ -167,6 +167,7 @@ static void note_crossing(struct follower *f)
 	if (f->crossed < CROSSED_SNAPSHOTS)
 		return;
 	f->crossed = 0;
+	f->attempts = 0; /* new connections, and their own pace */
 	f->o.ops->crossed(f->o.ctx);
 }
 
