@@ -52,6 +52,9 @@ static void service_emit_to(struct entry *e, struct emitter *em, const char *vis
 	const Fl__Service *s = e->value;
 
 	emit(em, Q_SERVICE_LIST, str_of(visibility), shape, true);
+	if (s->resolution == FL__RESOLUTION__DNS || s->resolution == FL__RESOLUTION__DNS_ROUND_ROBIN ||
+		s->resolution == FL__RESOLUTION__ALIAS)
+		emit(em, Q_SERVICE_DNS, str_of(visibility), 1, true);
 	if (s->resolution == FL__RESOLUTION__DYNAMIC_DNS)
 		emit(em, Q_SERVICE_DYNAMIC, str_of(visibility), 1, true);
 	if (label_get(LABELS(s, labels), LABEL_SESSION_COOKIE) || label_get(LABELS(s, labels), LABEL_SESSION_HEADER))

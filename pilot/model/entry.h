@@ -18,6 +18,7 @@ enum question {
 	Q_SERVICE_HOST, /* host: the service as a whole */
 	Q_SERVICE_PORT, /* "visibility:port": who listens there */
 	Q_SERVICE_DYNAMIC, /* visibility: services whose hosts are looked up on demand */
+	Q_SERVICE_DNS, /* visibility: services whose endpoints proxies resolve */
 	Q_SERVICE_SESSIONS, /* visibility: services whose sessions stay with an endpoint */
 	Q_SERVICE_LIST, /* visibility: hosts and ports of all services */
 	Q_ENDPOINTS, /* ns/host: all of the set */
@@ -42,6 +43,7 @@ enum question {
 	Q_MESH, /* "" */
 	Q_NAMESPACE, /* name */
 	Q_SECRET, /* ns/name */
+	Q_SINGLED, /* namespace: whether, and why, the mesh treats it unlike others (singled.h) */
 	QUESTION_COUNT
 };
 

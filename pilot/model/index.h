@@ -48,4 +48,5 @@ struct model {
 	struct ref ref;
 	uint64_t version;
 	struct topic_index *topics[MODEL_TOPIC_COUNT]; /* by position in model_topics; NULL: empty */
+	struct singled *singled; /* of the topics */
 };

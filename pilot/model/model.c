@@ -9,7 +9,9 @@
 
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/mesh/kinds.h"
 #include "pilot/model/index.h"
+#include "pilot/model/singled.h"
 
 static struct log_scope model_log = LOG_SCOPE("model", "the model made of bus batches");
 METRIC(undecodable, COUNTER, "pilot_undecodable_values_total", "bus values that could not be read, by topic", "topic");
@@ -20,6 +22,7 @@ static void model_destroy(struct ref *r)
 
 	for (size_t t = 0; t < MODEL_TOPIC_COUNT; t++)
 		index_unref(m->topics[t]);
+	singled_unref(m->singled);
 	free(m);
 }
 
@@ -84,6 +87,17 @@ static bool concerns(uint32_t topic, const struct bus_change *changes, size_t n)
 	return false;
 }
 
+static void update_singled(struct model *m, const struct model *prev, const struct bus_change *changes, size_t n,
+	struct read_keys *touched)
+{
+	if (concerns(TOPIC_SERVICE, changes, n) || concerns(TOPIC_DESTINATION_RULE, changes, n) ||
+		concerns(TOPIC_VIRTUAL_SERVICE, changes, n))
+		m->singled = singled_make(m);
+	else
+		m->singled = singled_ref(prev->singled);
+	singled_touch(prev->singled, m->singled, touched);
+}
+
 struct model *model_apply(struct model *prev, const struct bus_change *changes, size_t n, struct read_keys *touched)
 {
 	struct model *m = model_empty();
@@ -97,6 +111,7 @@ struct model *model_apply(struct model *prev, const struct bus_change *changes, 
 			m->topics[t] = prev->topics[t];
 		}
 	}
+	update_singled(m, prev, changes, n, touched);
 	read_keys_seal(touched);
 	return m;
 }

@@ -11,6 +11,7 @@
 #include "common/mesh/spiffe.h"
 #include "common/pb/pb.h"
 #include "pilot/model/ask.h"
+#include "pilot/model/singled.h"
 
 static size_t topic_slot(uint32_t topic)
 {
@@ -138,14 +139,15 @@ struct str view_root_namespace(struct view *v)
 	return str_empty(mesh->root_namespace) ? STR("istio-system") : str_of(mesh->root_namespace);
 }
 
+unsigned view_singled(struct view *v, struct str ns)
+{
+	ask_note(v, Q_SINGLED, ns);
+	return singled_get(v->model->singled, ns);
+}
+
 struct str view_domain_suffix(const struct view *v)
 {
-	const struct proxy *p = v->scope->attributes;
-	const char *prefix = arena_printf(v->scratch, STR_FMT ".svc.", STR_ARG(p->ns));
-
-	if (p->ns.len && str_starts(p->domain, str_of(prefix)))
-		return str_from(p->domain, strlen(prefix));
-	return STR("cluster.local");
+	return v->scope->domain_suffix;
 }
 
 bool view_has_extension(const struct view *v, const char *name)
@@ -311,6 +313,11 @@ static bool has_any(struct view *v, enum question q)
 bool view_has_dynamic(struct view *v)
 {
 	return has_any(v, Q_SERVICE_DYNAMIC);
+}
+
+bool view_has_dns(struct view *v)
+{
+	return has_any(v, Q_SERVICE_DNS);
 }
 
 bool view_has_sessions(struct view *v)

@@ -22,6 +22,7 @@ const Mesh__MeshConfig *view_mesh(struct view *v); /* never NULL */
 const Mesh__MeshConfig *view_mesh_named(struct view *v);
 struct str view_trust_domain(struct view *v); /* "cluster.local" */
 struct str view_root_namespace(struct view *v); /* "istio-system" */
+unsigned view_singled(struct view *v, struct str ns); /* the bits of singled.h */
 struct str view_domain_suffix(const struct view *v); /* "cluster.local", of the scope's proxies */
 bool view_has_extension(const struct view *v, const char *name);
 const struct str *view_label(const struct view *v, const char *key);
@@ -49,6 +50,7 @@ void view_services(struct view *v, struct service_list *out);
 #define LABEL_SESSION_COOKIE "istio.io/persistent-session"
 #define LABEL_SESSION_HEADER "istio.io/persistent-session-header"
 bool view_has_sessions(struct view *v); /* some have such a label */
+bool view_has_dns(struct view *v); /* some are resolved by proxies: their clusters hold their endpoints */
 bool view_has_dynamic(struct view *v); /* some are looked up on demand (resolution DYNAMIC_DNS) */
 const Fl__Service *view_service(struct view *v, struct str host); /* NULL: none visible */
 const Fl__Service *view_service_by_key(struct view *v, struct str key); /* "ns/host", whoever may see it */

@@ -1,7 +1,8 @@
 /*
  * DOC: Scopes. A scope's key spells out everything that the resources of the scope may depend on besides the model, and the
- * attributes hold exactly that. Labels enter the shared key only if some object looks at labels of callers, the locality only if
- * locality load balancing is active: so that, in most meshes, all sidecars of a namespace are one scope.
+ * attributes hold exactly that. Labels enter the key only if some object looks at labels of callers, the locality only if locality load
+ * balancing is active, the namespace only if the mesh singles it out: so that, in most meshes, all sidecars of a namespace share their
+ * routes, and those of most namespaces all else.
  */
 #include "pilot/model/view.h"
 
@@ -12,6 +13,7 @@
 #include "cfg/networking/destination_rule.pb-c.h"
 #include "pilot/model/ask.h"
 #include "pilot/model/query.h"
+#include "pilot/model/singled.h"
 
 /* ---- which labels of callers matter */
 static bool in_map(struct label_set set, struct str key)
@@ -276,7 +278,35 @@ static void find_instances(struct view *v, const struct proxy *p, struct scope *
 	out->n_instances = n;
 }
 
+/* ---- the namespace */
+static bool namespace_matters(struct view *v, const struct proxy *p)
+{
+	unsigned why;
+
+	/* "./" of a Sidecar, and versions that this very proxy refused, are not looked at. */
+	if (p->type != PROXY_SIDECAR || v->scope->kind == SCOPE_OWN || v->scope->sidecar.len || p->n_hidden)
+		return true;
+	why = view_singled(v, p->ns);
+	return v->scope->kind == SCOPE_SHARED ? why : why & SINGLED_VIEW;
+}
+
+static struct str domain_suffix(struct arena *a, const struct proxy *p)
+{
+	struct str prefix = str_of(arena_printf(a, STR_FMT ".svc.", STR_ARG(p->ns)));
+
+	if (p->ns.len && str_starts(p->domain, prefix))
+		return arena_str(a, str_from(p->domain, prefix.len));
+	return STR("cluster.local");
+}
+
 /* ---- the key */
+const char *scope_kind_name(enum scope_kind k)
+{
+	static const char *const names[SCOPE_KIND_COUNT] = {"mesh", "place", "shared", "own"};
+
+	return names[k];
+}
+
 static uint64_t extensions_hash(const struct proxy *p)
 {
 	uint64_t h = 1;
@@ -291,9 +321,9 @@ static void write_key(struct strbuf *b, const struct scope *s)
 	static const char *const types[] = {"sidecar", "router", "waypoint"};
 	const struct proxy *p = s->attributes;
 
-	strbuf_addf(b, "%s|%s|" STR_FMT "|" STR_FMT "|" STR_FMT "|" STR_FMT "|%llx",
-		s->kind == SCOPE_OWN ? "own" : "shared", types[p->type], STR_ARG(p->ns), STR_ARG(p->domain),
-		STR_ARG(p->cluster_id), STR_ARG(p->network), (unsigned long long)extensions_hash(p));
+	strbuf_addf(b, "%s|%s|" STR_FMT "|" STR_FMT "|" STR_FMT "|" STR_FMT "|%llx", scope_kind_name(s->kind),
+		types[p->type], STR_ARG(p->ns), STR_ARG(s->domain_suffix), STR_ARG(p->cluster_id), STR_ARG(p->network),
+		(unsigned long long)extensions_hash(p));
 	strbuf_addf(b, "|ip=" STR_FMT "|verified=" STR_FMT, STR_ARG(p->ip), STR_ARG(p->verified_ns));
 	strbuf_addf(b, "|locality=" STR_FMT "|sidecar=" STR_FMT "|%s", STR_ARG(p->locality), STR_ARG(s->sidecar),
 		p->no_capture ? "nocapture" : "");
@@ -320,7 +350,7 @@ static void own_text(struct arena *a, struct str *s)
 static void own_attributes(struct arena *a, struct proxy *p)
 {
 	struct str *const texts[] = {
-		&p->ns, &p->domain, &p->workload, &p->cluster_id, &p->network, &p->verified_ns, &p->locality, &p->ip};
+		&p->ns, &p->workload, &p->cluster_id, &p->network, &p->verified_ns, &p->locality, &p->ip};
 	struct str *extensions = arena_array(a, p->n_extensions + 1, sizeof(*extensions));
 	struct proxy_label *labels = arena_array(a, p->n_labels + 1, sizeof(*labels));
 	struct hidden *hidden = arena_array(a, p->n_hidden + 1, sizeof(*hidden));
@@ -340,6 +370,33 @@ static void own_attributes(struct arena *a, struct proxy *p)
 	p->hidden = hidden;
 }
 
+/* Clusters that are resolved by DNS hold their endpoints. With a Sidecar these may be there because a route leads to them. */
+static bool place_matters(struct view *v)
+{
+	return v->scope->kind == SCOPE_PLACE ||
+	       (v->scope->kind == SCOPE_MESH && (v->scope->sidecar.len || view_has_dns(v)));
+}
+
+static void set_seen(struct view *v, const struct proxy *p, struct proxy *out)
+{
+	if (v->scope->kind == SCOPE_OWN) {
+		out->labels = p->labels;
+		out->n_labels = p->n_labels;
+		if (p->self_discovery) {
+			out->self_discovery = true;
+			out->workload = p->workload;
+			out->locality = locality_of(v, p);
+		}
+		return;
+	}
+	shared_labels(v, p, out);
+	if (place_matters(v) && locality_active(v))
+		out->locality = locality_of(v, p);
+	/* A gateway's listeners have the servers whose Secrets are there; sidecars ask for Secrets only by themselves. */
+	if (v->scope->kind == SCOPE_SHARED || p->type != PROXY_SIDECAR)
+		out->verified_ns = p->verified_ns;
+}
+
 const struct scope *scope_of(
 	struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind, struct read_keys *reads)
 {
@@ -349,8 +406,6 @@ const struct scope *scope_of(
 	struct strbuf key cleanup(strbuf_done) = {0};
 
 	*attributes = (struct proxy){.type = p->type,
-		.ns = p->ns,
-		.domain = p->domain,
 		.cluster_id = p->cluster_id,
 		.network = p->network,
 		.extensions = p->extensions,
@@ -361,22 +416,12 @@ const struct scope *scope_of(
 		.vhds = p->vhds};
 	s->kind = kind;
 	s->attributes = attributes;
-	if (kind == SCOPE_OWN) {
-		attributes->labels = p->labels;
-		attributes->n_labels = p->n_labels;
-		if (p->self_discovery) {
-			attributes->self_discovery = true;
-			attributes->workload = p->workload;
-			attributes->locality = locality_of(&v, p);
-		}
-	} else {
-		shared_labels(&v, p, attributes);
-		attributes->verified_ns = p->verified_ns;
-		if (locality_active(&v))
-			attributes->locality = locality_of(&v, p);
-	}
+	s->domain_suffix = domain_suffix(a, p);
 	if (p->type == PROXY_SIDECAR)
 		s->sidecar = select_sidecar(&v, p);
+	if (namespace_matters(&v, p))
+		attributes->ns = p->ns;
+	set_seen(&v, p, attributes);
 	if (kind == SCOPE_OWN && ingress_needs_address(&v))
 		attributes->ip = p->ip;
 	if (kind == SCOPE_OWN || p->type != PROXY_SIDECAR)

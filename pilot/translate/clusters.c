@@ -49,12 +49,12 @@ static void cds_names(struct view *v, struct arena *a, struct str **out, size_t 
 {
 	struct name_list list = {0};
 	struct service_list services;
-	bool by_sni = v->scope->attributes->type == PROXY_ROUTER && v->scope->kind == SCOPE_SHARED &&
+	bool by_sni = v->scope->attributes->type == PROXY_ROUTER && v->scope->kind == SCOPE_MESH &&
 		      gateway_has_auto_passthrough(v);
 
 	if (v->scope->kind == SCOPE_OWN) {
 		inbound_cluster_names(v, a, &list);
-	} else {
+	} else if (v->scope->kind == SCOPE_MESH) {
 		name_list_add(a, &list, blackhole);
 		if (v->scope->attributes->type == PROXY_SIDECAR)
 			name_list_add(a, &list, passthrough);
@@ -69,7 +69,7 @@ static void cds_names(struct view *v, struct arena *a, struct str **out, size_t 
 
 static enum scope_kind cds_scope(struct str name)
 {
-	return inbound_is_cluster(name) ? SCOPE_OWN : SCOPE_SHARED;
+	return inbound_is_cluster(name) ? SCOPE_OWN : SCOPE_MESH;
 }
 
 /* ---- fixed clusters */

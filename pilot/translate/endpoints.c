@@ -312,9 +312,9 @@ static void eds_names(struct view *v, struct arena *a, struct str **out, size_t 
 	struct name_list list = {0};
 	struct service_list services = {0};
 
-	if (v->scope->kind == SCOPE_SHARED)
+	if (v->scope->kind == SCOPE_PLACE)
 		view_services(v, &services);
-	else if (v->scope->attributes->self_discovery)
+	else if (v->scope->kind == SCOPE_OWN && v->scope->attributes->self_discovery)
 		name_list_add(a, &list, own_cluster);
 	for (size_t i = 0; i < services.n; i++) {
 		const Fl__Service *s = services.items[i];
@@ -357,7 +357,7 @@ static const ProtobufCMessage *eds_build(struct view *v, struct str name, struct
 
 static enum scope_kind eds_scope(struct str name)
 {
-	return str_eqc(name, own_cluster) ? SCOPE_OWN : SCOPE_SHARED;
+	return str_eqc(name, own_cluster) ? SCOPE_OWN : SCOPE_PLACE;
 }
 
 const struct translator eds_translator = {.names = eds_names, .build = eds_build, .scope = eds_scope};

@@ -122,11 +122,11 @@ static void lds_names(struct view *v, struct arena *a, struct str **out, size_t 
 	enum proxy_type type = v->scope->attributes->type;
 	struct name_list list = {0};
 
-	if (type == PROXY_ROUTER && v->scope->kind == SCOPE_SHARED)
+	if (type == PROXY_ROUTER && v->scope->kind == SCOPE_MESH)
 		gateway_names(v, a, &list);
-	else if (type == PROXY_SIDECAR && v->scope->kind == SCOPE_SHARED)
+	else if (type == PROXY_SIDECAR && v->scope->kind == SCOPE_MESH)
 		outbound_names(v, a, &list);
-	else if (type == PROXY_SIDECAR)
+	else if (type == PROXY_SIDECAR && v->scope->kind == SCOPE_OWN)
 		inbound_names(v, a, &list);
 	name_list_finish(&list, out, n);
 }
@@ -146,7 +146,7 @@ static const ProtobufCMessage *lds_build(struct view *v, struct str name, struct
 
 static enum scope_kind lds_scope(struct str name)
 {
-	return inbound_is_listener(name) ? SCOPE_OWN : SCOPE_SHARED;
+	return inbound_is_listener(name) ? SCOPE_OWN : SCOPE_MESH;
 }
 
 const struct translator lds_translator = {.names = lds_names, .build = lds_build, .scope = lds_scope};

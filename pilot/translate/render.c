@@ -1,6 +1,6 @@
 /*
  * DOC: The translators by type, and the rendering of everything that one proxy would be sent, for `pilot --render`, goldens and
- * debug pages. Both scopes' resources of a type are merged and sorted by name.
+ * debug pages. The resources of a type out of all scopes are merged and sorted by name.
  */
 #include <stdlib.h>
 
@@ -41,12 +41,14 @@ static void render_type(struct view views[SCOPE_KIND_COUNT], struct arena *a, en
 	const struct translator *t = translator_get(type);
 	const struct pb_encode_options options = {0};
 	struct str *names[SCOPE_KIND_COUNT];
-	size_t n[SCOPE_KIND_COUNT], len = 0;
+	size_t n[SCOPE_KIND_COUNT], all = 0, len = 0;
 	struct rendered *list;
 
-	for (size_t k = 0; k < SCOPE_KIND_COUNT; k++)
+	for (size_t k = 0; k < SCOPE_KIND_COUNT; k++) {
 		t->names(&views[k], a, &names[k], &n[k]);
-	list = arena_array(a, n[SCOPE_SHARED] + n[SCOPE_OWN] + 1, sizeof(*list));
+		all += n[k];
+	}
+	list = arena_array(a, all + 1, sizeof(*list));
 	for (size_t k = 0; k < SCOPE_KIND_COUNT; k++)
 		for (size_t i = 0; i < n[k]; i++) {
 			const ProtobufCMessage *m = t->build(&views[k], names[k][i], a);

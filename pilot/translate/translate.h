@@ -8,8 +8,7 @@
 #include "pilot/xds/types.h"
 
 struct translator {
-	/* Every name of the type that proxies of the two scopes of a proxy have; `v` is of the given scope kind, and only names of that
-	 * scope are given. Sorted. */
+	/* Every name of the type that proxies of the view's scope have out of this scope. Sorted. */
 	void (*names)(struct view *v, struct arena *a, struct str **out, size_t *n);
 	/* The resource, in the arena; NULL when it does not exist (that is recorded too). */
 	const ProtobufCMessage *(*build)(struct view *v, struct str name, struct arena *a);

@@ -1,5 +1,5 @@
 /*
- * DOC: Writing of responses. What is new and what is no more is the answer of a holding (holding.h), for each of the two scopes. A
+ * DOC: Writing of responses. What is new and what is no more is the answer of a holding (holding.h), for each scope. A
  * response is its header, packed here, and the shared slices of its resources. Clusters and listeners in a state of the world are always
  * the whole state; endpoints and routes may be a part, which is why their state's version sums up what the client holds, not what
  * the response holds.
@@ -85,7 +85,7 @@ static bool finish_sotw(struct xds_session *s, struct xds_watch *w, struct xds_r
 	return finish(s, w, &h.base, out);
 }
 
-/* The answers of both scopes. */
+/* The answers of all scopes. */
 struct found {
 	struct xds_answer *of[SCOPE_KIND_COUNT];
 	size_t fresh, absent;

@@ -161,7 +161,7 @@ static void debug_scope(const struct xds_scope *s, struct strbuf *json)
 	strbuf_adds(json, "{\"key\":");
 	strbuf_add_json(json, s->scope->key);
 	strbuf_addf(json, ",\"kind\":\"%s\",\"users\":%u,\"bytes\":%zu,\"resources\":{",
-		s->scope->kind == SCOPE_SHARED ? "shared" : "own", s->users, xds_scope_bytes(s));
+		scope_kind_name(s->scope->kind), s->users, xds_scope_bytes(s));
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
 		strbuf_addf(json, "%s\"%s\":%zu", t ? "," : "", xds_type_info((enum xds_type)t)->name,
 			map_len(s->entries[t]));

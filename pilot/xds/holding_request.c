@@ -172,7 +172,7 @@ void holding_request(
 		keep = from != NULL;
 	} else {
 		*h = holding_new(s, t, mode);
-		keep = s->scope->kind == SCOPE_SHARED || s->sessions > 1;
+		keep = s->scope->kind != SCOPE_OWN || s->sessions > 1;
 	}
 	apply(*h, c, asked);
 	(*h)->request = key;

@@ -1,5 +1,5 @@
 /*
- * DOC: A watch joins the holdings of the two scopes of its proxy: sums, counts and pending changes are those of both. Requests are taken
+ * DOC: A watch joins the holdings of the scopes of its proxy: sums, counts and pending changes are those of all. Requests are taken
  * apart by scope here, so that what a thousand proxies have in common is found equal, whatever each has of its own.
  */
 #include "pilot/xds/watch.h"
