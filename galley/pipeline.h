@@ -1,4 +1,4 @@
-/* The state of struct galley, for the files that make it up: pipeline.c, emit.c, report.c. Nothing outside galley/ includes this. */
+/* The state of struct galley, for the files that make it up: pipeline.c, spaces.c, emit.c, report.c. Nothing outside galley/ includes this. */
 #pragma once
 
 #include "galley/discovery/discovery.h"
@@ -9,13 +9,23 @@ struct inputs {
 	VEC(const struct object *) of[KIND_COUNT];
 };
 
-/* A namespace: its discovery inputs and what was made of them. */
+struct slot_list {
+	VEC(struct slot *) slots; /* each knows its place */
+};
+
+/* A namespace: what discovery reads of it and what was made of that. */
 struct space {
 	char *ns;
-	bool dirty;
+	struct slot_list members; /* slots with an object of a kind that discovery reads */
+	bool dirty; /* all services are made anew */
+	struct map *hosts; /* ... or these alone; NULL: none */
 	struct inputs inputs; /* while it is made anew */
-	struct arena *arena; /* of found */
 	struct discovery_output found;
+	struct discovered
+		*items; /* of found, when services were made anew since all were; else they are in the arena */
+	struct arena *arena; /* of what was made last for all */
+	VEC(struct arena *) later; /* of the services made anew since then */
+	size_t endpoints; /* of found */
 };
 
 struct published {
@@ -31,6 +41,7 @@ struct galley {
 	bool mesh_dirty; /* the mesh's defaults changed: everything that has defaults is made again */
 	bool nodes_dirty;
 	bool namespaces_dirty; /* labels of namespaces changed: who belongs to the mesh is decided again */
+	struct slot_list nodes;
 	VEC(const struct slot *) changed; /* of kinds that have a topic, during a commit */
 
 	struct arena *batch; /* the changes of the last commit */
@@ -39,7 +50,14 @@ struct galley {
 
 const Mesh__MeshConfig *galley_mesh(
 	const struct galley *g, struct arena *scratch); /* normalised; the default when there is none */
-struct space *galley_space(struct galley *g, const char *ns);
+struct label_set galley_namespace_labels(struct galley *g, const char *ns); /* none when no object defines it */
+bool galley_selects(struct galley *g, const Mesh__MeshConfig *mesh, const char *ns); /* the mesh is to have it */
+
+/* spaces.c: an object that discovery reads came, went or changed; services and endpoints of what was noted are made and emitted. */
+void space_note(struct galley *g, struct slot *slot, const struct object *before);
+void space_note_node(struct galley *g, struct slot *slot, const struct object *before);
+void spaces_discover(struct galley *g, const Mesh__MeshConfig *mesh);
+void space_free(struct space *s);
 
 /* emit.c: adds a change when the value differs from what was published. */
 void galley_emit(struct galley *g, uint32_t topic, const char *key, struct str value, const char *origin);

@@ -53,12 +53,10 @@ void galley_diags(const struct galley *g, struct diags *out)
 	struct tellers files = {0}, slots = {0};
 	struct str key;
 	void *value;
-	for (size_t i = 0; map_next(g->store.units, &i, &key, &value);)
-		if (((const struct unit *)value)->diags.len)
-			vec_push(&files.keys, key);
-	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);)
-		if (((const struct slot *)value)->claims.len > 1)
-			vec_push(&slots.keys, key);
+	for (size_t i = 0; map_next(g->store.remarked, &i, &key, &value);)
+		vec_push(&files.keys, key);
+	for (size_t i = 0; map_next(g->store.contested, &i, &key, &value);)
+		vec_push(&slots.keys, key);
 	sort_tellers(&files);
 	sort_tellers(&slots);
 	for (size_t i = 0; i < files.keys.len; i++) {
@@ -74,23 +72,16 @@ void galley_diags(const struct galley *g, struct diags *out)
 
 struct galley_counts galley_counts(const struct galley *g)
 {
-	struct galley_counts n = {.files = map_len(g->store.units)};
+	struct galley_counts n = {.files = map_len(g->store.units),
+		.objects = g->store.good,
+		.quarantined = g->store.quarantined,
+		.foreign = g->store.foreign};
 	struct str key;
 	void *value;
-	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);) {
-		n.objects += ((const struct slot *)value)->good != NULL;
-		n.quarantined += slot_quarantined(value);
-	}
-	for (size_t i = 0; map_next(g->store.units, &i, &key, &value);) {
-		const struct unit *u = value;
-		for (size_t k = 0; k < u->documents.len; k++)
-			n.foreign += u->documents.items[k].state == DOCUMENT_FOREIGN;
-	}
 	for (size_t i = 0; map_next(g->spaces, &i, &key, &value);) {
 		const struct space *s = value;
 		n.services += s->found.n;
-		for (size_t k = 0; k < s->found.n; k++)
-			n.endpoints += s->found.items[k].endpoints->n_endpoints;
+		n.endpoints += s->endpoints;
 	}
 	return n;
 }

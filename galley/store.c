@@ -32,7 +32,7 @@ static void slot_free(struct slot *s)
 
 void source_store_init(struct store *s)
 {
-	*s = (struct store){.units = map_new(), .slots = map_new()};
+	*s = (struct store){.units = map_new(), .slots = map_new(), .remarked = map_new(), .contested = map_new()};
 }
 
 void source_store_done(struct store *s)
@@ -45,6 +45,8 @@ void source_store_done(struct store *s)
 		unit_free(value);
 	map_free(s->slots);
 	map_free(s->units);
+	map_free(s->remarked);
+	map_free(s->contested);
 	vec_done(&s->touched);
 }
 
@@ -153,6 +155,25 @@ static struct unit *unit_parse(struct str file, struct str text, const char *dom
 	return u;
 }
 
+static size_t foreign_documents(const struct unit *u)
+{
+	size_t n = 0;
+	for (size_t i = 0; u && i < u->documents.len; i++)
+		n += u->documents.items[i].state == DOCUMENT_FOREIGN;
+	return n;
+}
+
+/* u takes the place of before; either may be NULL. */
+static void count_unit(struct store *s, struct str file, struct unit *u, const struct unit *before)
+{
+	s->foreign += foreign_documents(u);
+	s->foreign -= foreign_documents(before);
+	if (u && u->diags.len)
+		(void)map_put(s->remarked, file, u);
+	else if (before && before->diags.len)
+		(void)map_del(s->remarked, file);
+}
+
 void source_store_put(struct store *s, struct str file, struct str text, const char *domain_suffix)
 {
 	struct unit *u = unit_parse(file, text, domain_suffix);
@@ -163,6 +184,7 @@ void source_store_put(struct store *s, struct str file, struct str text, const c
 		drop_claims(s, before);
 	}
 	add_claims(s, u);
+	count_unit(s, file, u, before);
 	(void)map_put(s->units, file, u);
 	unit_free(before);
 }
@@ -172,6 +194,7 @@ void source_store_remove(struct store *s, struct str file)
 	struct unit *u = map_del(s->units, file);
 	if (u)
 		drop_claims(s, u);
+	count_unit(s, file, NULL, u);
 	unit_free(u);
 }
 
@@ -196,16 +219,31 @@ static struct object *next_good(const struct slot *s)
 	return d->state == DOCUMENT_OK ? d->object : s->good;
 }
 
+static void count_slot(struct store *s, struct slot *slot)
+{
+	bool quarantined = slot_quarantined(slot);
+	s->quarantined += quarantined;
+	s->quarantined -= slot->quarantined;
+	slot->quarantined = quarantined;
+	if (slot->claims.len > 1)
+		(void)map_put(s->contested, str_of(slot->key), slot);
+	else
+		(void)map_del(s->contested, str_of(slot->key));
+}
+
 void source_store_settle(
-	struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx)
+	struct store *s, void (*fn)(void *ctx, struct slot *slot, const struct object *before), void *ctx)
 {
 	for (size_t i = 0; i < s->touched.len; i++) {
 		struct slot *slot = s->touched.items[i];
 		struct object *before = slot->good, *after = next_good(slot);
 		slot->touched = false;
+		count_slot(s, slot);
 		if (after == before)
 			continue;
 		slot->good = after ? object_ref(after) : NULL;
+		s->good += after != NULL;
+		s->good -= before != NULL;
 		if (!before || !after || before->hash != after->hash)
 			fn(ctx, slot, before);
 		object_unref(before);

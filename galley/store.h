@@ -28,12 +28,19 @@ struct slot {
 	VEC(struct claim) claims; /* in order of file name and place */
 	struct object *good; /* what is in force, NULL: nothing */
 	bool touched;
+	bool quarantined; /* as last settled */
+	size_t place; /* in its namespace's list of inputs (pipeline.h) */
 };
 
 struct store {
 	struct map *units; /* by file */
 	struct map *slots; /* by key */
 	VEC(struct slot *) touched;
+	/* Kept up, so that a change does not look at all there is. */
+	struct map *remarked; /* file -> unit with diagnostics */
+	struct map *contested; /* key -> slot that several claim */
+	size_t good, quarantined; /* slots, as last settled */
+	size_t foreign; /* documents */
 };
 
 void source_store_init(struct store *s);
@@ -45,7 +52,7 @@ const struct unit *source_store_unit(const struct store *s, struct str file); /*
 /* Settles the touched slots: fn is called for each whose object in force changed, with the object before (NULL: none), which it may
  * look at during the call. Slots that nobody claims go away afterwards. */
 void source_store_settle(
-	struct store *s, void (*fn)(void *ctx, const struct slot *slot, const struct object *before), void *ctx);
+	struct store *s, void (*fn)(void *ctx, struct slot *slot, const struct object *before), void *ctx);
 
 /* The document that counts; NULL when there is none. */
 const struct document *slot_winner(const struct slot *s);

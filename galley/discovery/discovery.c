@@ -71,7 +71,7 @@ static void add_service(struct build *b, const struct object *o)
 	Fl__Service *s = discovery_service(b->arena, b->in, o);
 	struct discovered *d = item_for(b, s->hostname, &is_new);
 	d->service = s;
-	d->origin = o->origin;
+	d->origin = arena_strdup(b->arena, o->origin ? o->origin : ""); /* the object may go before this */
 	discovery_service_endpoints(b->arena, b->in, o, d->endpoints);
 }
 
@@ -84,7 +84,7 @@ static void add_entry(struct build *b, const struct object *o)
 		struct discovered *d = item_for(b, s->hostname, &is_new);
 		if (is_new) {
 			d->service = s;
-			d->origin = o->origin;
+			d->origin = arena_strdup(b->arena, o->origin ? o->origin : "");
 		} else {
 			merge(b->arena, d->service, s);
 		}

@@ -12,7 +12,8 @@
 
 /*
  * DOC: Scanning. A scan looks at every file's status and reads only those whose modification time, size or inode changed. Symbolic
- * links are followed, as Kubernetes' volumes need; the depth is bounded, so that a loop of links ends.
+ * links are followed, as Kubernetes' volumes need; the depth is bounded, so that a loop of links ends. What was hinted is looked at
+ * alone: a change costs the same whatever number of files there are. What was not handed on is hinted again for the next scan.
  */
 
 #define MAX_DEPTH 32
@@ -39,6 +40,7 @@ struct directory {
 	char *root;
 	struct map *files;
 	struct map *hinted; /* paths to look at, and files that have not settled -> &is_complete or d */
+	VEC(struct file *) looked_at; /* during a scan */
 	bool everything; /* look at all, whatever was hinted */
 	bool watched; /* there are hints */
 	int64_t unsettled_since; /* 0: nothing is pending */
@@ -77,6 +79,7 @@ void directory_free(struct directory *d)
 		file_free(value);
 	map_free(d->files);
 	map_free(d->hinted);
+	vec_done(&d->looked_at);
 	free(d->root);
 	free(d);
 }
@@ -158,9 +161,12 @@ static bool look_at_everything(struct directory *d, struct err *e)
 		((struct file *)value)->seen = false;
 	if (stat(d->root, &st) != 0)
 		return err_errno(e, "%s", d->root);
-	if (S_ISDIR(st.st_mode))
-		return walk(d, d->root, 0, e);
-	note(d, d->root, &st);
+	if (!S_ISDIR(st.st_mode))
+		note(d, d->root, &st);
+	else if (!walk(d, d->root, 0, e))
+		return false;
+	for (size_t i = 0; map_next(d->files, &i, &key, &value);)
+		vec_push(&d->looked_at, (struct file *)value);
 	return true;
 }
 
@@ -168,6 +174,7 @@ static bool look(struct directory *d, struct err *e)
 {
 	struct str path;
 	void *value;
+	d->looked_at.len = 0;
 	if (d->everything || !d->watched || !map_len(d->hinted))
 		return look_at_everything(d, e);
 	for (size_t i = 0; map_next(d->hinted, &i, &path, &value);) {
@@ -179,6 +186,9 @@ static bool look(struct directory *d, struct err *e)
 			note(d, path.ptr, &st);
 		else if (f)
 			f->seen = false;
+		f = map_get(d->files, path);
+		if (f)
+			vec_push(&d->looked_at, f);
 	}
 	return true;
 }
@@ -204,11 +214,9 @@ static bool is_gone(struct file *f, int64_t wall_ms)
 static bool read_changed(
 	struct directory *d, int64_t wall_ms, const struct directory_ops *ops, void *ctx, struct err *e)
 {
-	struct str key;
-	void *value;
 	bool settled = true;
-	for (size_t i = 0; map_next(d->files, &i, &key, &value);) {
-		struct file *f = value;
+	for (size_t i = 0; i < d->looked_at.len; i++) {
+		struct file *f = d->looked_at.items[i];
 		struct err why = {0};
 		if (!f->seen) {
 			f->settled = is_gone(f, wall_ms);
@@ -230,43 +238,48 @@ static bool read_changed(
 	return settled;
 }
 
+static void drop(struct directory *d, struct file *f, const struct directory_ops *ops, void *ctx)
+{
+	ops->remove(ctx, str_of(f->name));
+	(void)map_del(d->files, str_of(f->name));
+	file_free(f);
+}
+
+/* Leaves in the list what is still there. */
 static void hand_on(struct directory *d, const struct directory_ops *ops, void *ctx)
 {
 	VEC(struct file *) gone = {0};
-	struct str key;
-	void *value;
-	for (size_t i = 0; map_next(d->files, &i, &key, &value);) {
-		struct file *f = value;
-		if (!f->settled)
-			continue;
-		if (!f->seen) {
+	size_t kept = 0;
+	for (size_t i = 0; i < d->looked_at.len; i++) {
+		struct file *f = d->looked_at.items[i];
+		if (f->settled && !f->seen) {
 			vec_push(&gone, f);
-		} else if (f->changed && f->text) {
-			ops->put(ctx, key, str_n(f->text, f->len));
+			continue;
+		}
+		d->looked_at.items[kept++] = f;
+		if (f->settled && f->changed && f->text) {
+			ops->put(ctx, str_of(f->name), str_n(f->text, f->len));
 			free(take(f->text));
 			f->reported = true;
 			f->changed = false;
 		}
 	}
-	for (size_t i = 0; i < gone.len; i++) {
-		ops->remove(ctx, str_of(gone.items[i]->name));
-		(void)map_del(d->files, str_of(gone.items[i]->name));
-		file_free(gone.items[i]);
-	}
+	d->looked_at.len = kept;
+	for (size_t i = 0; i < gone.len; i++)
+		drop(d, gone.items[i], ops, ctx);
 	vec_done(&gone);
 }
 
-/* What is to be looked at again by the next scan, whatever is hinted until then. */
-static void keep_unsettled(struct directory *d)
+/* What was not handed on is looked at again by the next scan, whatever is hinted until then. */
+static void keep_pending(struct directory *d)
 {
-	struct str key;
-	void *value;
 	d->everything = false;
 	map_clear(d->hinted);
-	for (size_t i = 0; map_next(d->files, &i, &key, &value);) {
-		const struct file *f = value;
-		if ((f->changed || !f->seen) && !f->settled)
-			(void)map_put(d->hinted, key, f->complete ? (void *)(uintptr_t)&is_complete : (void *)d);
+	for (size_t i = 0; i < d->looked_at.len; i++) {
+		const struct file *f = d->looked_at.items[i];
+		if (f->changed || !f->seen)
+			(void)map_put(
+				d->hinted, str_of(f->name), f->complete ? (void *)(uintptr_t)&is_complete : (void *)d);
 	}
 }
 
@@ -277,18 +290,19 @@ bool directory_scan(struct directory *d, int64_t wall_ms, const struct directory
 	if (!look(d, e))
 		return false;
 	bool settled = read_changed(d, wall_ms, ops, ctx, e);
-	keep_unsettled(d);
 	if (!settled && d->unsettled_since == 0)
 		d->unsettled_since = wall_ms;
 	int64_t waited = wall_ms - d->unsettled_since;
 	int64_t patience = d->busy ? DIRECTORY_BUSY_MS : DIRECTORY_PATIENCE_MS;
 	if (!settled && waited >= 0 && waited < patience) {
 		*retry_ms = DIRECTORY_SETTLE_MS;
+		keep_pending(d);
 		return true;
 	}
 	d->busy = !settled;
 	d->unsettled_since = 0;
 	*retry_ms = settled ? 0 : DIRECTORY_SETTLE_MS;
 	hand_on(d, ops, ctx);
+	keep_pending(d);
 	return true;
 }
