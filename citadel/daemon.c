@@ -50,14 +50,14 @@ static void refresh_one(struct authn_source *s, const char *path, uint64_t *stam
 
 void citadel_refresh_keys(struct citadel *c)
 {
-	refresh_one(&c->authn.sources[0], c->own_jwks, &c->own_jwks_stamp);
-	refresh_one(&c->authn.sources[1], c->cfg->jwks, &c->jwks_stamp);
+	refresh_one(&c->authn.sources[AUTHN_OWN], c->own_jwks, &c->own_jwks_stamp);
+	refresh_one(&c->authn.sources[AUTHN_JWKS], c->cfg->jwks, &c->jwks_stamp);
 }
 
 static void on_cluster_keys(void *ctx, const char *issuer, struct str jwks)
 {
 	struct citadel *c = ctx;
-	struct authn_source *s = &c->authn.sources[2];
+	struct authn_source *s = &c->authn.sources[AUTHN_CLUSTER];
 	struct jwks *keys = NULL;
 	struct err e = {0};
 	if (!jwks_parse(jwks, &keys, &e)) {
@@ -73,10 +73,27 @@ static void on_cluster_keys(void *ctx, const char *issuer, struct str jwks)
 	s->issuers = c->cluster_issuers;
 }
 
+/*
+ * Tokens that the cluster's keys verify cost no call; asking tells of those that were taken back (a deleted pod or account), and is all there is
+ * until the keys are known.
+ */
+bool citadel_review_wanted(const struct citadel *c, const struct authn_proof *p)
+{
+	const bool always = streq(c->cfg->token_review, "always");
+	if (!c->cluster || streq(c->cfg->token_review, "never"))
+		return false;
+	return p->id ? always && p->by_cluster : p->unverified && (always || !c->authn.sources[AUTHN_CLUSTER].keys);
+}
+
 static bool start_cluster(struct citadel *c, struct err *e)
 {
-	const struct citadel_cluster_options o = {
-		.api = {.kubeconfig = c->cfg->kubeconfig}, .on_keys = on_cluster_keys, .ctx = c};
+	const struct citadel_cluster_options o = {.api = {.kubeconfig = c->cfg->kubeconfig},
+		.on_keys = on_cluster_keys,
+		.ctx = c,
+		.audiences = c->authn.audiences};
+	const char *when = c->cfg->token_review;
+	if (!streq(when, "auto") && !streq(when, "always") && !streq(when, "never"))
+		return err_set(e, ERR_PEER, "--token-review: \"%.40s\" is none of auto, always, never", when);
 	if (!c->cfg->kubernetes)
 		return true;
 	c->cluster = citadel_cluster_new(daemon_loop(c->daemon), &o, e);
@@ -148,8 +165,8 @@ static void set_lists(struct citadel *c)
 	c->authn.trust_domain = cfg->trust_domain;
 	c->authn.audiences = list_of(c->arena, cfg->jwt_audiences, audiences);
 	c->authn.forwarders = ids_of(c, cfg->forwarders, forwarders);
-	c->authn.sources[0].issuers = own;
-	c->authn.sources[1].issuers = list_of(c->arena, cfg->jwt_issuers, NULL);
+	c->authn.sources[AUTHN_OWN].issuers = own;
+	c->authn.sources[AUTHN_JWKS].issuers = list_of(c->arena, cfg->jwt_issuers, NULL);
 	c->control_plane = ids_of(c, cfg->control_plane, plane);
 	c->own_dns = list_of(c->arena, cfg->control_plane_dns, dns);
 	c->own_id = arena_printf(c->arena, "spiffe://%s/ns/istio-system/sa/citadel", cfg->trust_domain);
@@ -199,7 +216,7 @@ static bool start_all(struct citadel *c, struct err *e)
 		return err_in(e, "key for join tokens");
 	c->own_jwks = dir ? path_in(c->arena, dir, "jwks.json") : NULL;
 	citadel_refresh_keys(c);
-	if (c->cfg->jwks && !c->authn.sources[1].keys)
+	if (c->cfg->jwks && !c->authn.sources[AUTHN_JWKS].keys)
 		return err_set(e, ERR_PEER, "--jwks %s: holds no usable key", c->cfg->jwks);
 	struct tls_options tls = {.server = true, .peer_auth = TLS_PEER_OPTIONAL, .trust_domain = c->cfg->trust_domain};
 	c->tls = tls_context_new(&tls);

@@ -16,7 +16,7 @@
 
 struct citadel_config {
 	const char *address, *unix_path, *ca_dir, *root_key, *trust_domain, *jwks;
-	const char *kubeconfig;
+	const char *kubeconfig, *token_review;
 	bool kubernetes;
 	uint64_t root_ttl_ms, max_ttl_ms, default_ttl_ms, probe_interval_ms;
 	const char **jwt_issuers, **jwt_audiences, **forwarders, **control_plane, **control_plane_dns;
@@ -74,5 +74,7 @@ void probe_start(struct citadel *c);
 void probe_now(struct citadel *c);
 /* trust/publish.c */
 void trust_publish(struct citadel *c);
+/* Whether the API server is to be asked about the caller's token (--token-review). */
+bool citadel_review_wanted(const struct citadel *c, const struct authn_proof *p);
 /* Reads the key sets again when their files changed. */
 void citadel_refresh_keys(struct citadel *c);

@@ -32,6 +32,11 @@ static const struct option_row options[] = {
 		OPT_BOOL(struct citadel_config, kubernetes,
 			"accept the cluster's service account tokens; keep the ConfigMap istio-ca-root-cert in every "
 			"namespace")},
+	{.name = "token-review",
+		OPT_STR(struct citadel_config, token_review, "auto",
+			"when the API server is asked about a token: auto (while the cluster's keys are not known), "
+			"always "
+			"(they count alone only when it does not answer), never")},
 	{.name = "kubeconfig",
 		OPT_STR(struct citadel_config, kubeconfig, NULL,
 			"credentials for --kubernetes (default: those of the pod that this runs in)")},

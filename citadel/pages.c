@@ -87,9 +87,9 @@ static void add_list(struct strbuf *out, const char *name, const char *const *li
 static void page_authn(void *self, struct str query, struct strbuf *out)
 {
 	const struct citadel *c = self;
-	strbuf_addf(out, "{\"ownTokens\":%s,\"jwksLoaded\":%s", c->authn.sources[0].keys ? "true" : "false",
-		c->authn.sources[1].keys ? "true" : "false");
-	add_list(out, "issuers", c->authn.sources[1].issuers);
+	strbuf_addf(out, "{\"ownTokens\":%s,\"jwksLoaded\":%s", c->authn.sources[AUTHN_OWN].keys ? "true" : "false",
+		c->authn.sources[AUTHN_JWKS].keys ? "true" : "false");
+	add_list(out, "issuers", c->authn.sources[AUTHN_JWKS].issuers);
 	add_list(out, "audiences", c->authn.audiences);
 	add_list(out, "forwarders", c->authn.forwarders);
 	add_list(out, "controlPlane", c->control_plane);

@@ -12,6 +12,7 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/mesh/spiffe.h"
 #include "common/pb/pb.h"
 
 METRIC(csr_count, COUNTER, "citadel_server_csr_count", "The number of CSRs received by Citadel server");
@@ -27,8 +28,10 @@ struct call {
 	struct citadel *c;
 	struct grpc_stream *stream; /* NULL: closed */
 	struct arena *arena;
+	const Ca__IstioCertificateRequest *request;
+	struct authn_proof proof;
 	const char *id, *by, *peer;
-	bool asked, signing;
+	bool asked, waiting; /* for the API server or the signer */
 };
 
 static void call_free(struct call *k)
@@ -93,7 +96,7 @@ static void on_signed(void *ctx, enum signer_result r, const struct signer_answe
 		[SIGNER_FAILED] = {GRPC_INTERNAL, "CERT_GEN_ERROR"},
 		[SIGNER_UNAVAILABLE] = {GRPC_UNAVAILABLE, "CA_NOT_READY"}};
 	struct call *k = ctx;
-	k->signing = false;
+	k->waiting = false;
 	if (r == SIGNER_OK) {
 		respond(k, a);
 	} else {
@@ -111,36 +114,34 @@ static uint64_t lifetime_ms(const struct citadel_config *cfg, int64_t asked_s)
 	return (uint64_t)asked_s > cfg->max_ttl_ms / 1000 ? cfg->max_ttl_ms : (uint64_t)asked_s * 1000;
 }
 
-static bool caller_of(struct call *k, struct err *e)
+static struct authn_request credentials_of(const struct call *k)
 {
-	struct citadel *c = k->c;
 	const struct tls_peer *peer = grpc_stream_peer(k->stream);
-	const struct authn_request r = {.authorization = grpc_stream_header(k->stream, "authorization"),
+	return (struct authn_request){.authorization = grpc_stream_header(k->stream, "authorization"),
 		.xfcc = grpc_stream_header(k->stream, "x-forwarded-client-cert"),
 		.relayed = grpc_stream_header(k->stream, "x-fairlead-relayed"),
 		.peer = peer && peer->verified ? peer->spiffe_id : (struct str){0}};
-	if (r.authorization.len)
-		citadel_refresh_keys(c);
-	c->authn.now_ms = clock_wall_ms();
-	k->id = authn_caller(k->arena, &c->authn, &r, &k->by, e);
-	return k->id != NULL;
 }
 
-static void create(struct call *k, const Ca__IstioCertificateRequest *q)
+static void refuse_caller(struct call *k, const char *why)
+{
+	metric_add(&authn_failures, 1);
+	if (k->c->cluster) /* perhaps with a key that the cluster has since our last look */
+		citadel_cluster_refresh_keys(k->c->cluster);
+	refuse(k, GRPC_UNAUTHENTICATED, why);
+}
+
+/* Who calls is known. */
+static void create(struct call *k, const char *id, const char *by)
 {
 	struct citadel *c = k->c;
 	struct pki_csr csr;
 	struct str der = {0};
 	struct err e = {0};
-	if (!caller_of(k, &e)) {
-		metric_add(&authn_failures, 1);
-		if (k->c->cluster) /* perhaps with a key that the cluster has since our last look */
-			citadel_cluster_refresh_keys(k->c->cluster);
-		refuse(k, GRPC_UNAUTHENTICATED, e.text);
-		return;
-	}
+	k->id = id;
+	k->by = by;
 	/* Whether the caller has the key, the signer verifies: once is enough, and it is half of what a certificate costs. */
-	if (!pki_csr_der(k->arena, str_of(q->csr), &der, &e) || !pki_csr_read(k->arena, der, &csr, &e)) {
+	if (!pki_csr_der(k->arena, str_of(k->request->csr), &der, &e) || !pki_csr_read(k->arena, der, &csr, &e)) {
 		metric_add(&parse_errors, 1);
 		refuse(k, GRPC_INVALID_ARGUMENT, e.text);
 		return;
@@ -151,8 +152,63 @@ static void create(struct call *k, const Ca__IstioCertificateRequest *q)
 		refuse(k, e.kind == ERR_DENIED ? GRPC_PERMISSION_DENIED : GRPC_INVALID_ARGUMENT, e.text);
 		return;
 	}
-	k->signing = true;
-	signer_sign(c->signer, der, k->id, csr.dns, lifetime_ms(c->cfg, q->validity_duration), on_signed, k);
+	k->waiting = true;
+	signer_sign(c->signer, der, k->id, csr.dns, lifetime_ms(c->cfg, k->request->validity_duration), on_signed, k);
+}
+
+/* By the API server's word. What the cluster's keys said must be the same; they count alone when it does not answer. */
+static void judge(struct call *k, enum review_result result, struct str text)
+{
+	struct str ns, name;
+	struct spiffe_id parsed;
+	struct err e = {0};
+	if (result == REVIEW_NO_ANSWER && k->proof.id) {
+		create(k, k->proof.id, k->proof.by);
+	} else if (result == REVIEW_NO_ANSWER) {
+		metric_add(&authn_failures, 1);
+		refuse(k, GRPC_UNAVAILABLE,
+			arena_printf(k->arena, "the token cannot be reviewed now: " STR_FMT, STR_ARG(text)));
+	} else if (result == REVIEW_BAD || !authn_account(text, &ns, &name)) {
+		refuse_caller(k, arena_printf(k->arena, "the caller is not authenticated: token-review: " STR_FMT,
+					 STR_ARG(text)));
+	} else {
+		const char *id = spiffe_format(k->arena, str_of(k->c->cfg->trust_domain), ns, name);
+		if (!spiffe_parse(str_of(id), &parsed, &e))
+			refuse_caller(k, e.text);
+		else if (k->proof.id && !streq(k->proof.id, id))
+			refuse_caller(k, "the token says another identity than the API server");
+		else
+			create(k, id, "token-review");
+	}
+}
+
+static void on_reviewed(void *ctx, enum review_result result, struct str text)
+{
+	struct call *k = ctx;
+	k->waiting = false;
+	if (k->stream)
+		judge(k, result, text);
+	if (!k->stream && !k->waiting)
+		call_free(k);
+}
+
+static void authenticate(struct call *k)
+{
+	struct citadel *c = k->c;
+	const struct authn_request r = credentials_of(k);
+	struct err e = {0};
+	if (r.authorization.len)
+		citadel_refresh_keys(c);
+	c->authn.now_ms = clock_wall_ms();
+	bool known = authn_caller(k->arena, &c->authn, &r, &k->proof, &e);
+	if (citadel_review_wanted(c, &k->proof)) {
+		k->waiting = true;
+		citadel_cluster_review(c->cluster, authn_bearer(r.authorization), on_reviewed, k);
+	} else if (known) {
+		create(k, k->proof.id, k->proof.by);
+	} else {
+		refuse_caller(k, e.text);
+	}
 }
 
 static void on_open(struct grpc_stream *s, void *ctx)
@@ -173,10 +229,9 @@ static void on_message(struct grpc_stream *s, const uint8_t *data, size_t len)
 		return;
 	k->asked = true;
 	metric_add(&csr_count, 1);
-	const Ca__IstioCertificateRequest *q = PB_UNPACK(
-		k->arena, Ca__IstioCertificateRequest, ca__istio_certificate_request, data, len, &e);
-	if (q) {
-		create(k, q);
+	k->request = PB_UNPACK(k->arena, Ca__IstioCertificateRequest, ca__istio_certificate_request, data, len, &e);
+	if (k->request) {
+		authenticate(k);
 		return;
 	}
 	metric_add(&parse_errors, 1);
@@ -196,7 +251,7 @@ static void on_close(struct grpc_stream *s, enum grpc_status status, struct str 
 	(void)status;
 	(void)message;
 	k->stream = NULL;
-	if (!k->signing)
+	if (!k->waiting)
 		call_free(k);
 }
 

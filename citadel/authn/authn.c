@@ -21,22 +21,35 @@ bool authn_forwards(const struct authn_context *c, const struct authn_request *r
 	       (r->authorization.len || r->xfcc.len || r->relayed.len);
 }
 
-const char *authn_caller(
-	struct arena *a, const struct authn_context *c, const struct authn_request *r, const char **by, struct err *e)
+bool authn_account(struct str subject, struct str *ns, struct str *name)
+{
+	static const struct str prefix = {"system:serviceaccount:", 22};
+	return str_starts(subject, prefix) && str_cut(str_from(subject, prefix.len), ':', ns, name);
+}
+
+struct str authn_bearer(struct str authorization)
+{
+	static const struct str bearer = {"Bearer ", 7};
+	if (!str_ieq(str_sub(authorization, 0, bearer.len), bearer))
+		return (struct str){0};
+	return str_trim(str_from(authorization, bearer.len));
+}
+
+bool authn_caller(struct arena *a, const struct authn_context *c, const struct authn_request *r,
+	struct authn_proof *out, struct err *e)
 {
 	struct strbuf reasons cleanup(strbuf_done) = {0};
+	*out = (struct authn_proof){0};
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		struct err why = {0};
-		const char *id = NULL;
-		enum authn_result result = table[i]->check(a, c, r, &id, &why);
+		enum authn_result result = table[i]->check(a, c, r, out, &why);
 		if (result == AUTHN_GOOD) {
-			*by = table[i]->name;
-			return id;
+			out->by = table[i]->name;
+			return true;
 		}
 		if (result == AUTHN_BAD)
 			strbuf_addf(&reasons, "%s%s: %s", reasons.len ? "; " : "", table[i]->name, why.text);
 	}
-	(void)err_set(
+	return err_set(
 		e, ERR_DENIED, "the caller is not authenticated: %s", reasons.len ? reasons.ptr : "no credentials");
-	return NULL;
 }

@@ -12,11 +12,14 @@ struct authn_source {
 	const char *const *issuers;
 };
 
+/* Which of the context's sources has verified a token. */
+enum authn_source_index { AUTHN_OWN, AUTHN_JWKS, AUTHN_CLUSTER, AUTHN_SOURCE_COUNT };
+
 struct authn_context {
 	const char *trust_domain;
 	const char *const *audiences;
 	const char *const *forwarders;
-	struct authn_source sources[3]; /* our own tokens; --jwks with --jwt-issuer; the cluster's */
+	struct authn_source sources[AUTHN_SOURCE_COUNT]; /* our own tokens; --jwks with --jwt-issuer; the cluster's */
 	int64_t now_ms;
 };
 
@@ -25,20 +28,31 @@ struct authn_request {
 	struct str peer; /* verified SPIFFE id of the TLS peer, empty: none */
 };
 
+struct authn_proof {
+	const char *id; /* NULL: nobody vouches for the caller */
+	const char *by; /* the authenticator's name */
+	bool by_cluster; /* by the cluster's keys */
+	bool unverified; /* there is a token that no key known here verifies */
+};
+
 enum authn_result { AUTHN_ABSENT, AUTHN_BAD, AUTHN_GOOD };
 
 struct authenticator {
 	const char *name;
 	enum authn_result (*check)(struct arena *a, const struct authn_context *c, const struct authn_request *r,
-		const char **id, struct err *e);
+		struct authn_proof *out, struct err *e); /* AUTHN_GOOD: with the id */
 };
 
 #define AUTHENTICATOR(name) extern const struct authenticator name##_authenticator;
 #include "citadel/authn/authn.def"
 #undef AUTHENTICATOR
 
-/* NULL and e with each reason when nobody vouches for the caller. */
-const char *authn_caller(
-	struct arena *a, const struct authn_context *c, const struct authn_request *r, const char **by, struct err *e);
+/* False, and e with each reason, when nobody vouches for the caller. `unverified` is told in any case. */
+bool authn_caller(struct arena *a, const struct authn_context *c, const struct authn_request *r,
+	struct authn_proof *out, struct err *e) MUST_CHECK;
+/* "system:serviceaccount:<namespace>:<name>" */
+bool authn_account(struct str subject, struct str *ns, struct str *name) MUST_CHECK;
+/* The Bearer token of an authorization header; empty: there is none. */
+struct str authn_bearer(struct str authorization);
 bool authn_listed(const char *const *list, struct str name);
 bool authn_forwards(const struct authn_context *c, const struct authn_request *r);

@@ -2,8 +2,8 @@
 #include "citadel/authn/authn.h"
 #include "common/mesh/spiffe.h"
 
-static enum authn_result check(
-	struct arena *a, const struct authn_context *c, const struct authn_request *r, const char **id, struct err *e)
+static enum authn_result check(struct arena *a, const struct authn_context *c, const struct authn_request *r,
+	struct authn_proof *out, struct err *e)
 {
 	struct spiffe_id parsed;
 	if (!r->peer.len || authn_forwards(c, r))
@@ -14,7 +14,7 @@ static enum authn_result check(
 		(void)err_set(e, ERR_DENIED, "the certificate is of another trust domain");
 		return AUTHN_BAD;
 	}
-	*id = arena_cstr(a, r->peer);
+	out->id = arena_cstr(a, r->peer);
 	return AUTHN_GOOD;
 }
 

@@ -34,7 +34,6 @@ static bool audience_holds(const struct authn_context *c, const struct jwt *t, s
 /* From "sub"; the kubernetes.io claim, when there is one, must say the same. */
 static bool account_of(struct arena *a, const struct jwt *t, struct str *ns, struct str *sa, struct err *e)
 {
-	static const struct str prefix = {"system:serviceaccount:", 22};
 	json_t *o = json_loads(t->payload_json, 0, NULL);
 	const json_t *k = json_object_get(o, "kubernetes.io");
 	const char *claim_ns = json_string_value(json_object_get(k, "namespace"));
@@ -42,8 +41,7 @@ static bool account_of(struct arena *a, const struct jwt *t, struct str *ns, str
 	struct str cns = str_of(claim_ns ? arena_strdup(a, claim_ns) : NULL),
 		   csa = str_of(claim_sa ? arena_strdup(a, claim_sa) : NULL);
 	json_decref(o);
-	struct str sub = str_of(t->subject);
-	bool from_sub = str_starts(sub, prefix) && str_cut(str_from(sub, prefix.len), ':', ns, sa);
+	bool from_sub = authn_account(str_of(t->subject), ns, sa);
 	if (cns.ptr && csa.ptr && from_sub && (!str_eq(cns, *ns) || !str_eq(csa, *sa)))
 		return err_set(e, ERR_DENIED, "the token's subject and its kubernetes.io claim disagree");
 	if (!from_sub && cns.ptr && csa.ptr) {
@@ -54,7 +52,8 @@ static bool account_of(struct arena *a, const struct jwt *t, struct str *ns, str
 	return from_sub || err_set(e, ERR_DENIED, "the token's subject \"%.100s\" is no service account", t->subject);
 }
 
-static bool verify(struct arena *a, const struct authn_context *c, struct str token, struct jwt *out, struct err *e)
+static bool verify(struct arena *a, const struct authn_context *c, struct str token, struct jwt *out, bool *by_cluster,
+	struct err *e)
 {
 	struct err first = {0};
 	bool loaded = false;
@@ -70,6 +69,7 @@ static bool verify(struct arena *a, const struct authn_context *c, struct str to
 		}
 		if (authn_listed(c->sources[i].issuers, str_of(t.issuer))) {
 			*out = t;
+			*by_cluster = i == AUTHN_CLUSTER;
 			return true;
 		}
 		(void)err_set(&first, ERR_DENIED, "the token's issuer \"%.100s\" is not trusted", t.issuer);
@@ -77,26 +77,27 @@ static bool verify(struct arena *a, const struct authn_context *c, struct str to
 	return err_set(e, ERR_DENIED, "%s", loaded ? first.text : "no keys for tokens are known");
 }
 
-static enum authn_result check(
-	struct arena *a, const struct authn_context *c, const struct authn_request *r, const char **id, struct err *e)
+static enum authn_result check(struct arena *a, const struct authn_context *c, const struct authn_request *r,
+	struct authn_proof *out, struct err *e)
 {
-	static const struct str bearer = {"Bearer ", 7};
+	const struct str token = authn_bearer(r->authorization);
 	struct jwt t = {0};
 	struct str ns = {0}, sa = {0};
 	struct spiffe_id parsed;
 	if (!r->authorization.len)
 		return AUTHN_ABSENT;
-	if (!str_ieq(str_sub(r->authorization, 0, bearer.len), bearer)) {
+	if (!token.len) {
 		(void)err_set(e, ERR_DENIED, "the authorization header is no Bearer token");
 		return AUTHN_BAD;
 	}
-	if (!verify(a, c, str_trim(str_from(r->authorization, bearer.len)), &t, e) || !times_hold(&t, c->now_ms, e) ||
-		!audience_holds(c, &t, e) || !account_of(a, &t, &ns, &sa, e))
+	out->unverified = !verify(a, c, token, &t, &out->by_cluster, e);
+	if (out->unverified || !times_hold(&t, c->now_ms, e) || !audience_holds(c, &t, e) ||
+		!account_of(a, &t, &ns, &sa, e))
 		return AUTHN_BAD;
 	const char *uri = spiffe_format(a, str_of(c->trust_domain), ns, sa);
 	if (!spiffe_parse(str_of(uri), &parsed, e))
 		return AUTHN_BAD;
-	*id = uri;
+	out->id = uri;
 	return AUTHN_GOOD;
 }
 

@@ -23,8 +23,8 @@ static bool find_uri(struct str header, struct str *out, struct err *e)
 	return found == 1 || err_set(e, ERR_DENIED, "x-forwarded-client-cert has %zu URIs, one is needed", found);
 }
 
-static enum authn_result check(
-	struct arena *a, const struct authn_context *c, const struct authn_request *r, const char **id, struct err *e)
+static enum authn_result check(struct arena *a, const struct authn_context *c, const struct authn_request *r,
+	struct authn_proof *out, struct err *e)
 {
 	struct spiffe_id parsed;
 	struct str uri = {0};
@@ -40,7 +40,7 @@ static enum authn_result check(
 		(void)err_set(e, ERR_DENIED, "the forwarded certificate is of another trust domain");
 		return AUTHN_BAD;
 	}
-	*id = arena_cstr(a, uri);
+	out->id = arena_cstr(a, uri);
 	return AUTHN_GOOD;
 }
 

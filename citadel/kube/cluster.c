@@ -23,6 +23,7 @@ struct citadel_cluster {
 	struct citadel_cluster_options o;
 	struct kube *api;
 	struct bundles *bundles;
+	struct reviews *reviews;
 	struct timer *timer;
 	char *issuer;
 	uint64_t asked_ms, taken_ms;
@@ -93,6 +94,7 @@ struct citadel_cluster *citadel_cluster_new(struct loop *l, const struct citadel
 	c->o = *o;
 	c->api = api;
 	c->bundles = bundles_new(l, api);
+	c->reviews = reviews_new(api, o->audiences);
 	c->timer = timer_new(l, ask, c);
 	ask(c);
 	return c;
@@ -103,6 +105,7 @@ void citadel_cluster_free(struct citadel_cluster *c)
 	if (!c)
 		return;
 	bundles_free(c->bundles);
+	reviews_free(c->reviews);
 	timer_free(c->timer);
 	kube_free(c->api);
 	free(c->issuer);
@@ -113,6 +116,11 @@ void citadel_cluster_refresh_keys(struct citadel_cluster *c)
 {
 	if (clock_mono_ms() - c->asked_ms >= HURRY_MS)
 		ask(c);
+}
+
+void citadel_cluster_review(struct citadel_cluster *c, struct str token, review_done done, void *ctx)
+{
+	reviews_ask(c->reviews, token, done, ctx);
 }
 
 void citadel_cluster_set_roots(struct citadel_cluster *c, struct str roots_pem)
@@ -129,6 +137,8 @@ void citadel_cluster_debug(const struct citadel_cluster *c, struct strbuf *json)
 	strbuf_addf(json, ",\"keysAgeMs\":%lld,\"failures\":%u,\"error\":",
 		c->taken_ms ? (long long)(clock_mono_ms() - c->taken_ms) : -1ll, c->failures);
 	strbuf_add_json(json, str_of(c->error));
+	strbuf_adds(json, ",\"tokenReviews\":");
+	reviews_debug(c->reviews, json);
 	strbuf_adds(json, ",\"bundles\":");
 	bundles_debug(c->bundles, json);
 	strbuf_addc(json, '}');

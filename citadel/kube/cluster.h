@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "common/kube/kube.h"
+#include "citadel/kube/token_review.h"
 
 struct citadel_cluster;
 
@@ -13,6 +13,7 @@ struct citadel_cluster_options {
 	/* The cluster's token issuer and its keys; again whenever they change. Borrowed for the call. */
 	void (*on_keys)(void *ctx, const char *issuer, struct str jwks);
 	void *ctx;
+	const char *const *audiences; /* of tokens; borrowed for life */
 };
 
 struct citadel_cluster *citadel_cluster_new(
@@ -20,6 +21,8 @@ struct citadel_cluster *citadel_cluster_new(
 void citadel_cluster_free(struct citadel_cluster *c);
 /* A token was signed with a key that is not known: asks again, at most once in ten seconds. */
 void citadel_cluster_refresh_keys(struct citadel_cluster *c);
+/* Asks the API server about a token; see token_review.h. */
+void citadel_cluster_review(struct citadel_cluster *c, struct str token, review_done done, void *ctx);
 /* What every namespace's ConfigMap shall hold. */
 void citadel_cluster_set_roots(struct citadel_cluster *c, struct str roots_pem);
 void citadel_cluster_debug(const struct citadel_cluster *c, struct strbuf *json);

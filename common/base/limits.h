@@ -33,6 +33,9 @@
 #define LIMIT_BUS_REPORT_KEYS 20000u /* keys of reports kept: the oldest is dropped */
 #define LIMIT_CSR_BYTES (64u << 10)
 #define LIMIT_JWT_BYTES (16u << 10)
+#define LIMIT_TOKEN_REVIEWS \
+	4096u /* answers of the API server about tokens that citadel remembers: the oldest gives way */
+#define LIMIT_TOKEN_REVIEWS_OPEN 256u /* questions under way: the caller tries again later */
 #define LIMIT_PEM_BYTES (1u << 20)
 #define LIMIT_XDS_NAMES 100000u /* resource names one stream subscribes to */
 #define LIMIT_NODE_METADATA_BYTES (256u << 10)

@@ -310,7 +310,7 @@ static bool describe(struct arena *a, const mbedtls_x509_crt *crt, struct pki_ce
 	out->not_after_ms = wall_ms_of(&crt->valid_to);
 	out->ca = crt->ca_istrue != 0;
 	out->der = str_n(arena_dup(a, crt->raw.p, crt->raw.len), crt->raw.len);
-	(void)mbedtls_sha256_ret(crt->raw.p, crt->raw.len, digest, 0);
+	pki_sha256(str_n(crt->raw.p, crt->raw.len), (char *)digest);
 	out->sha256_hex = hex(a, digest, sizeof(digest));
 	out->key_type = pki_pk_name(&crt->pk, &bits);
 	return true;

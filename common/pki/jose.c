@@ -150,6 +150,18 @@ static bool verify_parts(const struct parts *p, const struct jwks *keys, const s
 	return err_set(e, ERR_DENIED, "the token's signature does not verify");
 }
 
+bool jwt_read(struct arena *a, struct str token, struct jwt *out, struct err *e)
+{
+	if (token.len > LIMIT_JWT_BYTES)
+		return err_set(e, ERR_LIMIT, "token of %zu bytes; the limit is %u", token.len, LIMIT_JWT_BYTES);
+	struct parts p = {0};
+	struct jwt t = {0};
+	if (!split(a, token, &p, e) || !read_header(a, p.header, &t, e) || !read_payload(a, p.payload, &t, e))
+		return false;
+	*out = t;
+	return true;
+}
+
 bool jwt_verify(struct arena *a, struct str token, const struct jwks *keys, struct jwt *out, struct err *e)
 {
 	if (token.len > LIMIT_JWT_BYTES)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <mbedtls/sha256.h>
+
 #include "common/base/base64.h"
 
 char *pki_pem(const char *label, const unsigned char *der, size_t len)
@@ -45,4 +47,12 @@ bool pki_unarmour(struct arena *a, struct str text, const char *label, struct st
 		len += line.len;
 	}
 	return len && len % 4 == 0 && base64_read(a, str_n(compact, len), out);
+}
+
+void pki_sha256(struct str bytes, char out[PKI_SHA256_BYTES])
+{
+	int rc = mbedtls_sha256_ret(
+		(const unsigned char *)(bytes.ptr ? bytes.ptr : ""), bytes.len, (unsigned char *)out, 0);
+	assert(rc == 0);
+	(void)rc;
 }

@@ -16,6 +16,8 @@ struct pki_key *pki_key_new(enum pki_key_type type, struct err *e);
 struct pki_key *pki_key_parse(struct str pem, struct err *e); /* PKCS#8, SEC1, PKCS#1 */
 void pki_key_free(struct pki_key *k);
 bool pki_key_pem(const struct pki_key *k, char **out, struct err *e) MUST_CHECK; /* wipe with secret_free() */
+#define PKI_SHA256_BYTES 32
+void pki_sha256(struct str bytes, char out[PKI_SHA256_BYTES]);
 void secret_free(char *secret); /* wipes and frees a NUL-terminated string; NULL is fine */
 
 /* Certificate signing request with SANs: URIs ("spiffe://...") and DNS names, NULL-terminated lists or NULL. */
@@ -96,6 +98,8 @@ bool jwks_parse(struct str json, struct jwks **out, struct err *e) MUST_CHECK;
 void jwks_free(struct jwks *k);
 /* Signature only; times and audience are the caller's to check. */
 bool jwt_verify(struct arena *a, struct str token, const struct jwks *keys, struct jwt *out, struct err *e) MUST_CHECK;
+/* What it says, without verification: nothing to rely on. */
+bool jwt_read(struct arena *a, struct str token, struct jwt *out, struct err *e) MUST_CHECK;
 bool jwt_sign(
 	const struct pki_key *k, const char *kid, const char *payload_json, char **out_token, struct err *e) MUST_CHECK;
 bool jwks_of_key(const struct pki_key *k, const char *kid, char **out_json, struct err *e) MUST_CHECK;

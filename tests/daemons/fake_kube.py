@@ -27,6 +27,8 @@ class FakeKube:
         self.requests = []  # "GET /path?query"
         self.jwks = {"keys": []}
         self.issuer = "https://kubernetes.default.svc"
+        self.keyless = False  # no key set: 403
+        self.review = lambda token, audiences: {"authenticated": False}  # -> status of a TokenReview
         self.generation = 0  # raised to end all watches
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
@@ -110,6 +112,8 @@ class FakeKube:
                 try:
                     if refusal:
                         self.status(*refusal)
+                    elif fake.keyless and url.path in ("/.well-known/openid-configuration", "/openid/v1/jwks"):
+                        self.status(403, "forbidden")
                     elif url.path == "/.well-known/openid-configuration":
                         self.answer(200, {"issuer": fake.issuer, "jwks_uri": fake.url + "/openid/v1/jwks"})
                     elif url.path == "/openid/v1/jwks":
@@ -130,13 +134,15 @@ class FakeKube:
             def do_POST(self):
                 url = urllib.parse.urlsplit(self.path)
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                name = f"{body['metadata'].get('namespace', '')}/{body['metadata']['name']}"
+                name = "%s/%s" % (body.get("metadata", {}).get("namespace", ""), body.get("metadata", {}).get("name"))
                 with fake.lock:
                     fake.requests.append(f"POST {self.path}")
                     refusal = fake.refusals.pop(0) if fake.refusals else None
                     exists = (url.path, name) in fake.objects
                 if refusal:
                     self.status(*refusal)
+                elif url.path == "/apis/authentication.k8s.io/v1/tokenreviews":
+                    self.answer(201, {**body, "status": fake.review(body["spec"]["token"], body["spec"]["audiences"])})
                 elif exists:
                     self.status(409, "already exists")
                 else:

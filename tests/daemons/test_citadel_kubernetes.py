@@ -52,6 +52,36 @@ def issuer(tmp_path, fake):
     return i
 
 
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
+
+
+def account(ns, name, audiences=("istio-ca",)):
+    return {"authenticated": True, "user": {"username": f"system:serviceaccount:{ns}:{name}"}, "audiences": list(audiences)}
+
+
+def started(tmp_path, fake, *options):
+    (tmp_path / "config").write_text(kubeconfig(fake.url))
+    return Citadel(tmp_path, "--kubernetes", "--kubeconfig", tmp_path / "config", *options)
+
+
+@pytest.fixture
+def reviewing(tmp_path, fake, issuer):
+    """The API server gives no keys away: it has to be asked."""
+    fake.keyless = True
+    c = started(tmp_path, fake)
+    wait_until(lambda: c.page("cluster")["failures"] > 0)
+    yield c
+    assert c.stop() == 0
+
+
+@pytest.fixture
+def always(tmp_path, fake, issuer):
+    c = started(tmp_path, fake, "--token-review", "always")
+    wait_until(lambda: c.page("cluster")["keysAgeMs"] >= 0)
+    yield c
+    assert c.stop() == 0
+
+
 @pytest.fixture
 def citadel(tmp_path, fake, issuer):
     for name in ("shop", "istio-system", "kube-system"):
@@ -120,3 +150,95 @@ def test_an_api_server_that_goes_away_takes_nothing_from_citadel(citadel, fake, 
     fake.end_watches()
     assert len(citadel.create(csr(tmp_path)[0], issuer.token(fake.issuer))) >= 2
     assert citadel.get("/readyz")[0] == 200
+
+
+def test_C10_without_keys_the_api_server_is_asked_once(reviewing, fake, issuer, tmp_path):
+    asked = []
+    fake.review = lambda token, audiences: asked.append((token, audiences)) or account("shop", "cart")
+    token = issuer.token(fake.issuer)
+    request = csr(tmp_path)[0]
+    for _ in range(3):
+        assert len(reviewing.create(request, token)) >= 2
+    assert asked == [(token, ["istio-ca"])]
+    assert reviewing.metric('citadel_token_reviews_total{result="good"}') == 1
+    assert reviewing.metric("citadel_token_reviews_remembered_total") == 2
+    assert reviewing.page("issuances")["issuances"][0]["authenticator"] == "token-review"
+    assert token not in reviewing.get("/debug/cluster")[1]
+
+
+@pytest.mark.parametrize("status,text", [
+    ({"authenticated": False, "error": "token has been invalidated"}, "invalidated"),
+    (account("shop", "cart", ["https://kubernetes.default.svc"]), "audience"),
+    (account("shop", "cart", []), "audience"),
+    ({"authenticated": True, "user": {"username": "admin"}, "audiences": ["istio-ca"]}, "service account"),
+    (account("shop", "other"), "spiffe://cluster.local/ns/shop/sa/other"),
+    (account("sh/op", "cart"), "SPIFFE"),
+])
+def test_C10_what_the_api_server_does_not_vouch_for_is_refused(reviewing, fake, issuer, tmp_path, status, text):
+    fake.review = lambda token, audiences: status
+    code, details = reviewing.refusal(csr(tmp_path)[0], issuer.token(fake.issuer))
+    assert code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+    assert text in details
+
+
+def test_C10_a_refusal_is_remembered_for_a_moment_only(reviewing, fake, issuer, tmp_path):
+    token, request = issuer.token(fake.issuer), csr(tmp_path)[0]
+    for _ in range(5):
+        assert reviewing.refusal(request, token)[0] == grpc.StatusCode.UNAUTHENTICATED
+    assert fake.count("POST " + REVIEWS) == 1
+    fake.review = lambda token, audiences: account("shop", "cart")
+
+    def taken():
+        try:
+            return reviewing.create(request, token)
+        except grpc.RpcError:
+            return None
+    wait_until(taken, seconds=10)
+
+
+def test_C10_no_keys_and_no_answer_is_try_again_later(reviewing, fake, issuer, tmp_path):
+    fake.refuse(503, "away", 1000)
+    code, details = reviewing.refusal(csr(tmp_path)[0], issuer.token(fake.issuer))
+    assert code == grpc.StatusCode.UNAVAILABLE and "away" in details
+
+
+def test_C10_always_asks_also_about_tokens_that_verify(always, fake, issuer, tmp_path):
+    token, request = issuer.token(fake.issuer), csr(tmp_path)[0]
+    fake.review = lambda token, audiences: {"authenticated": False, "error": "the pod is gone"}
+    code, details = always.refusal(request, token)
+    assert code == grpc.StatusCode.UNAUTHENTICATED and "the pod is gone" in details
+    fake.review = lambda token, audiences: account("shop", "other")
+    code, details = always.refusal(request, issuer.token(fake.issuer, seconds=601))
+    assert code == grpc.StatusCode.UNAUTHENTICATED and "another identity" in details
+    # Join tokens are not the cluster's to judge.
+    before = fake.count("POST " + REVIEWS)
+    assert len(always.create(request, always.token())) >= 2
+    assert fake.count("POST " + REVIEWS) == before
+
+
+def test_C10_always_falls_back_on_the_keys_when_the_api_server_is_away(always, fake, issuer, tmp_path):
+    fake.refuse(503, "away", 1000)
+    assert len(always.create(csr(tmp_path)[0], issuer.token(fake.issuer))) >= 2
+    assert always.metric('citadel_token_reviews_total{result="no_answer"}') == 1
+    assert always.refusal(csr(tmp_path)[0], issuer.token(fake.issuer, seconds=-10))[0] == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_C10_a_token_that_ends_is_not_remembered_beyond_its_end(reviewing, fake, issuer, tmp_path):
+    fake.review = lambda token, audiences: account("shop", "cart")
+    token, request = issuer.token(fake.issuer, seconds=2), csr(tmp_path)[0]
+    assert len(reviewing.create(request, token)) >= 2
+    fake.review = lambda token, audiences: {"authenticated": False, "error": "token has expired"}
+
+    def refused():
+        try:
+            return not reviewing.create(request, token)
+        except grpc.RpcError as error:
+            return "expired" in error.details()
+    wait_until(refused, seconds=10)
+
+
+def test_an_unknown_way_to_review_tokens_is_an_error(tmp_path, fake):
+    (tmp_path / "config").write_text(kubeconfig(fake.url))
+    c = started(tmp_path, fake, "--token-review", "sometimes")
+    assert c.process.wait(10) != 0
+    assert "is none of auto, always, never" in (tmp_path / "log").read_text()

@@ -81,11 +81,15 @@ static void C10_each_kind_of_proof(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct arena *a = arena_new();
 		struct err e = {0};
-		const char *by = NULL;
+		struct authn_proof proof;
 		char *bearer = cases[i].payload ? token_of(k, cases[i].payload) : NULL;
 		const struct authn_request r = {
 			str_of(bearer), str_of(cases[i].xfcc), str_of(cases[i].relayed), str_of(cases[i].peer)};
-		const char *id = authn_caller(a, &c, &r, &by, &e);
+		bool ok = authn_caller(a, &c, &r, &proof, &e);
+		const char *id = proof.id, *by = proof.by;
+		assert_int_equal(ok, id != NULL);
+		assert_int_equal(proof.unverified, cases[i].why && !!strstr(cases[i].why, "issuer"));
+		assert_false(proof.by_cluster);
 		if (!streq(id, cases[i].id) || !streq(by, cases[i].by) ||
 			(cases[i].why && !strstr(e.text, cases[i].why)))
 			fail_msg("case %zu: %s by %s: %s", i, id ? id : "-", by ? by : "-", e.text);
