@@ -143,6 +143,8 @@ static void add_header(struct arena *a, Rds__RouteMatch *out, const char *name, 
 	} else {
 		h->string_match = string_matcher(a, m, false);
 		h->header_match_specifier_case = RDS__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_STRING_MATCH;
+		/* Envoy never matches by the value of a header that is not there, not even inverted. */
+		h->treat_missing_header_as_empty = invert;
 	}
 	pb_add(a, out, headers, h);
 }

@@ -112,8 +112,13 @@ static bool header_matches(json_t *m, const struct request *r)
 {
 	const char *value = header(r, text(m, "name", ""));
 	json_t *string = json_object_get(m, "stringMatch");
-	bool ok = string ? value && string_matches(string, value) : value != NULL;
+	bool ok;
 
+	if (string && !value && json_is_true(json_object_get(m, "treatMissingHeaderAsEmpty")))
+		value = "";
+	if (string && !value)
+		return false; /* inverted or not */
+	ok = string ? string_matches(string, value) : value != NULL;
 	return ok != json_is_true(json_object_get(m, "invertMatch"));
 }
 
