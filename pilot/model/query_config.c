@@ -165,7 +165,15 @@ static int found_cmp(const void *x, const void *y)
 	return c ? c : entry_by_age(&a->entry, &b->entry);
 }
 
-/* Visible ones that cover the host, unordered. */
+static bool is_found(const struct found_service *found, size_t n, const struct entry *e)
+{
+	for (size_t i = 0; i < n; i++)
+		if (found[i].entry == e)
+			return true;
+	return false;
+}
+
+/* Visible ones that cover the host, unordered. One with an exact and a wildcard host is in both sets. */
 static struct found_service *covering(struct view *v, struct str host, size_t *n)
 {
 	const struct rows sets[] = {
@@ -178,8 +186,7 @@ static struct found_service *covering(struct view *v, struct str host, size_t *n
 			const struct entry *e = sets[s].items[i].entry;
 			struct str h = vs_host_for(e, host);
 
-			/* One with an exact and a wildcard host is in both sets. */
-			if (h.ptr && vs_visible(v, e) && (s == 0 || !str_eq(h, host)))
+			if (h.ptr && vs_visible(v, e) && !is_found(out, *n, e))
 				out[(*n)++] = (struct found_service){e, h};
 		}
 	return out;
