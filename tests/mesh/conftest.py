@@ -4,6 +4,7 @@ import time
 
 import pytest
 import util
+from lab import Lab
 from mesh import Mesh
 
 
@@ -37,11 +38,14 @@ def folder():
 class Shared:
     """One mesh for many tests; a test that fails leaves it to nobody."""
 
-    def __init__(self):
-        self.mesh = None
+    def __init__(self, make):
+        self.mesh, self.make, self.broken = None, make, False
 
     def get(self):
-        self.mesh = self.mesh or Mesh().start()
+        assert not self.broken, "it did not start for an earlier test"
+        self.broken = True
+        self.mesh = self.mesh or self.make().start()
+        self.broken = False
         return self.mesh
 
     def drop(self, check=False):
@@ -52,7 +56,7 @@ class Shared:
 
 @pytest.fixture(scope="session")
 def shared_mesh():
-    shared = Shared()
+    shared = Shared(Mesh)
     yield shared
     shared.drop(check=True)
 
@@ -74,6 +78,24 @@ def mesh(shared_mesh, request):
         shared_mesh.drop()
 
 
+@pytest.fixture(scope="session")
+def shared_lab():
+    shared = Shared(Lab)
+    yield shared
+    shared.drop(check=True)
+
+
+@pytest.fixture
+def lab(shared_lab, request):
+    """The lab, with the configuration of the module's tests in force. A test that fails leaves its configuration to nobody."""
+    found = shared_lab.get()
+    found.use(request.module, request.session.items)
+    request.node.mesh = found
+    yield found
+    if getattr(request.node, "failed", False):
+        found.module = None
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
@@ -90,6 +112,7 @@ def pytest_addoption(parser):
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     config.addinivalue_line("markers", "scenario(number): a scenario of the mesh that tools/demo --check runs")
+    config.addinivalue_line("markers", "rules(text...): configuration of the lab that the test needs")
     if config.getoption("--lines"):
         config.pluginmanager.unregister(name="terminalreporter")
         config.pluginmanager.register(Lines(config), "lines")

@@ -188,7 +188,7 @@ class Mesh:
     def enter(self, pod=None):
         """The command that runs another in a pod's network and mount namespaces; without a pod in the node's, outside of the mesh."""
         pid = self.run_file(pod)["pid"] if pod else self.mesh()["mesh"]["pid"]
-        return ["nsenter", "-t", str(pid), "-n", "-m"]
+        return ["nsenter", "-t", str(pid), *(["-U", "--preserve-credentials"] if os.geteuid() else []), "-n", "-m"]
 
     def run_in(self, pod, *argv, check=True, timeout=30):
         return subprocess.run([*self.enter(pod), *map(str, argv)], capture_output=True, text=True, timeout=timeout, check=check).stdout
@@ -203,7 +203,7 @@ class Mesh:
         """{name: value} of the Envoy of a pod."""
         status, body = self.curl(pod, f"http://127.0.0.1:{ENVOY_ADMIN}/stats?filter={urllib.parse.quote(match)}")
         assert status == 200, (status, body)
-        return {k: v.strip() for k, _, v in (line.partition(":") for line in body.splitlines())}
+        return {k: v.strip() for k, _, v in (line.rpartition(": ") for line in body.splitlines())}
 
     def proxy_metrics(self, pod):
         """[(name, labels, value)] at the agent's port 15020, as Prometheus reads it."""
