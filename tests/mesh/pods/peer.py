@@ -191,7 +191,9 @@ async def http_exchange(order, reader, writer, answer):
     body = order.get("body", "").encode()
     fields = [("host", order["host"]), *order.get("headers", [])] + ([("content-length", len(body))] if body else [])
     method = order.get("method", "GET")
-    writer.write(f"{method} {order.get('path', '/')} HTTP/1.1\r\n".encode() + b"".join(f"{n}: {v}\r\n".encode() for n, v in fields) + b"\r\n" + body)
+    writer.write(f"{method} {order.get('path', '/')} HTTP/1.1\r\n".encode() + b"".join(f"{n}: {v}\r\n".encode() for n, v in fields) + b"\r\n")
+    await asyncio.sleep(order.get("slow", 0))
+    writer.write(body)
     line, headers, _ = await read_head(reader)
     answer["status"], answer["headers"] = int(line.split(" ")[1]), headers
     inner = writer.get_extra_info("ssl_object")
