@@ -12,6 +12,7 @@ import socket
 import subprocess
 import textwrap
 import threading
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -172,7 +173,7 @@ class Lab(Mesh):
 
     def __init__(self):
         super().__init__(source=util.ROOT / "tests/mesh/pods", prepare=self.prepare, quick=True)
-        self.module = None
+        self.module, self.settled = None, 0.0
 
     def prepare(self, folder):
         self.certificates = Certificates(folder / "certs")
@@ -264,7 +265,7 @@ class Lab(Mesh):
         if hasattr(module, "RULES"):
             self.put(module.__name__, module.RULES)
         self.settle()
-        self.module = module
+        self.module, self.settled = module, time.monotonic()
         problems = [d for d in self.admin("galley").page("diagnostics") if d["severity"] == "error"]
         assert not problems, problems
 
