@@ -208,6 +208,8 @@ bool agent_start(struct daemon *d, const void *config, void **self, struct err *
 	*a = (struct agent){.daemon = d, .loop = daemon_loop(d), .state_dir = daemon_state_dir(d)};
 	a->told = *(const struct agent_config *)config;
 	a->told.environment = environ;
+	if (!a->told.proxy_config)
+		a->told.proxy_config = getenv("PROXY_CONFIG");
 	a->config = &a->told;
 	a->started_ms = clock_mono_ms();
 	if (!check_config(a->config, a->state_dir, e) || !start_identity(a, e) || !start_sds(a, e) ||

@@ -86,11 +86,16 @@ void bootstrap_env_free(char **env)
 
 /* ---- the node */
 
-static json_t *proxy_config(const struct agent_config *c)
+/* What this agent does differs from what it was told where options say otherwise. */
+static json_t *proxy_config(const struct agent_config *c, struct err *e)
 {
 	char *drain cleanup(free_p) = xasprintf("%.3fs", (double)c->drain_duration_ms / 1000);
-	json_t *j = json_pack("{s:i, s:i, s:s}", "concurrency", (int)c->concurrency, "proxyAdminPort",
-		(int)c->envoy_admin_port, "terminationDrainDuration", drain);
+	json_t *j = parse_object(c->proxy_config, "proxy-config", e);
+	if (!j)
+		return NULL;
+	(void)json_object_set_new(j, "concurrency", json_integer(c->concurrency));
+	(void)json_object_set_new(j, "proxyAdminPort", json_integer(c->envoy_admin_port));
+	(void)json_object_set_new(j, "terminationDrainDuration", json_string(drain));
 	if (!str_empty(c->discovery_address))
 		(void)json_object_set_new(j, "discoveryAddress", json_string(c->discovery_address));
 	return j;
@@ -116,12 +121,14 @@ static json_t *node_metadata(const struct agent_config *c, struct err *e)
 	};
 	json_t *labels = parse_object(c->labels, "labels", e);
 	json_t *annotations = labels ? parse_object(c->annotations, "annotations", e) : NULL;
-	if (!annotations) {
+	json_t *config = annotations ? proxy_config(c, e) : NULL;
+	if (!config) {
 		json_decref(labels);
+		json_decref(annotations);
 		return NULL;
 	}
 	json_t *m = json_pack("{s:o, s:o, s:o, s:i, s:i}", "LABELS", labels, "ANNOTATIONS", annotations, "PROXY_CONFIG",
-		proxy_config(c), "ENVOY_PROMETHEUS_PORT", (int)PROMETHEUS_PORT, "ENVOY_STATUS_PORT", (int)HEALTH_PORT);
+		config, "ENVOY_PROMETHEUS_PORT", (int)PROMETHEUS_PORT, "ENVOY_STATUS_PORT", (int)HEALTH_PORT);
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (!str_empty(texts[i].value))
 			(void)json_object_set_new(m, texts[i].key, json_string(texts[i].value));
@@ -336,18 +343,24 @@ static json_t *admin(const struct agent_config *c)
 		"ignore_global_conn_limit", 1);
 }
 
-static json_t *layered_runtime(void)
+static json_t *layered_runtime(const json_t *config)
 {
-	return json_pack("{s:[{s:s, s:{s:i}}, {s:s, s:{}}]}", "layers", "name", "fairlead", "static_layer",
-		"re2.max_program_size.error_level", (int)LIMIT_REGEX_PROGRAM, "name", "admin", "admin_layer");
+	json_t *values = json_pack("{s:i}", "re2.max_program_size.error_level", (int)LIMIT_REGEX_PROGRAM);
+	json_t *more = json_object_get(config, "runtimeValues");
+	if (json_is_object(more))
+		(void)json_object_update(values, more);
+	return json_pack("{s:[{s:s, s:o}, {s:s, s:{}}]}", "layers", "name", "fairlead", "static_layer", values, "name",
+		"admin", "admin_layer");
 }
 
-static json_t *overload_manager(void)
+static json_t *overload_manager(const json_t *config)
 {
-	return json_pack("{s:[{s:s, s:{s:s, s:i}}]}", "resource_monitors", "name",
+	const json_t *settings = json_object_get(config, "connectionSettings");
+	json_int_t limit = json_integer_value(json_object_get(settings, "globalDownstreamConnectionLimit"));
+	return json_pack("{s:[{s:s, s:{s:s, s:I}}]}", "resource_monitors", "name",
 		"envoy.resource_monitors.global_downstream_max_connections", "typed_config", "@type",
 		TYPE "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-		"max_active_downstream_connections", MAX_DOWNSTREAM_CONNECTIONS);
+		"max_active_downstream_connections", limit > 0 ? limit : (json_int_t)MAX_DOWNSTREAM_CONNECTIONS);
 }
 
 static bool check_state_dir(const char *state_dir, struct err *e)
@@ -366,6 +379,7 @@ bool bootstrap_json(const struct agent_config *c, const char *state_dir, char **
 		return false;
 	const json_t *metadata = json_object_get(n, "metadata");
 	json_t *annotations = json_object_get(metadata, "ANNOTATIONS");
+	const json_t *config = json_object_get(metadata, "PROXY_CONFIG");
 	bool self = metadata_is_true(metadata, "ENABLE_SELF_DISCOVERY");
 	if (!stats_config(c, annotations, &stats, e)) {
 		json_decref(n);
@@ -374,7 +388,8 @@ bool bootstrap_json(const struct agent_config *c, const char *state_dir, char **
 	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:b}, s:o, s:o, s:o}", "node", n, "admin", admin(c),
 		"dynamic_resources", dynamic_resources(), "static_resources", static_resources(c, state_dir, self),
 		"stats_config", stats, "deferred_stat_options", "enable_deferred_creation_stats", 1, "cluster_manager",
-		cluster_manager(c, self), "layered_runtime", layered_runtime(), "overload_manager", overload_manager());
+		cluster_manager(c, self), "layered_runtime", layered_runtime(config), "overload_manager",
+		overload_manager(config));
 	char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
 	json_decref(root);
 	if (!text)

@@ -45,6 +45,9 @@ static const struct option_row options[] = {
 	{.name = "interception-mode",
 		OPT_STR(struct agent_config, interception_mode, "REDIRECT",
 			"how traffic reaches Envoy, by which pilot makes listeners: REDIRECT or NONE")},
+	{.name = "proxy-config",
+		OPT_STR(struct agent_config, proxy_config, NULL,
+			"settings of this proxy, Istio's ProxyConfig as JSON (default: what PROXY_CONFIG says)")},
 	{.name = "app-probers",
 		OPT_STR(struct agent_config, app_probers, NULL,
 			"probes of the application's containers by path, JSON (default: what "

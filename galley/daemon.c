@@ -130,6 +130,14 @@ static void update_gauges(struct galleyd *s)
 	metric_set(&endpoints_gauge, n.endpoints);
 }
 
+static void tell_webhook(struct galleyd *s)
+{
+	struct strbuf json cleanup(strbuf_done) = {0};
+	galley_proxy_config(s->galley, &json);
+	if (s->webhook)
+		webhook_set_proxy_config(s->webhook, json.len ? json.ptr : "");
+}
+
 static void commit(struct galleyd *s, uint64_t began_us)
 {
 	size_t n;
@@ -142,6 +150,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
 	update_gauges(s);
 	report_diags(s);
+	tell_webhook(s);
 	log_info(&scope, "published", KV("changes", sent), KV("files", galley_counts(s->galley).files),
 		KV("microseconds", clock_mono_us() - began_us));
 	s->published = true;

@@ -40,6 +40,9 @@ void galley_diags(const struct galley *g, struct diags *out);
 /* The same in Istio's analysis codes, and what no single object shows: references, conflicts, rules that nothing reaches. */
 void galley_analyze(const struct galley *g, struct diags *out);
 
+/* The mesh config's defaultConfig as JSON; "" when it says nothing. */
+void galley_proxy_config(const struct galley *g, struct strbuf *json);
+
 struct galley_counts {
 	size_t files, objects, quarantined, foreign, services, endpoints;
 };

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "common/pb/json.h"
 #include "galley/kind.h"
 
 /*
@@ -89,6 +90,15 @@ struct label_set galley_namespace_labels(struct galley *g, const char *ns)
 {
 	const struct slot *slot = map_get(g->store.slots, str_of(arena_printf(g->batch, "Namespace//%s", ns)));
 	return slot && slot->good ? LABELS(slot->good->meta, labels) : (struct label_set){0};
+}
+
+void galley_proxy_config(const struct galley *g, struct strbuf *json)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	struct strbuf text cleanup(strbuf_done) = {0};
+	pb_to_json(galley_mesh(g, a)->default_config, &(struct pb_encode_options){0}, &text);
+	if (!str_eqc(strbuf_str(&text), "{}"))
+		strbuf_add(json, strbuf_str(&text));
 }
 
 bool galley_selects(struct galley *g, const Mesh__MeshConfig *mesh, const char *ns)

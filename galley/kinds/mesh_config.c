@@ -10,6 +10,7 @@
  */
 
 #define API "api: MeshConfig."
+#define CONNECTION "api: ConnectionSettings."
 
 static void default_pool(struct check *c, const Mesh__MeshConfig__DefaultTrafficPolicy *p)
 {
@@ -126,6 +127,18 @@ static const struct rule rules[] = {
 	{"defaultConfig.concurrency", check_wrapped, 0, 1024, .source = "api: ProxyConfig.concurrency"},
 	{"defaultConfig.proxyAdminPort", check_port, .source = "api: ProxyConfig.proxyAdminPort"},
 	{"defaultConfig.statusPort", check_number, 0, 65535, .source = "api: ProxyConfig.statusPort"},
+	{"defaultConfig.connectionSettings.httpMaxConcurrentStreams", check_wrapped, 1, 2147483647,
+		.source = CONNECTION "httpMaxConcurrentStreams"},
+	{"defaultConfig.connectionSettings.http2InitialStreamWindowSize", check_wrapped, 65535, 2147483647,
+		.source = CONNECTION "http2InitialStreamWindowSize"},
+	{"defaultConfig.connectionSettings.http2InitialConnectionWindowSize", check_wrapped, 65535, 2147483647,
+		.source = CONNECTION "http2InitialConnectionWindowSize"},
+	{"defaultConfig.connectionSettings.listenerPerConnectionBufferLimitBytes", check_wrapped, 1, 2147483647,
+		.source = CONNECTION "listenerPerConnectionBufferLimitBytes"},
+	{"defaultConfig.connectionSettings.clusterPerConnectionBufferLimitBytes", check_wrapped, 1, 2147483647,
+		.source = CONNECTION "clusterPerConnectionBufferLimitBytes"},
+	{"defaultConfig.connectionSettings.globalDownstreamConnectionLimit", check_wrapped, 1, 2147483647,
+		.source = CONNECTION "globalDownstreamConnectionLimit"},
 	{"defaultConfig.tracing.sampling", check_number, 0, 100, .source = "api: Tracing.sampling"},
 };
 

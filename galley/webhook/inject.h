@@ -24,6 +24,7 @@ struct inject_options {
 	const char *cluster_id, *network; /* unless the webhook's path says otherwise */
 	const char *resources; /* of the proxy, JSON as in a container */
 	const char **never; /* labels "key=value" or "key" of pods that get no proxy unless they ask for it */
+	const char *proxy_config; /* the mesh's defaultConfig, JSON; under what pods say; "": nothing */
 	const char *trust_domain, *domain_suffix; /* NULL: cluster.local */
 };
 
@@ -48,6 +49,10 @@ struct inject_options {
 			OPT_STR(config, at.ca_address, "", "who signs their certificates (default: pilot)")}, \
 		{prefix "cluster-id", OPT_STR(config, at.cluster_id, "Kubernetes", "the cluster that pods are in")}, \
 		{prefix "network", OPT_STR(config, at.network, "", "the network that they are in")}, \
+		{prefix "proxy-config", \
+			OPT_STR(config, at.proxy_config, "", \
+				"settings of proxies where pods do not say, Istio's ProxyConfig as JSON; " \
+				"galley takes the mesh config's defaultConfig, if there is one")}, \
 		{prefix "resources", OPT_STR(config, at.resources, INJECT_RESOURCES, \
 					     "resources of the proxy, JSON, where annotations do not say")}, \
 	{ \

@@ -48,6 +48,11 @@ static bool is_texts(const json_t *v)
 	return ok;
 }
 
+static bool is_object(const json_t *v)
+{
+	return json_is_object(v);
+}
+
 static bool is_stats(const json_t *v)
 {
 	const char *key;
@@ -80,6 +85,10 @@ static const struct field {
 	{"interceptionMode", is_mode, "REDIRECT or NONE is expected"},
 	{"proxyMetadata", is_texts, "an object of texts is expected"},
 	{"proxyStatsMatcher", is_stats, "an object of lists of texts is expected"},
+	{"connectionSettings", is_object, "an object is expected"},
+	{"gatewayTopology", is_object, "an object is expected"},
+	{"proxyHeaders", is_object, "an object is expected"},
+	{"runtimeValues", is_texts, "an object of texts is expected"},
 	{"statusPort", is_port, "a port of 0..65535 is expected"},
 	{"terminationDrainDuration", is_duration, "a duration of 0s..1h is expected"},
 	{"availabilityZone", NULL, NULL},
@@ -95,14 +104,11 @@ static const struct field {
 	{"extraStatTags", NULL, NULL},
 	{"fileFlushInterval", NULL, NULL},
 	{"fileFlushMinSizeKb", NULL, NULL},
-	{"gatewayTopology", NULL, NULL},
 	{"meshId", NULL, NULL},
 	{"privateKeyProvider", NULL, NULL},
 	{"proxyAdminPort", NULL, NULL},
 	{"proxyBootstrapTemplatePath", NULL, NULL},
-	{"proxyHeaders", NULL, NULL},
 	{"readinessProbe", NULL, NULL},
-	{"runtimeValues", NULL, NULL},
 	{"sds", NULL, NULL},
 	{"serviceCluster", NULL, NULL},
 	{"statNameLength", NULL, NULL},
@@ -174,4 +180,20 @@ bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct
 	}
 	*out = config;
 	return true;
+}
+
+bool config_add_defaults(json_t *config, const char *defaults, struct err *e)
+{
+	json_error_t error;
+	json_t *more = json_loads(str_empty(defaults) ? "{}" : defaults, 0, &error);
+	bool ok = json_is_object(more);
+	json_t *own = json_object_get(config, "proxyMetadata"), *theirs = json_object_get(more, "proxyMetadata");
+	if (own && theirs)
+		(void)json_object_update_missing(own, theirs);
+	if (ok)
+		(void)json_object_update_missing(config, more);
+	else
+		(void)err_set(e, ERR_PEER, "the default ProxyConfig is not a JSON object");
+	json_decref(more);
+	return ok;
 }

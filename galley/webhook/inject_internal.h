@@ -36,6 +36,8 @@ const char *annotation_of(const struct injection *i, const char *name, const cha
 
 /* ---- inject_config.c: the annotation proxy.istio.io/config */
 bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct err *e) MUST_CHECK;
+/* Adds what `config` does not say; of proxyMetadata each variable. */
+bool config_add_defaults(json_t *config, const char *defaults, struct err *e) MUST_CHECK;
 
 /* ---- inject_proxy.c, inject_volumes.c: what is injected */
 json_t *proxy_container(const struct injection *i);

@@ -190,6 +190,8 @@ static json_t *environment(const struct injection *i)
 	env_text(env, "FAIRLEAD_AGENT_WORKLOAD", i->workload);
 	env_object(env, "FAIRLEAD_AGENT_LABELS", json_object_get(i->metadata, "labels"));
 	env_object(env, "FAIRLEAD_AGENT_ANNOTATIONS", annotations);
+	if (json_object_size(i->config))
+		env_object(env, "PROXY_CONFIG", i->config);
 	env_of_mesh(i, env);
 	env_concurrency(i, env);
 	env_logs(i, env);

@@ -26,6 +26,7 @@ METRIC(review_seconds, HISTOGRAM, "galley_webhook_review_seconds", "answering on
 static struct log_scope webhook_log = LOG_SCOPE("webhook", "admission webhooks");
 
 struct webhook {
+	char *proxy_config; /* of the mesh config */
 	struct loop *loop;
 	struct webhook_options o;
 	struct admin *server;
@@ -111,7 +112,10 @@ static void on_inject(void *ctx, struct admin_request *q)
 		bad_request(q, &e);
 		return;
 	}
-	char *answer = inject_review(&r, admin_request_path(q), &w->o.inject, &result, &e);
+	struct inject_options o = w->o.inject;
+	if (!str_empty(w->proxy_config))
+		o.proxy_config = w->proxy_config;
+	char *answer = inject_review(&r, admin_request_path(q), &o, &result, &e);
 	count_injection(w, result, &r, e.text);
 	metric_observe(&injection_seconds, (double)(clock_mono_us() - began) / 1e6);
 	admin_respond(q, 200, "application/json", str_of(answer));
@@ -252,7 +256,14 @@ void webhook_free(struct webhook *w)
 	identity_free(w->identity);
 	registrar_free(w->registrar);
 	timer_free(w->retry);
+	free(w->proxy_config);
 	free(w);
+}
+
+void webhook_set_proxy_config(struct webhook *w, const char *json)
+{
+	free(w->proxy_config);
+	w->proxy_config = xstrdup(json);
 }
 
 bool webhook_serving(const struct webhook *w)

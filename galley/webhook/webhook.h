@@ -28,5 +28,7 @@ struct webhook_options {
 
 struct webhook *webhook_new(struct loop *l, const struct webhook_options *o, struct err *e) MUST_CHECK;
 void webhook_free(struct webhook *w);
+void webhook_set_proxy_config(
+	struct webhook *w, const char *json); /* instead of the option's; "": the option's again */
 bool webhook_serving(const struct webhook *w);
 void webhook_debug(const struct webhook *w, struct strbuf *json);

@@ -217,6 +217,27 @@ def test_I04_the_agent_accepts_every_option_that_it_is_given(hook, tmp_path):
         assert agent.wait(20) == 0
 
 
+def test_P124_the_meshs_default_config_is_under_what_the_pod_says(hook):
+    mesh = hook.folder / "source/mesh.yaml"
+    mesh.write_text("""apiVersion: fairlead.dev/v1
+kind: MeshConfig
+metadata: {name: default}
+spec: {defaultConfig: {concurrency: 3, terminationDrainDuration: 7s, gatewayTopology: {numTrustedProxies: 1},
+  proxyMetadata: {ISTIO_META_ENABLE_SELF_DISCOVERY: "true", MINE: "no"}}}
+""")
+    pod = copy(POD)
+    pod["metadata"]["annotations"] = {"proxy.istio.io/config": "concurrency: 4\nproxyMetadata: {MINE: 'yes'}"}
+    try:
+        wait_until(lambda: "PROXY_CONFIG" in env_of(hook.injected(POD)[0]))
+        env = env_of(hook.injected(pod)[0])
+        assert (env["FAIRLEAD_AGENT_CONCURRENCY"], env["MINE"], env["ISTIO_META_ENABLE_SELF_DISCOVERY"]) == ("4", "yes", "true")
+        assert env["FAIRLEAD_AGENT_DRAIN_DURATION"] == "7s"
+        assert json.loads(env["PROXY_CONFIG"])["gatewayTopology"] == {"numTrustedProxies": 1}
+    finally:
+        mesh.unlink()
+    wait_until(lambda: "PROXY_CONFIG" not in env_of(hook.injected(POD)[0]))
+
+
 def test_I03_the_agent_accepts_every_argument_of_istio_init(hook):
     """What injection lets through, capture must: an istio-init that fails stops the pod without a word to its user."""
     seen = set()

@@ -153,6 +153,22 @@ static void P34_self_discovery_makes_the_own_cluster_the_local_one(void **state)
 	assert_string_equal(e.text, "ISTIO_METAJSON_LABELS: a JSON object is expected");
 }
 
+static void P118_proxy_config_goes_to_pilot_and_into_the_limits(void **state)
+{
+	struct agent_config c = config();
+	c.proxy_config =
+		"{\"concurrency\":7,\"gatewayTopology\":{\"numTrustedProxies\":2},\"runtimeValues\":{\"a.b\":\"1\"},"
+		"\"connectionSettings\":{\"globalDownstreamConnectionLimit\":50}}";
+	json_t *j = bootstrap(&c);
+	assert_string_equal(at(j, "node/metadata/PROXY_CONFIG/gatewayTopology"), "{\"numTrustedProxies\":2}");
+	assert_string_equal(at(j, "node/metadata/PROXY_CONFIG/concurrency"), "2"); /* what is so */
+	assert_string_equal(at(j, "layered_runtime/layers/0/static_layer"),
+		"{\"a.b\":\"1\",\"re2.max_program_size.error_level\":32768}");
+	assert_string_equal(
+		at(j, "overload_manager/resource_monitors/0/typed_config/max_active_downstream_connections"), "50");
+	json_decref(j);
+}
+
 static void P34_P87_locality_of_option_label_and_machine(void **state)
 {
 	static const struct {
@@ -279,6 +295,7 @@ int main(void)
 		cmocka_unit_test(A01_mark_is_on_every_upstream_but_our_own),
 		cmocka_unit_test(A01_router),
 		cmocka_unit_test(P34_self_discovery_makes_the_own_cluster_the_local_one),
+		cmocka_unit_test(P118_proxy_config_goes_to_pilot_and_into_the_limits),
 		cmocka_unit_test(P34_P87_locality_of_option_label_and_machine),
 		cmocka_unit_test(A01_kept_statistics_grow_by_annotation),
 		cmocka_unit_test(A01_what_is_wrong_is_named),
