@@ -1,7 +1,7 @@
 /*
  * DOC: Access log of the mesh config: accessLogFile (/dev/stdout and /dev/stderr by the stream loggers: the file logger cannot open
  * them after a change of user), accessLogFormat, accessLogEncoding. Without a format, Istio's default: its operators are an interface
- * that log pipelines parse.
+ * that log pipelines parse. Listeners log what no filter chain takes, unless disableEnvoyListenerLog says otherwise.
  */
 #include "pilot/translate/feature.h"
 #include "xds/access_log_file.pb-c.h"
@@ -124,4 +124,21 @@ static void access_log_tcp(const struct chain *c, Tcp__TcpProxy *tcp)
 	pb_add(c->a, tcp, access_log, log);
 }
 
-const struct feature access_log_feature = {.name = "access_log", .on_hcm = access_log_hcm, .on_tcp = access_log_tcp};
+/* Connections that no filter chain takes are seen by nothing but their listener. */
+static void access_log_listener(struct view *v, struct arena *a, Lds__Listener *l)
+{
+	Al__AccessLog *log = view_mesh(v)->disable_envoy_listener_log ? NULL : build_log(v, a);
+	Al__AccessLogFilter *f;
+
+	if (!log || !view_has_extension(v, log->name))
+		return;
+	f = PB_NEW(a, Al__AccessLogFilter, al__access_log_filter);
+	f->response_flag_filter = PB_NEW(a, Al__ResponseFlagFilter, al__response_flag_filter);
+	pb_add(a, f->response_flag_filter, flags, arena_strdup(a, "NR"));
+	f->filter_specifier_case = AL__ACCESS_LOG_FILTER__FILTER_SPECIFIER_RESPONSE_FLAG_FILTER;
+	log->filter = f;
+	pb_add(a, l, access_log, log);
+}
+
+const struct feature access_log_feature = {
+	.name = "access_log", .on_hcm = access_log_hcm, .on_tcp = access_log_tcp, .on_listener = access_log_listener};

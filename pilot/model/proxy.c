@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "common/pb/json.h"
 #include "cfg/model.pb-c.h"
 #include "pilot/model/query.h"
 
@@ -90,6 +91,26 @@ static void parse_locality(struct arena *a, const Core__Node *n, struct proxy *p
 		str_empty(l->sub_zone) ? "" : "/", l->sub_zone));
 }
 
+/* What pilot does not know, and the many fields that are the agent's business, are left alone. */
+static void parse_config(struct arena *a, const Core__Node *n, struct proxy *p)
+{
+	static const char *const wanted[] = {"connectionSettings", "gatewayTopology", "proxyHeaders"};
+	const Wkt__Value *v = meta(n, "PROXY_CONFIG");
+	const Wkt__Struct *s = v && v->kind_case == WKT__VALUE__KIND_STRUCT_VALUE ? v->struct_value : NULL;
+	Wkt__Struct *kept = PB_NEW(a, Wkt__Struct, wkt__struct);
+	struct strbuf text cleanup(strbuf_done) = {0};
+	struct err e = {0};
+
+	for (size_t i = 0; s && i < s->n_fields; i++)
+		for (size_t k = 0; k < ARRAY_LEN(wanted); k++)
+			if (streq(s->fields[i]->key, wanted[k]))
+				pb_add(a, kept, fields, s->fields[i]);
+	if (!kept->n_fields)
+		return;
+	pb_to_json(kept, &(struct pb_encode_options){0}, &text);
+	p->config = pb_from_json_text(a, &mesh__proxy_config__descriptor, strbuf_str(&text), &e);
+}
+
 static bool parse_type(struct str type, enum proxy_type *out)
 {
 	static const char *const names[PROXY_TYPE_COUNT] = {"sidecar", "router", "waypoint"};
@@ -151,6 +172,7 @@ bool proxy_parse(struct arena *a, const Core__Node *node, struct proxy **out, st
 	parse_ips(a, node, p);
 	parse_extensions(a, node, p);
 	parse_locality(a, node, p);
+	parse_config(a, node, p);
 	p->service_account = meta_text(a, node, "SERVICE_ACCOUNT", STR("default"));
 	p->workload = meta_text(a, node, "WORKLOAD_NAME", p->name);
 	p->cluster_id = meta_text(a, node, "CLUSTER_ID", STR("Kubernetes"));

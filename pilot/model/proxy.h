@@ -7,6 +7,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/err.h"
+#include "cfg/mesh.pb-c.h"
 #include "xds/core.pb-c.h"
 
 enum proxy_type { PROXY_SIDECAR, PROXY_ROUTER, PROXY_WAYPOINT, PROXY_TYPE_COUNT };
@@ -43,6 +44,7 @@ struct proxy {
 	struct str *extensions; /* names Envoy offers, sorted; empty: unknown = all of stock Envoy's */
 	size_t n_extensions;
 	struct str verified_ns; /* its namespace, when its certificate proved it; empty: it gets no Secret */
+	const Mesh__ProxyConfig *config; /* of PROXY_CONFIG what decides about traffic; NULL: nothing is said */
 	bool no_capture; /* INTERCEPTION_MODE NONE */
 	bool self_discovery; /* ENABLE_SELF_DISCOVERY: it has a cluster of its own instances, for zone-aware balancing */
 	bool vhds; /* FAIRLEAD_VHDS: virtual hosts are resources of their own; delta only, Envoy 1.37 or later */

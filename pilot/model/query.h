@@ -20,6 +20,8 @@
 const Mesh__MeshConfig *view_mesh(struct view *v); /* never NULL */
 /* The same where a text of the user's goes into a resource: the object is named when Envoy refuses it. */
 const Mesh__MeshConfig *view_mesh_named(struct view *v);
+/* Of the scope's proxies: what decides about their configuration (gatewayTopology, proxyHeaders, connectionSettings); never NULL. */
+const Mesh__ProxyConfig *view_proxy_config(struct view *v);
 struct str view_trust_domain(struct view *v); /* "cluster.local" */
 struct str view_root_namespace(struct view *v); /* "istio-system" */
 unsigned view_singled(struct view *v, struct str ns); /* the bits of singled.h */

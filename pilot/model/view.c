@@ -10,6 +10,7 @@
 
 #include "common/base/hash.h"
 #include "common/mesh/host.h"
+#include "common/pb/pb.h"
 #include "cfg/networking/destination_rule.pb-c.h"
 #include "pilot/model/ask.h"
 #include "pilot/model/query.h"
@@ -331,6 +332,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 		strbuf_adds(b, "|vhds");
 	if (p->self_discovery)
 		strbuf_addf(b, "|self=" STR_FMT, STR_ARG(p->workload));
+	if (p->config)
+		strbuf_addf(b, "|config=%llx", (unsigned long long)pb_hash(p->config));
 	for (size_t i = 0; i < p->n_labels; i++)
 		strbuf_addf(b, "|" STR_FMT "=" STR_FMT, STR_ARG(p->labels[i].key), STR_ARG(p->labels[i].value));
 	for (size_t i = 0; i < p->n_hidden; i++)
@@ -365,6 +368,7 @@ static void own_attributes(struct arena *a, struct proxy *p)
 		hidden[i] = p->hidden[i];
 		own_text(a, &hidden[i].key);
 	}
+	p->config = p->config ? pb_copy(a, p->config) : NULL;
 	p->extensions = extensions;
 	p->labels = labels;
 	p->hidden = hidden;
@@ -412,6 +416,7 @@ const struct scope *scope_of(
 		.n_extensions = p->n_extensions,
 		.hidden = p->hidden,
 		.n_hidden = p->n_hidden,
+		.config = p->config,
 		.no_capture = p->no_capture,
 		.vhds = p->vhds};
 	s->kind = kind;

@@ -1,11 +1,9 @@
 /*
- * DOC: Network filters: the HTTP connection manager and the TCP proxy, with Istio's settings, and the features' hooks. Everything
+ * DOC: Network filters: the HTTP connection manager and the TCP proxy, with their settings (connection_manager.c) and the features' hooks. Everything
  * that proxies of a namespace share must not differ between them, so what describes the local workload comes from the proxy's
  * environment (%ENVIRONMENT(...)%), never from here.
  */
-#include "pilot/translate/feature.h"
-
-#include "xds/router.pb-c.h"
+#include "pilot/translate/connection_manager.h"
 
 void hcm_add_filter(struct arena *a, Hcm__HttpConnectionManager *hcm, const char *name, const void *config)
 {
@@ -47,58 +45,6 @@ static Lds__Filter *network_filter(struct arena *a, const char *name, const void
 	return f;
 }
 
-/* A plaintext peer proves nothing, so what it says about certificates is dropped. */
-static void set_client_cert(const struct chain *c, Hcm__HttpConnectionManager *hcm)
-{
-	if (c->direction == DIRECTION_OUTBOUND || (c->direction == DIRECTION_INBOUND && !c->mutual)) {
-		hcm->forward_client_cert_details = HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__SANITIZE;
-		return;
-	}
-	hcm->forward_client_cert_details =
-		c->direction == DIRECTION_INBOUND
-			? HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__APPEND_FORWARD
-			: HCM__HTTP_CONNECTION_MANAGER__FORWARD_CLIENT_CERT_DETAILS__SANITIZE_SET;
-	hcm->set_current_client_cert_details = PB_NEW(c->a, Hcm__HttpConnectionManager__SetCurrentClientCertDetails,
-		hcm__http_connection_manager__set_current_client_cert_details);
-	hcm->set_current_client_cert_details->subject = build_bool(c->a, true);
-	hcm->set_current_client_cert_details->dns = true;
-	hcm->set_current_client_cert_details->uri = true;
-}
-
-#define NORMALIZE(x) MESH__MESH_CONFIG__PROXY_PATH_NORMALIZATION__NORMALIZATION_TYPE__##x
-
-static void set_paths(const struct chain *c, Hcm__HttpConnectionManager *hcm)
-{
-	const Mesh__MeshConfig__ProxyPathNormalization *p = view_mesh(c->v)->path_normalization;
-	Mesh__MeshConfig__ProxyPathNormalization__NormalizationType type = p ? p->normalization : NORMALIZE(DEFAULT);
-	bool decode = type == NORMALIZE(DECODE_AND_MERGE_SLASHES);
-
-	hcm->normalize_path = build_bool(c->a, type != NORMALIZE(NONE));
-	hcm->merge_slashes = decode || type == NORMALIZE(MERGE_SLASHES);
-	hcm->path_with_escaped_slashes_action =
-		decode ? HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_FORWARD
-		       : HCM__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__KEEP_UNCHANGED;
-}
-
-static void set_http(const struct chain *c, Hcm__HttpConnectionManager *hcm)
-{
-	Hcm__HttpConnectionManager__UpgradeConfig *websocket = PB_NEW(
-		c->a, Hcm__HttpConnectionManager__UpgradeConfig, hcm__http_connection_manager__upgrade_config);
-
-	websocket->upgrade_type = arena_strdup(c->a, "websocket");
-	pb_add(c->a, hcm, upgrade_configs, websocket);
-	hcm->codec_type = HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__AUTO;
-	hcm->use_remote_address = build_bool(c->a, c->direction == DIRECTION_GATEWAY);
-	set_paths(c, hcm);
-	hcm->stream_idle_timeout = build_ms(c->a, 0);
-	hcm->server_name = arena_strdup(c->a, "istio-envoy");
-	/* An application's own server header is its own business. */
-	if (c->direction != DIRECTION_GATEWAY)
-		hcm->server_header_transformation =
-			HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__PASS_THROUGH;
-	set_client_cert(c, hcm);
-}
-
 static void set_routes(const struct chain *c, Hcm__HttpConnectionManager *hcm, Rds__RouteConfiguration *inline_routes,
 	const char *rds_name)
 {
@@ -119,12 +65,12 @@ Lds__Filter *build_http(
 	Hcm__HttpConnectionManager *hcm = PB_NEW(c->a, Hcm__HttpConnectionManager, hcm__http_connection_manager);
 
 	hcm->stat_prefix = arena_strdup(c->a, stat_prefix);
-	set_http(c, hcm);
+	connection_manager_settings(c, hcm);
 	set_routes(c, hcm, inline_routes, rds_name);
 	for (size_t i = 0; i < feature_count; i++)
 		if (features[i]->on_hcm)
 			features[i]->on_hcm(c, hcm);
-	hcm_add_filter(c->a, hcm, "envoy.filters.http.router", PB_NEW(c->a, Router__Router, router__router));
+	hcm_add_filter(c->a, hcm, "envoy.filters.http.router", router_settings(c->v, c->a));
 	return network_filter(c->a, "envoy.filters.network.http_connection_manager", hcm);
 }
 

@@ -30,7 +30,7 @@ Cds__Cluster *cluster_original_dst(
 
 	policy_apply(a, &p, view_mesh(v), c);
 	c->common_lb_config = NULL;
-	cluster_http_options(a, c, UPSTREAM_AS_DOWNSTREAM, &p);
+	cluster_http_options(v, a, c, UPSTREAM_AS_DOWNSTREAM, &p);
 	return c;
 }
 

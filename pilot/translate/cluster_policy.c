@@ -4,6 +4,8 @@
  */
 #include "pilot/translate/cluster_policy.h"
 
+#include "pilot/translate/connection_manager.h"
+
 #include "xds/proxy_protocol_upstream.pb-c.h"
 #include "xds/upstream_http.pb-c.h"
 
@@ -402,7 +404,8 @@ static Core__Http2ProtocolOptions *http2_options(struct arena *a, const Cfg__Con
 	return o;
 }
 
-void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http http, const struct traffic_policy *p)
+void cluster_http_options(
+	struct view *v, struct arena *a, Cds__Cluster *c, enum upstream_http http, const struct traffic_policy *p)
 {
 	const Cfg__ConnectionPoolSettings *pool = p ? p->pool : NULL;
 	Core__HttpProtocolOptions *common = common_http(a, pool);
@@ -412,8 +415,9 @@ void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http h
 	Uhttp__HttpProtocolOptions *o;
 
 	Uhttp__HttpProtocolOptions__OutlierDetection *errors = error_codes(a, p ? p->outlier : NULL);
+	Core__Http1ProtocolOptions *http1 = http1_settings(v, a);
 
-	if (http == UPSTREAM_DEFAULT && !common && !names && !errors)
+	if (http == UPSTREAM_DEFAULT && !common && !names && !errors && !http1->header_key_format)
 		return;
 	o = PB_NEW(a, Uhttp__HttpProtocolOptions, uhttp__http_protocol_options);
 	o->common_http_protocol_options = common;
@@ -427,8 +431,7 @@ void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http h
 	if (http == UPSTREAM_AS_DOWNSTREAM) {
 		o->use_downstream_protocol_config = PB_NEW(a, Uhttp__HttpProtocolOptions__UseDownstreamHttpConfig,
 			uhttp__http_protocol_options__use_downstream_http_config);
-		o->use_downstream_protocol_config->http_protocol_options = PB_NEW(
-			a, Core__Http1ProtocolOptions, core__http1_protocol_options);
+		o->use_downstream_protocol_config->http_protocol_options = http1;
 		o->use_downstream_protocol_config->http2_protocol_options = http2_options(a, pool);
 		o->upstream_protocol_options_case =
 			UHTTP__HTTP_PROTOCOL_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG;
@@ -442,7 +445,7 @@ void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http h
 			x->protocol_config_case =
 				UHTTP__HTTP_PROTOCOL_OPTIONS__EXPLICIT_HTTP_CONFIG__PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS;
 		} else {
-			x->http_protocol_options = PB_NEW(a, Core__Http1ProtocolOptions, core__http1_protocol_options);
+			x->http_protocol_options = http1;
 			x->protocol_config_case =
 				UHTTP__HTTP_PROTOCOL_OPTIONS__EXPLICIT_HTTP_CONFIG__PROTOCOL_CONFIG_HTTP_PROTOCOL_OPTIONS;
 		}

@@ -35,5 +35,6 @@ struct places policy_places(const struct traffic_policy *p, const Mesh__MeshConf
 
 /* typed_extension_protocol_options of a cluster; nothing when Envoy's defaults are right. */
 enum upstream_http { UPSTREAM_DEFAULT, UPSTREAM_HTTP2, UPSTREAM_AS_DOWNSTREAM };
-void cluster_http_options(struct arena *a, Cds__Cluster *c, enum upstream_http http, const struct traffic_policy *p);
+void cluster_http_options(
+	struct view *v, struct arena *a, Cds__Cluster *c, enum upstream_http http, const struct traffic_policy *p);
 void cluster_no_limits(struct arena *a, Cds__Cluster *c);

@@ -9,6 +9,7 @@
 #include "common/mesh/host.h"
 #include "pilot/translate/cluster_policy.h"
 #include "pilot/translate/cluster_build.h"
+#include "pilot/translate/connection_manager.h"
 #include "pilot/translate/dynamic_dns.h"
 #include "pilot/translate/endpoint_build.h"
 #include "pilot/translate/inbound.h"
@@ -105,7 +106,7 @@ static Cds__Cluster *build_any_host(struct view *v, struct str name, struct aren
 	c = cluster_new(a, name, CDS__CLUSTER__DISCOVERY_TYPE__STATIC);
 	dynamic_dns_cluster(v, a, c);
 	policy_apply(a, &p, mesh, c);
-	cluster_http_options(a, c, UPSTREAM_AS_DOWNSTREAM, &p);
+	cluster_http_options(v, a, c, UPSTREAM_AS_DOWNSTREAM, &p);
 	if (p.tls && p.tls->mode != CFG__CLIENT_TLSSETTINGS__TLSMODE__DISABLE)
 		c->transport_socket = tls_client(v, a, p.tls, ALPN_HTTP_ANY, "");
 	cluster_labels(a, c, "unknown", any_host, "unknown");
@@ -300,7 +301,7 @@ static Cds__Cluster *build_outbound(struct view *v, struct str name, struct aren
 				a, parsed.port, parsed.subset, parsed.host);
 	} else {
 		http = upstream_of(port, &policy, view_mesh(v));
-		cluster_http_options(a, c, http, &policy);
+		cluster_http_options(v, a, c, http, &policy);
 		set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);
 		policy_proxy_protocol(a, &policy, c);
 	}
@@ -324,6 +325,8 @@ static const ProtobufCMessage *cds_build(struct view *v, struct str name, struct
 		c = inbound_cluster(v, name, a);
 	else
 		c = build_outbound(v, name, a);
+	if (c)
+		cluster_settings(v, a, c);
 	return c ? &c->base : NULL;
 }
 

@@ -39,6 +39,7 @@ struct feature {
 	const char *name;
 	void (*on_hcm)(const struct chain *c, Hcm__HttpConnectionManager *hcm);
 	void (*on_tcp)(const struct chain *c, Tcp__TcpProxy *tcp);
+	void (*on_listener)(struct view *v, struct arena *a, Lds__Listener *l); /* complete but for this */
 	void (*on_route)(const struct route_context *r);
 	/* Of clients; `outside`: the host is not part of the mesh. */
 	void (*on_virtual_host)(struct view *v, struct arena *a, Rds__VirtualHost *vh, bool outside);

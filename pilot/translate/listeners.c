@@ -1,6 +1,7 @@
 /* DOC: LDS: names, dispatch by kind of proxy, and the parts that all listeners are made of. */
 #include "pilot/translate/listeners.h"
 
+#include "pilot/translate/connection_manager.h"
 #include "pilot/translate/dynamic_dns.h"
 #include "pilot/translate/translate.h"
 #include "xds/http_inspector.pb-c.h"
@@ -141,6 +142,11 @@ static const ProtobufCMessage *lds_build(struct view *v, struct str name, struct
 		l = inbound_build(v, name, a);
 	else
 		l = outbound_build(v, name, a);
+	if (l)
+		listener_settings(v, a, l);
+	for (size_t i = 0; l && i < feature_count; i++)
+		if (features[i]->on_listener)
+			features[i]->on_listener(v, a, l);
 	return l ? &l->base : NULL;
 }
 

@@ -26,7 +26,6 @@ Rds__VirtualHost *route_table_host(struct route_table *t, const char *name, bool
 	Rds__VirtualHost *vh = PB_NEW(t->a, Rds__VirtualHost, rds__virtual_host);
 
 	vh->name = arena_strdup(t->a, name);
-	vh->include_request_attempt_count = true;
 	for (size_t i = 0; i < feature_count; i++)
 		if (features[i]->on_virtual_host)
 			features[i]->on_virtual_host(t->v, t->a, vh, outside);

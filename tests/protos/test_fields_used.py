@@ -19,21 +19,41 @@ def uses(tmp_path_factory):
     return every.of_all(every.sources())
 
 
+def json_name(field):
+    first, *rest = field.rsplit(".", 1)[1].split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def read_as_json(name, field):
+    """ProxyConfig is JSON where it comes from annotations: there a field is read by its name."""
+    return f'"{json_name(field)}"' in (fields_used.ROOT / name).read_text()
+
+
+def covered(field, table, wanted):
+    """The fields that a row is about: one, or all of a message that have no row of their own."""
+    if not field.endswith(".*"):
+        return [field] if field in wanted else []
+    return [f for f in wanted if f.rpartition(".")[0] == field[:-2] and f not in table]
+
+
 def problems(table, wanted, uses):
     """One line for each field that is neither used nor excused, and each row that is not true."""
-    found = [f"{field}: no row" for field in wanted if field not in table]
+    found = [f"{field}: no row" for field in wanted if field not in table and field.rpartition(".")[0] + ".*" not in table]
     for field, (state, text) in table.items():
-        if field not in wanted:
+        fields = covered(field, table, wanted)
+        if not fields:
             found.append(f"{field}: no such official field of {', '.join(fields_used.KINDS)}")
         elif state == "used":
             found += [f"{field}: {name} does not read it" for name in text.split(",") if field not in uses.get(name, ())]
+        elif state == "by name":
+            found += [f"{field}: {name} does not name it" for name in text.split(",") if not read_as_json(name, field)]
         elif state != "not yet":
-            found.append(f"{field}: \"{state}\" is neither \"used\" nor \"not yet\"")
+            found.append(f"{field}: \"{state}\" is none of \"used\", \"by name\", \"not yet\"")
         elif len(text) < REASON_MIN:
             found.append(f"{field}: not yet, but why?")
         else:
-            found += [f"{field}: {name} reads it, so it is used" for name in uses
-                      if field in uses[name] and name.startswith(("pilot/features", "pilot/translate"))]
+            found += [f"{f}: {name} reads it, so it is used" for f in fields for name in uses
+                      if f in uses[name] and name.startswith(("pilot/features", "pilot/translate"))]
     return found
 
 
@@ -54,6 +74,16 @@ def test_a_field_without_a_row_a_false_row_and_a_row_without_a_reason_are_found(
     table[timeout] = ("not yet", "a reason that is long enough, but is not true")
     assert problems(table, wanted, uses) == [f"{timeout}: pilot/features/timeout.c reads it, so it is used"]
     table[timeout] = ("used", "pilot/features/timeout.c")
+    table[timeout] = ("by name", "agent/metadata.c")
+    assert problems(table, wanted, uses) == [f"{timeout}: agent/metadata.c does not name it"]
+    table[timeout] = ("used", "pilot/features/timeout.c")
+    headers = "istio.mesh.v1alpha1.Topology.*"
+    del table["istio.mesh.v1alpha1.Topology.proxy_protocol"]
+    table[headers] = ("not yet", "a reason that is long enough, but is not true")
+    assert problems(table, wanted, uses) == [
+        "istio.mesh.v1alpha1.Topology.proxy_protocol: pilot/translate/connection_manager.c reads it, so it is used"]
+    table["istio.mesh.v1alpha1.Topology.proxy_protocol"] = ("used", "pilot/translate/connection_manager.c")
+    del table[headers]
     table["istio.networking.v1alpha3.HTTPRoute.time_out"] = ("used", "pilot/features/timeout.c")
     assert problems(table, wanted, uses)[0].startswith("istio.networking.v1alpha3.HTTPRoute.time_out: no such official field")
 

@@ -636,3 +636,74 @@ def test_P95_peers_may_have_the_old_names_of_the_trust_domain(mesh):
     context = tls_of(match)["combinedValidationContext"]["defaultValidationContext"]
     assert [s["matcher"]["exact"] for s in context["matchTypedSubjectAltNames"]] == [
         "spiffe://new.example/ns/default/sa/bookinfo-reviews", "spiffe://old.example/ns/default/sa/bookinfo-reviews"]
+
+
+# ---- ProxyConfig
+def manager(listener, name=None):
+    chains = listener["filterChains"] + ([listener["defaultFilterChain"]] if "defaultFilterChain" in listener else [])
+    for chain in chains:
+        config = chain["filters"][-1]["typedConfig"]
+        if "HttpConnectionManager" in config["@type"] and (name is None or chain["name"] == name):
+            return config
+    raise AssertionError(listener)
+
+
+def test_P124_headers_that_proxies_add(mesh):
+    m = mesh(case("mesh/P124-proxy-headers"))
+    outbound = manager(found(m, "0.0.0.0_9080", "lds"))
+    assert (outbound["serverName"], outbound["generateRequestId"], outbound["appendXForwardedPort"]) == ("hidden", False, True)
+    assert "preserve_case" in json.dumps(outbound["httpProtocolOptions"])
+    assert outbound["httpFilters"][-1]["typedConfig"]["suppressEnvoyHeaders"]
+    inbound = manager(found(m, "virtualInbound", "lds"), "0.0.0.0_9080-mtls")
+    assert inbound["forwardClientCertDetails"] == "SANITIZE_SET"
+    assert inbound["setCurrentClientCertDetails"] == {"subject": False, "cert": True, "chain": True, "uri": True}
+    routes = found(m, "9080", "rds")["virtualHosts"]
+    assert not any(h.get("includeRequestAttemptCount") for h in routes)
+    assert all(r["route"]["appendXForwardedHost"] for h in routes for r in h["routes"] if "route" in r)
+    assert "preserve_case" in json.dumps(found(m)["typedExtensionProtocolOptions"])
+    assert "accessLog" not in found(m, "virtualOutbound", "lds")
+
+
+def test_P124_without_a_word_the_headers_are_istios(mesh):
+    m = mesh("")
+    assert "serverName" not in manager(found(m, "0.0.0.0_9080", "lds"))
+    inbound = manager(found(m, "virtualInbound", "lds"), "0.0.0.0_9080-mtls")
+    assert (inbound["serverName"], inbound["forwardClientCertDetails"]) == ("istio-envoy", "APPEND_FORWARD")
+    assert inbound["setCurrentClientCertDetails"] == {"subject": True, "dns": True, "uri": True}
+    assert manager(found(m, "virtualInbound", "lds"), "0.0.0.0_9080-plain").get("forwardClientCertDetails", "SANITIZE") == "SANITIZE"
+
+
+def test_P124_gateways_trust_what_the_topology_says(mesh):
+    m = mesh(case("gateway/P124-topology-and-edge-profile"), node="gateway")
+    listener = found(m, "0.0.0.0_8080", "lds")
+    assert listener["listenerFilters"][0]["name"] == "envoy.filters.listener.proxy_protocol"
+    hcm = manager(listener)
+    assert (hcm["xffNumTrustedHops"], hcm["forwardClientCertDetails"]) == (2, "APPEND_FORWARD")
+    assert hcm["serverHeaderTransformation"] == "PASS_THROUGH"
+    assert listener["perConnectionBufferLimitBytes"] == 32768
+    assert hcm["http2ProtocolOptions"] == {"maxConcurrentStreams": 100, "initialStreamWindowSize": 65536, "initialConnectionWindowSize": 1048576}
+    assert hcm["commonHttpProtocolOptions"] == {"idleTimeout": "10s", "headersWithUnderscoresAction": "REJECT_REQUEST"}
+    assert (hcm["requestTimeout"], hcm["mergeSlashes"], hcm["pathWithEscapedSlashesAction"]) == ("300s", True, "UNESCAPE_AND_REDIRECT")
+
+
+def test_P124_the_profile_edge_is_not_for_sidecars(mesh):
+    m = mesh(case("mesh/P124-connection-settings").replace("httpIdleTimeout: 61s", "httpIdleTimeout: 5s"))
+    hcm = manager(found(m, "0.0.0.0_9080", "lds"))
+    assert hcm["commonHttpProtocolOptions"]["idleTimeout"] == "5s"
+    plain = mesh("apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\n"
+                 "spec: {defaultConfig: {connectionSettings: {profile: EDGE}}}\n")
+    assert "requestTimeout" not in manager(found(plain, "0.0.0.0_9080", "lds"))
+
+
+def test_P124_a_proxys_own_config_comes_over_the_meshs(mesh, tmp_path):
+    node = json.loads((GOLDEN / "sidecar.node.json").read_text())
+    node["metadata"]["PROXY_CONFIG"] = {"concurrency": 2, "proxyHeaders": {"server": {"value": "mine"}}, "fieldOfTheFuture": {}}
+    path = tmp_path / "node.json"
+    path.write_text(json.dumps(node))
+    hcm = manager(found(mesh(case("mesh/P124-proxy-headers"), node=path), "0.0.0.0_9080", "lds"))
+    assert (hcm["serverName"], "generateRequestId" in hcm) == ("mine", False)
+
+
+def test_P120_listeners_log_what_no_filter_chain_takes(mesh):
+    log = found(mesh(case("mesh/access-log-json-stdout")), "virtualInbound", "lds")["accessLog"]
+    assert [l["filter"] for l in log] == [{"responseFlagFilter": {"flags": ["NR"]}}]
