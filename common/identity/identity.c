@@ -86,7 +86,6 @@ static bool accept_chain(
 		if (chain.len && chain.ptr[chain.len - 1] != '\n')
 			strbuf_addc(&chain, '\n');
 	}
-	const char *roots = i->roots ? i->roots : r->cert_chain[r->n_cert_chain - 1];
 	if (!pki_certs_parse(a, strbuf_str(&chain), &certs, &n, e) || !pki_key_fits(t->key, strbuf_str(&chain), e) ||
 		!pki_verify(strbuf_str(&chain), str_of(r->cert_chain[r->n_cert_chain - 1]), clock_wall_ms(), e))
 		return err_in(e, "the CA's answer");
@@ -96,8 +95,10 @@ static bool accept_chain(
 	char *key = NULL;
 	if (!pki_key_pem(t->key, &key, e))
 		return false;
-	char *own_roots = xstrdup(roots);
-	identity_material_set(i, key, strbuf_take(&chain), own_roots, certs[0].not_after_ms);
+	free(i->ca_roots);
+	i->ca_roots = xstrdup(r->cert_chain[r->n_cert_chain - 1]);
+	char *pem = strbuf_take(&chain);
+	identity_material_set(i, key, pem, identity_trusted(i, pem), certs[0].not_after_ms);
 	return true;
 }
 
@@ -240,6 +241,7 @@ struct identity *identity_new(struct loop *l, const struct identity_options *o, 
 	identity_copy_options(i, o);
 	i->timer = timer_new(l, on_timer, i);
 	int64_t left_ms = identity_load(i);
+	identity_watch_roots(i);
 	schedule(i, left_ms > 0 ? (uint64_t)left_ms : 0);
 	return i;
 }
@@ -254,7 +256,9 @@ void identity_free(struct identity *i)
 		attempt_free(i->attempt);
 	}
 	identity_material_set(i, NULL, NULL, NULL, 0);
-	free(i->roots);
+	timer_free(i->look);
+	free(i->ca_roots);
+	free(i->file_roots);
 	arena_free(i->arena);
 	free(i);
 }
@@ -272,18 +276,4 @@ const char *identity_last_error(const struct identity *i)
 void identity_renew_now(struct identity *i)
 {
 	schedule(i, 0);
-}
-
-void identity_set_roots(struct identity *i, struct str roots_pem)
-{
-	free(i->roots);
-	i->roots = xstrndup(roots_pem.ptr, roots_pem.len);
-	if (!i->m.key_pem || streq(i->m.roots_pem, i->roots))
-		return;
-	free((char *)i->m.roots_pem);
-	i->m.roots_pem = xstrdup(i->roots);
-	i->m.generation++;
-	identity_persist(i);
-	if (i->o.on_change)
-		i->o.on_change(i->o.ctx);
 }

@@ -15,7 +15,7 @@ struct identity;
 struct identity_options {
 	const char *ca_address; /* "host:port" or "unix:/path" */
 	const char *
-		ca_roots_file; /* PEM that verifies the CA's server certificate; read again before each attempt; NULL: plaintext (unix only) */
+		ca_roots_file; /* PEM that verifies the CA's server certificate; read again before each attempt, and looked at for new roots of the mesh; NULL: plaintext (unix only) */
 	const char *const *ca_names; /* accepted server names (DNS or SPIFFE URI), NULL-terminated */
 	const char *token_file; /* JWT, read again before each attempt; NULL: none */
 	const char *spiffe_id; /* asked for */
@@ -44,6 +44,4 @@ void identity_free(struct identity *i);
 const struct identity_material *identity_get(const struct identity *i);
 const char *identity_last_error(const struct identity *i); /* "" when the last attempt was fine */
 void identity_renew_now(struct identity *i);
-/* Replaces the roots (trust bundle from elsewhere) without a new leaf. */
-void identity_set_roots(struct identity *i, struct str roots_pem);
 void identity_debug(const struct identity *i, struct strbuf *json);

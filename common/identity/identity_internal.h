@@ -24,7 +24,10 @@ struct identity {
 	struct arena *arena; /* copies of the options' strings */
 	struct identity_options o;
 	struct identity_material m; /* owned strings; key_pem NULL: none yet */
-	char *roots; /* by identity_set_roots(); NULL: the CA's */
+	char *ca_roots; /* what the CA said last; NULL: nothing yet */
+	char *file_roots; /* what ca_roots_file held last; NULL: nothing yet */
+	uint64_t roots_stamp;
+	struct timer *look; /* at ca_roots_file */
 	struct timer *timer;
 	struct attempt *attempt;
 	unsigned failures;
@@ -38,6 +41,9 @@ extern struct log_scope identity_log;
 void identity_copy_options(struct identity *i, const struct identity_options *o);
 /* Takes the strings over. */
 void identity_material_set(struct identity *i, char *key, char *chain, char *roots, int64_t not_after_ms);
+/* The bundle for a certificate of ours; the caller frees it. */
+char *identity_trusted(const struct identity *i, const char *chain_pem);
+void identity_watch_roots(struct identity *i);
 void identity_persist(struct identity *i);
 /* Reads what was persisted; returns after how many ms to renew, 0 = now. */
 int64_t identity_load(struct identity *i);

@@ -90,6 +90,7 @@ int64_t identity_load(struct identity *i)
 		free(roots);
 		return 0;
 	}
+	i->ca_roots = xstrdup(roots);
 	identity_material_set(i, key, chain, roots, to_ms);
 	double at = i->o.renew_at > 0 ? i->o.renew_at : 0.5;
 	int64_t due_ms = from_ms + (int64_t)((double)(to_ms - from_ms) * at);

@@ -379,3 +379,36 @@ bool pki_verify(struct str chain_pem, struct str roots_pem, int64_t now_ms, stru
 	mbedtls_x509_crt_free(&roots);
 	return ok;
 }
+
+static bool listed(const struct pki_cert *c, const struct pki_cert *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(c->der, list[i].der))
+			return true;
+	return false;
+}
+
+static void add_new(
+	struct strbuf *out, const struct pki_cert *from, size_t n, const struct pki_cert *before, size_t n_before)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (listed(&from[i], before, n_before) || listed(&from[i], from, i))
+			continue;
+		char *pem = pki_pem("CERTIFICATE", (const unsigned char *)from[i].der.ptr, from[i].der.len);
+		strbuf_adds(out, pem);
+		free(pem);
+	}
+}
+
+bool pki_bundle_join(struct arena *a, struct str first, struct str second, struct str *out, struct err *e)
+{
+	struct pki_cert *one = NULL, *two = NULL;
+	size_t n_one = 0, n_two = 0;
+	struct strbuf text cleanup(strbuf_done) = {0};
+	if (!pki_certs_parse(a, first, &one, &n_one, e) || !pki_certs_parse(a, second, &two, &n_two, e))
+		return false;
+	add_new(&text, one, n_one, NULL, 0);
+	add_new(&text, two, n_two, one, n_one);
+	*out = arena_str(a, strbuf_str(&text));
+	return true;
+}

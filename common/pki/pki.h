@@ -81,6 +81,8 @@ struct pki_cert {
 bool pki_certs_parse(struct arena *a, struct str pem, struct pki_cert **out, size_t *n, struct err *e) MUST_CHECK;
 /* Chain (leaf first) verifies up to one of the roots at now_ms. */
 bool pki_verify(struct str chain_pem, struct str roots_pem, int64_t now_ms, struct err *e) MUST_CHECK;
+/* The certificates of both bundles, each once: those of the first in their order, then the others. In the arena. */
+bool pki_bundle_join(struct arena *a, struct str first, struct str second, struct str *out, struct err *e) MUST_CHECK;
 char *pki_pem(const char *label, const unsigned char *der, size_t len); /* armour; the caller frees it */
 bool pki_key_fits(const struct pki_key *k, struct str cert_pem, struct err *e) MUST_CHECK;
 bool pki_spki_of(const struct pki_key *k, struct arena *a, struct str *out_der, struct err *e) MUST_CHECK;

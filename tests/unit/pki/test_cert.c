@@ -230,6 +230,27 @@ static void bundles_that_do_not_parse_are_refused(void **state)
 	arena_free(a);
 }
 
+static void bundles_are_joined_each_certificate_once(void **state)
+{
+	struct arena *a = arena_new();
+	struct authority one = authority_new(PKI_P256, NULL, "one"), two = authority_new(PKI_P256, NULL, "two");
+	char *both = xasprintf("%s%s", two.pem, one.pem), *ordered = xasprintf("%s%s", one.pem, two.pem);
+	struct str out = {0};
+	struct err e = {0};
+	assert_true(pki_bundle_join(a, str_of(one.pem), str_of(both), &out, &e));
+	assert_true(str_eqc(out, ordered));
+	assert_true(pki_bundle_join(a, str_of(both), str_of(one.pem), &out, &e));
+	assert_true(str_eqc(out, both));
+	assert_true(pki_bundle_join(a, str_of(one.pem), str_of(one.pem), &out, &e));
+	assert_true(str_eqc(out, one.pem));
+	assert_false(pki_bundle_join(a, str_of(one.pem), STR("no certificate"), &out, &e));
+	free(both);
+	free(ordered);
+	authority_done(&one);
+	authority_done(&two);
+	arena_free(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +262,7 @@ int main(void)
 		cmocka_unit_test(keys_survive_pem_and_fit_only_their_certificate),
 		cmocka_unit_test(C03_issuer_name_and_key_id_of_a_foreign_ca_are_kept),
 		cmocka_unit_test(bundles_that_do_not_parse_are_refused),
+		cmocka_unit_test(bundles_are_joined_each_certificate_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
