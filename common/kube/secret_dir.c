@@ -15,6 +15,7 @@
 
 #define TIMEOUT_MS 60000u
 #define RETRY_MS 500u
+#define SCRATCH "/tmp/fairlead-secret-XXXXXX"
 
 struct job {
 	const struct kube_secret_options *o;
@@ -24,7 +25,7 @@ struct job {
 	const char *ns;
 	char *body; /* of the POST, once made */
 	json_t *secret; /* the answer that counts */
-	bool made, failed;
+	bool made, failed, edited;
 	struct err error;
 };
 
@@ -48,13 +49,18 @@ static void again(struct job *j, const char *what, struct str why)
 	timer_start(j->retry, RETRY_MS, 0);
 }
 
+static void put_edited(struct job *j);
+
 static void take_answer(struct job *j, struct str text)
 {
+	json_decref(j->secret);
 	j->secret = json_loadb(text.ptr, text.len, 0, NULL);
-	if (j->secret)
-		loop_stop(j->loop);
-	else
+	if (!j->secret)
 		fail(j, ERR_PEER, "read", STR("the answer is not JSON"));
+	else if (j->o->edit && !j->edited)
+		put_edited(j);
+	else
+		loop_stop(j->loop);
 }
 
 /* ---- make */
@@ -92,9 +98,16 @@ static bool collect(json_t *data, const char *scratch, struct err *e)
 	return ok;
 }
 
+static void wipe_json(char *body)
+{
+	if (body)
+		explicit_bzero(body, strlen(body));
+	free(body);
+}
+
 static bool make_body(struct job *j, struct err *e)
 {
-	char scratch[] = "/tmp/fairlead-secret-XXXXXX";
+	char scratch[] = SCRATCH;
 	json_t *data = json_object();
 	bool ok = mkdtemp(scratch) || err_errno(e, "make a folder in /tmp");
 	ok = ok && j->o->make(j->o->ctx, scratch, e) && collect(data, scratch, e);
@@ -106,6 +119,105 @@ static bool make_body(struct job *j, struct err *e)
 		j->body = json_dumps(s, JSON_COMPACT);
 	json_decref(s);
 	return ok;
+}
+
+/* ---- files */
+
+static bool write_file(const char *dir, const char *name, struct str content, struct err *e)
+{
+	char *path cleanup(free_p) = xasprintf("%s/%s", dir, name), *held = NULL;
+	size_t len = 0;
+	bool same = file_exists(path) && file_read(path, LIMIT_PEM_BYTES, &held, &len, NULL) &&
+		    str_eq(str_n(held, len), content);
+	if (held)
+		explicit_bzero(held, len);
+	free(held);
+	return same || file_write_atomic(path, content, 0600, e);
+}
+
+/* Files of entries that are gone. */
+static bool remove_others(const char *dir, const json_t *data, struct err *e)
+{
+	struct dirent **names = NULL;
+	int n = scandir(dir, &names, NULL, NULL);
+	bool ok = n >= 0 || err_errno(e, "read %s", dir);
+	for (int i = 0; i < n; i++) {
+		char *path cleanup(free_p) = xasprintf("%s/%s", dir, names[i]->d_name);
+		if (ok && names[i]->d_type == DT_REG && names[i]->d_name[0] != '.' &&
+			!json_object_get(data, names[i]->d_name))
+			ok = unlink(path) == 0 || err_errno(e, "remove %s", path);
+		free(names[i]);
+	}
+	free(names);
+	return ok;
+}
+
+static bool write_files(const struct job *j, const char *dir, struct err *e)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	const json_t *data = json_object_get(j->secret, "data");
+	const char *name;
+	json_t *value;
+	bool ok = file_mkdirs(dir, 0700, e);
+	json_object_foreach((json_t *)data, name, value)
+	{
+		struct str content;
+		if (!ok || strchr(name, '/') || name[0] == '.')
+			continue;
+		ok = base64_read(a, str_of(json_string_value(value)), &content) ||
+		     err_set(e, ERR_PEER, "Secret %s/%s: entry %s is not base64", j->ns, j->o->name, name);
+		ok = ok && write_file(dir, name, content, e);
+		if (ok && content.len)
+			explicit_bzero((char *)(uintptr_t)content.ptr, content.len);
+	}
+	return ok && (!j->o->edit || remove_others(dir, data, e));
+}
+
+/* ---- edit */
+
+static void on_put(void *ctx, int status, struct str text)
+{
+	struct job *j = ctx;
+	j->edited = status == 200;
+	if (j->edited)
+		take_answer(j, text);
+	else if (status == 409 || passing(status))
+		again(j, "write", text); /* from what it holds by then */
+	else
+		fail(j, ERR_DENIED, "write", text);
+}
+
+static void send_edited(struct job *j)
+{
+	char *path cleanup(free_p) = xasprintf(
+		"/api/v1/namespaces/%s/secrets/%s?fieldManager=fairlead", j->ns, j->o->name);
+	char *body = json_dumps(j->secret, JSON_COMPACT);
+	const struct kube_request r = {.method = "PUT", .path = path, .body = str_of(body)};
+	kube_send(j->kube, &r, on_put, j);
+	wipe_json(body);
+}
+
+static void put_edited(struct job *j)
+{
+	char scratch[] = SCRATCH;
+	struct err e = {0};
+	json_t *data = json_object();
+	bool changed = false;
+	bool ok = mkdtemp(scratch) || err_errno(&e, "make a folder in /tmp");
+	ok = ok && write_files(j, scratch, &e) && j->o->edit(j->o->ctx, scratch, &changed, &e);
+	ok = collect(data, scratch, &e) && ok; /* removes the files in any case */
+	(void)rmdir(scratch);
+	if (ok && changed)
+		(void)json_object_set(j->secret, "data", data);
+	json_decref(data);
+	if (!ok) {
+		fail(j, e.kind, "edit", str_of(e.text));
+	} else if (changed) {
+		send_edited(j);
+	} else {
+		j->edited = true;
+		loop_stop(j->loop);
+	}
 }
 
 static void on_posted(void *ctx, int status, struct str text)
@@ -137,7 +249,7 @@ static void on_got(void *ctx, int status, struct str text)
 	struct job *j = ctx;
 	if (status == 200)
 		take_answer(j, text);
-	else if (status == 404)
+	else if (status == 404 && j->o->make)
 		post(j);
 	else if (passing(status))
 		again(j, "read", text);
@@ -160,36 +272,6 @@ static void on_deadline(void *ctx)
 	loop_stop(j->loop);
 }
 
-/* ---- take */
-
-static bool write_files(struct job *j, struct err *e)
-{
-	struct arena *a cleanup(arena_free_p) = arena_new();
-	const char *name;
-	json_t *value;
-	bool ok = file_mkdirs(j->o->dir, 0700, e);
-	json_object_foreach(json_object_get(j->secret, "data"), name, value)
-	{
-		struct str content;
-		if (!ok || strchr(name, '/') || name[0] == '.')
-			continue;
-		char *path cleanup(free_p) = xasprintf("%s/%s", j->o->dir, name);
-		ok = base64_read(a, str_of(json_string_value(value)), &content) ||
-		     err_set(e, ERR_PEER, "Secret %s/%s: entry %s is not base64", j->ns, j->o->name, name);
-		ok = ok && file_write_atomic(path, content, 0600, e);
-		if (ok)
-			explicit_bzero((char *)(uintptr_t)content.ptr, content.len);
-	}
-	return ok;
-}
-
-static void wipe_json(char *body)
-{
-	if (body)
-		explicit_bzero(body, strlen(body));
-	free(body);
-}
-
 static bool run(struct job *j, struct err *e)
 {
 	j->kube = kube_new(j->loop, &j->o->api, e);
@@ -204,7 +286,7 @@ static bool run(struct job *j, struct err *e)
 	bool ok = !j->failed && j->secret;
 	if (!ok)
 		*e = j->error.kind ? j->error : (struct err){ERR_PEER, "the API server does not answer"};
-	ok = ok && (!j->o->dir || write_files(j, e));
+	ok = ok && (!j->o->dir || write_files(j, j->o->dir, e));
 	kube_free(j->kube);
 	timer_free(j->retry);
 	timer_free(j->deadline);

@@ -29,6 +29,8 @@ class FakeKube:
         self.issuer = "https://kubernetes.default.svc"
         self.keyless = False  # no key set: 403
         self.review = lambda token, audiences: {"authenticated": False}  # -> status of a TokenReview
+        self.before_put = None  # called once, before the next PUT looks at what is there
+        self.puts = []  # (key, sorted names of the data)
         self.generation = 0  # raised to end all watches
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
@@ -147,7 +149,27 @@ class FakeKube:
                     self.status(409, "already exists")
                 else:
                     fake.apply(url.path, body)
-                    self.answer(201, body)
+                    self.answer(201, fake.objects[url.path, name])
+
+            def do_PUT(self):
+                path, name = self.path.split("?")[0].rsplit("/", 1)
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                first, fake.before_put = fake.before_put, None
+                if first:
+                    first()
+                with fake.lock:
+                    fake.requests.append(f"PUT {self.path}")
+                    key = (path, f"{body['metadata'].get('namespace', '')}/{name}")
+                    held = fake.objects.get(key)
+                    fits = held and held["metadata"]["resourceVersion"] == body["metadata"]["resourceVersion"]
+                    if fits:
+                        fake.puts.append((key, sorted(body["data"])))
+                        fake.apply(path, body)
+                        held = fake.objects[key]
+                if fits:
+                    self.answer(200, held)
+                else:
+                    self.status(409 if held else 404, "the object has been modified; please apply your changes to the latest version")
 
             def do_PATCH(self):
                 url = urllib.parse.urlsplit(self.path)
