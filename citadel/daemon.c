@@ -100,13 +100,19 @@ static bool start_cluster(struct citadel *c, struct err *e)
 	return c->cluster || err_in(e, "--kubernetes");
 }
 
+void citadel_roots_changed(struct citadel *c)
+{
+	if (c->cluster)
+		citadel_cluster_set_roots(c->cluster, str_of(citadel_roots(c)));
+	trust_publish(c);
+	serving_renew(c);
+}
+
 static void on_signer_ready(void *ctx)
 {
 	struct citadel *c = ctx;
-	if (c->cluster)
-		citadel_cluster_set_roots(c->cluster, str_of(signer_ca(c->signer)->roots));
-	trust_publish(c);
-	serving_renew(c);
+	rollover_taken(c);
+	citadel_roots_changed(c);
 	probe_now(c);
 }
 
@@ -123,9 +129,31 @@ static void on_signer_down(void *ctx, const char *why)
 	daemon_fail(c->daemon, &e);
 }
 
+uint64_t citadel_issuer(const struct signer_ca *ca)
+{
+	return ca ? hash64(str_of(ca->cert)) : 0;
+}
+
+/* Other files are in the state folder, too. */
+static uint64_t ca_files_stamp(struct citadel *c)
+{
+	static const char *const names[] = {"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem",
+		"rotation.json", "tls.crt", "tls.key", "ca.crt", "ca-crl.pem"};
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	const char *dir = c->cfg->ca_dir ? c->cfg->ca_dir : daemon_state_dir(c->daemon);
+	uint64_t stamps[ARRAY_LEN(names)];
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		stamps[i] = stamp_of(path_in(a, dir, names[i]));
+	return hash64(str_n(stamps, sizeof(stamps)));
+}
+
 static void on_ca_files(void *ctx)
 {
 	struct citadel *c = ctx;
+	const uint64_t stamp = ca_files_stamp(c);
+	if (stamp == c->ca_files_stamp)
+		return;
+	c->ca_files_stamp = stamp;
 	log_info(&citadel_log, "the CA's files changed");
 	signer_reload(c->signer);
 }
@@ -181,6 +209,9 @@ static bool start_signer(struct citadel *c, struct err *e)
 		.trust_domain = cfg->trust_domain,
 		.root_ttl_ms = cfg->root_ttl_ms,
 		.max_ttl_ms = cfg->max_ttl_ms,
+		.distribution_ms = cfg->distribution_ms,
+		.rotate = streq(cfg->root_rotation, "auto"),
+		.may_take = rollover_may_take,
 		.dns = c->own_dns,
 		.on_ready = on_signer_ready,
 		.on_down = on_signer_down,
@@ -188,6 +219,10 @@ static bool start_signer(struct citadel *c, struct err *e)
 	if (!cfg->ca_dir && !o.state_dir)
 		return err_set(
 			e, ERR_PEER, "--state-dir (for a root of our own) or --ca-dir (for a plugged-in CA) is needed");
+	if (!streq(cfg->root_rotation, "auto") && !streq(cfg->root_rotation, "manual"))
+		return err_set(
+			e, ERR_PEER, "--root-rotation: \"%.40s\" is neither auto nor manual", cfg->root_rotation);
+	rollover_start(c);
 	c->signer = signer_new(daemon_loop(c->daemon), &o, e);
 	return c->signer != NULL;
 }
@@ -203,6 +238,14 @@ static bool start_bus(struct citadel *c, struct err *e)
 		.address = daemon_bus(c->daemon), .role = "citadel", .keys = c->bus_keys};
 	c->bus = bus_publisher_new(daemon_loop(c->daemon), &o, e);
 	return c->bus || err_in(e, "--bus (\"none\" runs without)");
+}
+
+static bool watch_ca(struct citadel *c, struct err *e)
+{
+	const char *dir = c->cfg->ca_dir ? c->cfg->ca_dir : daemon_state_dir(c->daemon);
+	c->ca_files_stamp = c->cfg->ca_dir ? ca_files_stamp(c) : 0;
+	c->watch = dir_watch_new(daemon_loop(c->daemon), dir, 100, on_ca_files, c, e);
+	return c->watch || err_in(e, c->cfg->ca_dir ? "--ca-dir" : "--state-dir");
 }
 
 static bool start_all(struct citadel *c, struct err *e)
@@ -225,12 +268,7 @@ static bool start_all(struct citadel *c, struct err *e)
 	api_mount(c);
 	serving_start(c);
 	probe_start(c);
-	if (c->cfg->ca_dir) {
-		c->watch = dir_watch_new(daemon_loop(c->daemon), c->cfg->ca_dir, 100, on_ca_files, c, e);
-		if (!c->watch)
-			return err_in(e, "--ca-dir");
-	}
-	return start_bus(c, e);
+	return watch_ca(c, e) && start_bus(c, e);
 }
 
 bool citadel_start(struct daemon *d, const void *config, void **self, struct err *e)
@@ -263,6 +301,7 @@ void citadel_stop(void *self)
 {
 	struct citadel *c = self;
 	dir_watch_free(c->watch);
+	rollover_stop(c);
 	timer_free(c->probe);
 	c->signer ? signer_free(c->signer) : (void)0;
 	timer_free(c->renew);
@@ -289,6 +328,7 @@ bool citadel_reload(void *self, struct err *e)
 	struct citadel *c = self;
 	(void)e;
 	citadel_refresh_keys(c);
+	c->ca_files_stamp = ca_files_stamp(c);
 	signer_reload(c->signer);
 	return true;
 }

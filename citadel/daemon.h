@@ -18,7 +18,8 @@ struct citadel_config {
 	const char *address, *unix_path, *ca_dir, *root_key, *trust_domain, *jwks;
 	const char *kubeconfig, *token_review;
 	bool kubernetes;
-	uint64_t root_ttl_ms, max_ttl_ms, default_ttl_ms, probe_interval_ms;
+	const char *root_rotation;
+	uint64_t root_ttl_ms, distribution_ms, max_ttl_ms, default_ttl_ms, probe_interval_ms;
 	const char **jwt_issuers, **jwt_audiences, **forwarders, **control_plane, **control_plane_dns;
 };
 
@@ -26,6 +27,7 @@ struct issuance {
 	char *id, *serial, *peer;
 	const char *by;
 	int64_t at_ms, not_after_ms;
+	uint64_t issuer; /* citadel_issuer() of then */
 };
 
 struct citadel {
@@ -47,6 +49,11 @@ struct citadel {
 	struct pki_key *server_key; /* until its certificate has come */
 	struct timer *renew, *probe;
 	struct dir_watch *watch;
+	uint64_t ca_files_stamp;
+	struct map *roots_seen; /* DER -> when it came into our bundle */
+	struct timer *rollover; /* the next look at the CA's files, or the end of a hold */
+	uint64_t hold_until_ms; /* a new CA waits; 0: none does */
+	const char *ca_refused; /* why the last change of the CA was not taken; NULL: it was */
 	struct bus_publisher *bus;
 	struct bus_keys *bus_keys;
 	int64_t generation;
@@ -74,6 +81,18 @@ void probe_start(struct citadel *c);
 void probe_now(struct citadel *c);
 /* trust/publish.c */
 void trust_publish(struct citadel *c);
+void trust_count_expiry(const struct citadel *c);
+/* trust/rollover.c */
+void rollover_start(struct citadel *c);
+void rollover_stop(struct citadel *c);
+bool rollover_may_take(void *ctx, const struct signer_ca *next);
+void rollover_taken(struct citadel *c);
+void rollover_debug(const struct citadel *c, struct strbuf *json);
+/* What is to be trusted now (PEM). */
+const char *citadel_roots(const struct citadel *c);
+void citadel_roots_changed(struct citadel *c);
+/* Tells certificates of one issuer from those of another. */
+uint64_t citadel_issuer(const struct signer_ca *ca);
 /* Whether the API server is to be asked about the caller's token (--token-review). */
 bool citadel_review_wanted(const struct citadel *c, const struct authn_proof *p);
 /* Reads the key sets again when their files changed. */

@@ -1,4 +1,5 @@
 /* DOC: Citadel, the daemon: tables and one call. Start reading at daemon.c; the one call it serves is api/create_certificate.c. */
+#include "citadel/ca/rotate_command.h"
 #include "citadel/daemon.h"
 #include "citadel/kube/ca_secret_command.h"
 #include "citadel/signer/child.h"
@@ -14,6 +15,13 @@ static const struct option_row options[] = {
 	{.name = "root-key",
 		OPT_STR(struct citadel_config, root_key, "p256", "key of an own root: p256, p384, rsa2048, rsa4096")},
 	{.name = "root-ttl", OPT_MS(struct citadel_config, root_ttl_ms, "87600h", 1000, 0, "lifetime of an own root")},
+	{.name = "root-rotation",
+		OPT_STR(struct citadel_config, root_rotation, "auto",
+			"of an own root: auto (begins when a fifth of its life is left) or manual (citadel "
+			"rotate-root)")},
+	{.name = "root-distribution",
+		OPT_MS(struct citadel_config, distribution_ms, "24h", 0, 0,
+			"how long a new root is trusted everywhere before its CA signs")},
 	{.name = "trust-domain",
 		OPT_STR(struct citadel_config, trust_domain, "cluster.local", "trust domain of every identity")},
 	{.name = "max-workload-cert-ttl",
@@ -49,6 +57,7 @@ static const struct option_row options[] = {
 static const struct daemon_command commands[] = {
 	{"token", "mint a join token for a workload", token_command},
 	{"ca-secret", "make or take the CA of a cluster, for --ca-dir", ca_secret_command},
+	{"rotate-root", "look at the rotation of the root, and take its steps by hand", rotate_command},
 	{"signer", "the process that holds the CA's key; started by citadel itself", signer_command},
 };
 

@@ -49,7 +49,9 @@ static void page_ca(void *self, struct str query, struct strbuf *out)
 	add_member(out, "trustDomain", c->cfg->trust_domain);
 	add_certs(out, "issuer", ca ? ca->cert : NULL);
 	add_certs(out, "intermediates", ca ? ca->chain : NULL);
-	add_certs(out, "roots", ca ? ca->roots : NULL);
+	add_certs(out, "roots", ca ? citadel_roots(c) : NULL);
+	strbuf_adds(out, ",\"rotation\":");
+	rollover_debug(c, out);
 	strbuf_addc(out, '}');
 }
 

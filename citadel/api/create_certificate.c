@@ -60,6 +60,7 @@ static void remember(struct call *k, const struct signer_answer *leaf)
 		.peer = xstrdup(k->peer),
 		.by = k->by,
 		.at_ms = clock_wall_ms(),
+		.issuer = citadel_issuer(leaf->ca),
 		.not_after_ms = leaf->not_after_ms};
 	clock_format(leaf->not_after_ms, expiry);
 	log_info(&citadel_log, "issued", KV("id", k->id), KV("serial", i->serial), KV("expires", expiry),
@@ -69,7 +70,7 @@ static void remember(struct call *k, const struct signer_answer *leaf)
 
 static void respond(struct call *k, const struct signer_answer *leaf)
 {
-	const struct signer_ca *ca = signer_ca(k->c->signer);
+	const struct signer_ca *ca = leaf->ca;
 	remember(k, leaf);
 	if (!k->stream)
 		return;
@@ -79,7 +80,7 @@ static void respond(struct call *k, const struct signer_answer *leaf)
 	pb_add(k->arena, r, cert_chain, pem);
 	for (size_t i = 0; ca->links[i]; i++)
 		pb_add(k->arena, r, cert_chain, (char *)ca->links[i]);
-	pb_add(k->arena, r, cert_chain, (char *)ca->roots);
+	pb_add(k->arena, r, cert_chain, (char *)citadel_roots(k->c));
 	struct str bytes = pb_pack(k->arena, r);
 	struct buf *b = buf_copy(bytes.ptr, bytes.len);
 	grpc_stream_send(k->stream, b);

@@ -30,10 +30,10 @@ static void ask(struct citadel *c, const struct pki_key *k, uint64_t ttl_ms,
 }
 
 /* The certificate with what leads from it to the roots; the caller frees it. */
-static char *chain_of(const struct signer_ca *ca, const struct signer_answer *a)
+static char *chain_of(const struct signer_answer *a)
 {
 	char *leaf cleanup(free_p) = pki_pem("CERTIFICATE", (const unsigned char *)a->der.ptr, a->der.len);
-	return xasprintf("%s%s", leaf, ca->chain);
+	return xasprintf("%s%s", leaf, a->ca->chain);
 }
 
 static bool listen_all(struct citadel *c, struct err *e)
@@ -53,11 +53,10 @@ static bool listen_all(struct citadel *c, struct err *e)
 
 static bool install(struct citadel *c, const struct signer_answer *a, struct err *e)
 {
-	const struct signer_ca *ca = signer_ca(c->signer);
-	char *key = NULL, *chain = chain_of(ca, a);
+	char *key = NULL, *chain = chain_of(a);
 	bool ok = pki_key_pem(c->server_key, &key, e) &&
 		  tls_context_set_identity(c->tls, str_of(chain), str_of(key), e) &&
-		  tls_context_set_roots(c->tls, str_of(ca->roots), e);
+		  tls_context_set_roots(c->tls, str_of(citadel_roots(c)), e);
 	secret_free(key);
 	free(chain);
 	return ok;
@@ -103,12 +102,12 @@ static void on_probe(void *ctx, enum signer_result r, const struct signer_answer
 {
 	struct citadel *c = ctx;
 	struct err e = {0};
-	const struct signer_ca *ca = signer_ca(c->signer);
-	char *chain cleanup(free_p) = r == SIGNER_OK ? chain_of(ca, a) : NULL;
-	bool ok = chain && pki_verify(str_of(chain), str_of(ca->roots), clock_wall_ms(), &e);
+	char *chain cleanup(free_p) = r == SIGNER_OK ? chain_of(a) : NULL;
+	bool ok = chain && pki_verify(str_of(chain), str_of(citadel_roots(c)), clock_wall_ms(), &e);
 	if (r != SIGNER_OK)
 		(void)err_set(&e, ERR_SYSTEM, STR_FMT, STR_ARG(a->why));
 	metric_add(&probes, 1, ok ? "ok" : "failed");
+	trust_count_expiry(c);
 	if (ok)
 		daemon_ready(c->daemon, "signer");
 	else

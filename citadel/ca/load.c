@@ -42,7 +42,7 @@ static bool key_type_of(const char *name, enum pki_key_type *out, struct err *e)
 	return err_set(e, ERR_PEER, "--root-key: \"%.40s\" is none of p256, p384, rsa2048, rsa4096", name ? name : "");
 }
 
-static bool make_root_key(const char *path, const struct ca_options *o, struct err *e)
+bool ca_make_key(const char *path, const struct ca_options *o, struct err *e)
 {
 	enum pki_key_type type = PKI_P256;
 	if (!key_type_of(o->root_key, &type, e))
@@ -55,8 +55,7 @@ static bool make_root_key(const char *path, const struct ca_options *o, struct e
 	return ok;
 }
 
-static bool make_root_cert(
-	struct arena *a, const char *path, const struct ca_options *o, const struct pki_key *k, struct err *e)
+bool ca_make_cert(struct arena *a, const char *path, const struct ca_options *o, const struct pki_key *k, struct err *e)
 {
 	int64_t now_ms = clock_wall_ms();
 	struct pki_cert_request r = {.organization = o->trust_domain,
@@ -72,15 +71,17 @@ static bool make_root_cert(
 static bool own_root(struct arena *a, const struct ca_options *o, struct ca *out, struct err *e)
 {
 	const char *key = path_in(a, o->state_dir, "ca-key.pem"), *cert = path_in(a, o->state_dir, "ca-cert.pem");
-	if (!file_mkdirs(o->state_dir, 0700, e) || (!file_exists(key) && !make_root_key(key, o, e)))
+	if (!file_mkdirs(o->state_dir, 0700, e) || (!file_exists(key) && !ca_make_key(key, o, e)))
 		return false;
 	out->key = read_key(key, e);
-	if (!out->key || (!file_exists(cert) && !make_root_cert(a, cert, o, out->key, e)) ||
+	if (!out->key || (!file_exists(cert) && !ca_make_cert(a, cert, o, out->key, e)) ||
 		!read_text(a, cert, &out->cert, e))
 		return false;
-	out->roots = out->cert;
-	return once_write(path_in(a, o->state_dir, "root-cert.pem"), out->cert, 0644, e) &&
-	       once_write(path_in(a, o->state_dir, "cert-chain.pem"), out->cert, 0644, e);
+	const char *roots = path_in(a, o->state_dir, "root-cert.pem");
+	/* While the root is rotated there are two. */
+	return once_write(roots, out->cert, 0644, e) &&
+	       once_write(path_in(a, o->state_dir, "cert-chain.pem"), out->cert, 0644, e) &&
+	       read_text(a, roots, &out->roots, e);
 }
 
 static bool plugged_in(struct arena *a, const struct ca_options *o, struct ca *out, struct err *e)

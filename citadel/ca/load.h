@@ -19,4 +19,8 @@ struct ca {
 	int64_t not_after_ms;
 };
 
+/* The parts of an own root, each only if it is not there yet: its key, and its certificate by that key. */
+bool ca_make_key(const char *path, const struct ca_options *o, struct err *e) MUST_CHECK;
+bool ca_make_cert(struct arena *a, const char *path, const struct ca_options *o, const struct pki_key *k,
+	struct err *e) MUST_CHECK;
 bool ca_load(struct arena *a, const struct ca_options *o, struct ca *out, struct err *e) MUST_CHECK;

@@ -13,6 +13,7 @@
 
 #include "citadel/ca/load.h"
 #include "citadel/ca/policy.h"
+#include "citadel/ca/rotation.h"
 #include "citadel/signer/frame.h"
 #include "citadel/signer/sandbox.h"
 #include "common/base/clock.h"
@@ -25,6 +26,7 @@
 
 struct child {
 	struct ca_options ca_options;
+	struct rotation_plan plan;
 	uint64_t max_ttl_ms;
 	const char **dns;
 	struct ca ca;
@@ -40,6 +42,10 @@ static const struct option_row rows[] = {
 	{.name = "trust-domain",
 		OPT_STR(struct child, ca_options.trust_domain, "cluster.local", "the only one that is signed for")},
 	{.name = "max-ttl", OPT_MS(struct child, max_ttl_ms, "2160h", 1000, 0, "longest lifetime")},
+	{.name = "rotate", OPT_BOOL(struct child, plan.automatic, "rotate an own root before it ends")},
+	{.name = "root-distribution",
+		OPT_MS(struct child, plan.distribute_ms, "24h", 0, 0,
+			"how long both roots are out before the new one signs")},
 	{.name = "dns", OPT_LIST(struct child, dns, "DNS names that may be signed")},
 };
 
@@ -157,13 +163,25 @@ static bool start(struct arena *a, struct child *c, int argc, char **argv, struc
 	const char *const *rest = NULL;
 	if (!options_parse(a, "citadel-signer", rows, ARRAY_LEN(rows), argc, argv, c, &rest, e))
 		return false;
-	if (!ca_load(a, &c->ca_options, &c->ca, e))
+	enum rotation_step step = ROTATION_STAY;
+	int64_t next_ms = 0;
+	struct rotation r = {0};
+	const char *dir = c->ca_options.ca_dir ? c->ca_options.ca_dir : c->ca_options.state_dir;
+	c->plan.drain_ms = c->max_ttl_ms;
+	/* A folder that comes from elsewhere is rotated there. */
+	if (!c->ca_options.ca_dir && !rotation_run(dir, &c->ca_options, &c->plan, clock_wall_ms(), &step, &next_ms, e))
+		return err_in(e, "rotation of the root");
+	if (!ca_load(a, &c->ca_options, &c->ca, e) || !rotation_read(dir, &r, e))
 		return false;
 	c->issuer = pki_issuer_new(c->ca.key, c->ca.cert, e);
 	if (!c->issuer || !sandbox_enter(e))
 		return false;
-	return reply(&(struct frame){.type = FRAME_HELLO, .n = 3, .fields = {c->ca.cert, c->ca.chain, c->ca.roots}}) ||
-	       err_errno(e, "signer: hello");
+	const struct frame hello = {.type = FRAME_HELLO,
+		.n = SIGNER_HELLO_FIELDS,
+		.fields = {c->ca.cert, c->ca.chain, c->ca.roots, str_of(rotation_phase_name(r.phase)),
+			str_of(arena_printf(a, "%lld", (long long)r.since_ms)),
+			str_of(arena_printf(a, "%lld", (long long)next_ms)), str_of(rotation_step_name(step))}};
+	return reply(&hello) || err_errno(e, "signer: hello");
 }
 
 int signer_command(int argc, char **argv)

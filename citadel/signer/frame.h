@@ -9,9 +9,10 @@
 
 #define FRAME_FIELDS 16
 #define FRAME_BYTES_MAX (4u << 20)
+#define SIGNER_HELLO_FIELDS 7
 
 enum frame_type {
-	FRAME_HELLO, /* child: issuer certificate, chain, roots */
+	FRAME_HELLO, /* child: issuer certificate, chain, roots; the rotation's phase, since when, when to look again, the step just taken */
 	FRAME_SIGN, /* parent: CSR in DER, SPIFFE URI, lifetime in ms, DNS names ... */
 	FRAME_SIGNED, /* child: certificate in DER, serial number in hexadecimal, end in ms */
 	FRAME_REFUSED, /* child: text; policy said no */

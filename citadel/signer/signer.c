@@ -32,6 +32,13 @@ struct pending {
 	void *ctx;
 };
 
+/* What a signer said hello with: of its link while it lives, and of the daemon as long as nobody follows. */
+struct greeting {
+	struct arena *arena;
+	struct signer_ca ca;
+	unsigned users;
+};
+
 struct link {
 	struct signer *owner;
 	struct proc *proc;
@@ -39,6 +46,7 @@ struct link {
 	struct watch *watch;
 	struct strbuf in, out;
 	bool ready;
+	struct greeting *greeting; /* once ready */
 	VEC(struct pending) pending;
 };
 
@@ -46,13 +54,23 @@ struct signer {
 	struct loop *loop;
 	struct signer_options o;
 	struct link *current, *next;
+	struct link *leaving; /* replaced, and still owes answers */
 	struct timer *restart;
 	struct before_wait *flush;
 	uint64_t backoff_ms;
 	uint32_t last_id;
-	struct arena *arena; /* of ca */
-	struct signer_ca ca;
+	struct greeting *greeting; /* of the last that was in use */
 };
+
+static void greeting_unref(struct greeting *g)
+{
+	if (!g || --g->users)
+		return;
+	arena_free(g->arena);
+	free(g);
+}
+
+static void take_over(struct link *k);
 
 static void link_end(struct link *k, const char *why)
 {
@@ -63,6 +81,7 @@ static void link_end(struct link *k, const char *why)
 	watch_free(k->watch);
 	(void)close(k->fd);
 	proc_free(k->proc);
+	greeting_unref(k->greeting);
 	strbuf_done(&k->in);
 	strbuf_done(&k->out);
 	free(k);
@@ -75,12 +94,17 @@ static void link_lost(struct link *k, const char *why)
 	bool in_use = s->current == k;
 	char text[512];
 	(void)snprintf(text, sizeof(text), "%s", why);
-	log_error(&scope, in_use ? "signer ended" : "new CA not taken", KV("reason", text));
+	log_error(&scope, in_use || s->leaving == k ? "signer ended" : "new CA not taken", KV("reason", text));
 	s->current = in_use ? NULL : s->current;
 	s->next = s->next == k ? NULL : s->next;
+	s->leaving = s->leaving == k ? NULL : s->leaving;
 	link_end(k, text);
 	if (s->current)
 		return;
+	if (s->next && s->next->ready) { /* better the new CA too early than none */
+		take_over(s->next);
+		return;
+	}
 	timer_start(s->restart, s->backoff_ms, 0);
 	s->backoff_ms = s->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : s->backoff_ms * 2;
 	if (s->o.on_down)
@@ -102,22 +126,57 @@ static const char *const *links_of(struct arena *a, struct str chain)
 	return out;
 }
 
+static int64_t time_of(struct str text)
+{
+	uint64_t ms = 0;
+	return str_u64(text, INT64_MAX, &ms) ? (int64_t)ms : 0;
+}
+
+/* What the old one was asked it answers; nobody asks it any more. */
+static void let_go(struct signer *s, struct link *old)
+{
+	if (s->leaving)
+		link_end(take(s->leaving), "the CA was loaded again");
+	if (old->pending.len)
+		s->leaving = old;
+	else
+		link_end(old, "the CA was loaded again");
+}
+
+static void take_over(struct link *k)
+{
+	struct signer *s = k->owner;
+	struct link *old = s->current == k ? NULL : s->current;
+	greeting_unref(s->greeting);
+	s->greeting = k->greeting;
+	s->greeting->users++;
+	s->current = k;
+	s->next = s->next == k ? NULL : s->next;
+	s->backoff_ms = 100;
+	if (old)
+		let_go(s, old);
+	log_info(&scope, "signer ready", KV("pid", proc_pid(k->proc)));
+	s->o.on_ready(s->o.ctx);
+}
+
 static void on_hello(struct link *k, const struct frame *f)
 {
 	struct signer *s = k->owner;
-	arena_free(s->arena);
-	s->arena = arena_new();
-	s->ca = (struct signer_ca){arena_cstr(s->arena, f->fields[0]), arena_cstr(s->arena, f->fields[1]),
-		arena_cstr(s->arena, f->fields[2]), links_of(s->arena, f->fields[1])};
-	struct link *old = s->current == k ? NULL : s->current;
-	s->current = k;
-	s->next = NULL;
+	struct arena *a = arena_new();
+	k->greeting = xzalloc(sizeof(*k->greeting));
+	*k->greeting = (struct greeting){.arena = a,
+		.users = 1,
+		.ca = {.cert = arena_cstr(a, f->fields[0]),
+			.chain = arena_cstr(a, f->fields[1]),
+			.roots = arena_cstr(a, f->fields[2]),
+			.links = links_of(a, f->fields[1]),
+			.phase = arena_cstr(a, f->fields[3]),
+			.since_ms = time_of(f->fields[4]),
+			.next_ms = time_of(f->fields[5]),
+			.step = arena_cstr(a, f->fields[6])}};
 	k->ready = true;
-	s->backoff_ms = 100;
-	if (old)
-		link_end(old, "the CA was loaded again");
-	log_info(&scope, "signer ready", KV("pid", proc_pid(k->proc)));
-	s->o.on_ready(s->o.ctx);
+	if (s->current == k || !signer_up(s) || !s->o.may_take || s->o.may_take(s->o.ctx, &k->greeting->ca))
+		take_over(k);
 }
 
 static void on_answer(struct link *k, const struct frame *f)
@@ -126,10 +185,12 @@ static void on_answer(struct link *k, const struct frame *f)
 		[FRAME_SIGNED] = SIGNER_OK, [FRAME_REFUSED] = SIGNER_REFUSED, [FRAME_FAILED] = SIGNER_FAILED};
 	enum signer_result result = results[f->type];
 	uint64_t not_after_ms = 0;
-	struct signer_answer a = {.why = f->fields[0]};
+	struct signer_answer a = {.why = f->fields[0], .ca = &k->greeting->ca};
 	if (result == SIGNER_OK && str_u64(f->fields[2], INT64_MAX, &not_after_ms))
-		a = (struct signer_answer){
-			.der = f->fields[0], .serial_hex = f->fields[1], .not_after_ms = (int64_t)not_after_ms};
+		a = (struct signer_answer){.der = f->fields[0],
+			.serial_hex = f->fields[1],
+			.not_after_ms = (int64_t)not_after_ms,
+			.ca = a.ca};
 	else if (result == SIGNER_OK)
 		result = SIGNER_FAILED;
 	for (size_t i = 0; i < k->pending.len; i++) {
@@ -165,13 +226,16 @@ static bool take_frames(struct link *k)
 			link_lost(k, why.ptr ? why.ptr : "");
 			return false;
 		}
-		if (!k->ready && f.type == FRAME_HELLO && f.n == 3)
+		if (!k->ready && f.type == FRAME_HELLO && f.n == SIGNER_HELLO_FIELDS)
 			on_hello(k, &f);
 		else if (k->ready && f.n == (f.type == FRAME_SIGNED ? 3 : 1))
 			on_answer(k, &f);
 	}
 	strbuf_add(&k->in, rest);
-	return true;
+	if (k != k->owner->leaving || k->pending.len)
+		return true;
+	link_end(take(k->owner->leaving), "the CA was loaded again");
+	return false;
 }
 
 static bool flush(struct link *k)
@@ -236,6 +300,9 @@ static const char *const *arguments(struct arena *a, const struct signer_options
 	vec_push(&v, arena_printf(a, "--trust-domain=%s", o->trust_domain));
 	vec_push(&v, arena_printf(a, "--root-ttl=%llu", (unsigned long long)o->root_ttl_ms));
 	vec_push(&v, arena_printf(a, "--max-ttl=%llu", (unsigned long long)o->max_ttl_ms));
+	vec_push(&v, arena_printf(a, "--root-distribution=%llums", (unsigned long long)o->distribution_ms));
+	if (o->rotate)
+		vec_push(&v, "--rotate");
 	for (size_t i = 0; o->dns && o->dns[i]; i++)
 		vec_push(&v, arena_printf(a, "--dns=%s", o->dns[i]));
 	vec_push(&v, NULL);
@@ -304,17 +371,19 @@ void signer_free(struct signer *s)
 		return;
 	timer_free(s->restart);
 	before_wait_free(s->flush);
+	if (s->leaving)
+		link_end(take(s->leaving), "citadel stops");
 	if (s->next)
 		link_end(take(s->next), "citadel stops");
 	if (s->current)
 		link_end(take(s->current), "citadel stops");
-	arena_free(s->arena);
+	greeting_unref(s->greeting);
 	free(s);
 }
 
 const struct signer_ca *signer_ca(const struct signer *s)
 {
-	return s->ca.cert ? &s->ca : NULL;
+	return s->greeting ? &s->greeting->ca : NULL;
 }
 
 bool signer_up(const struct signer *s)
@@ -335,6 +404,17 @@ void signer_reload(struct signer *s)
 	s->next = signer_up(s) ? link_new(s, &e) : NULL;
 	if (e.kind)
 		log_error(&scope, "signer does not start", KV("error", e.text));
+}
+
+const struct signer_ca *signer_next_ca(const struct signer *s)
+{
+	return s->next && s->next->ready ? &s->next->greeting->ca : NULL;
+}
+
+void signer_take_next(struct signer *s)
+{
+	if (s->next && s->next->ready)
+		take_over(s->next);
 }
 
 /* Before there is anything to wait for. */

@@ -99,7 +99,7 @@ def options_of(program, command=()):
 def test_every_argument_is_an_option_of_its_daemon(render):
     checked = 0
     for _, _, c in containers(render()):
-        if c["name"] == "ca-secret":
+        if c["name"] in ("ca-secret", "ca-keeper"):
             known = options_of("citadel/citadel", ["ca-secret"])
         elif c["name"] == "bus-keys":
             known = options_of("cli/fairlead", ["bus-keys"])
@@ -119,7 +119,7 @@ def test_containers_are_confined_and_bounded(render):
         security = c["securityContext"]
         assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"] and security["capabilities"] == {"drop": ["ALL"]}, where
         assert c["resources"]["requests"]["memory"], where
-        if o["kind"] == "Deployment" and c in spec["containers"]:
+        if o["kind"] == "Deployment" and c in spec["containers"] and c.get("ports"):
             assert c["livenessProbe"] and c["readinessProbe"], where
 
 
@@ -128,7 +128,7 @@ def test_ports_of_services_lead_to_ports_of_containers(render):
     for service in of_kind(objects, "Service"):
         target = [o for o in of_kind(objects, "Deployment") if service["spec"]["selector"].items() <= o["spec"]["template"]["metadata"]["labels"].items()]
         assert len(target) == 1, service["metadata"]["name"]
-        names = {p["name"] for c in target[0]["spec"]["template"]["spec"]["containers"] for p in c["ports"]}
+        names = {p["name"] for c in target[0]["spec"]["template"]["spec"]["containers"] for p in c.get("ports", [])}
         for port in service["spec"]["ports"]:
             assert port["targetPort"] in names, port
 

@@ -237,6 +237,37 @@ def test_A02_A03_request_waits_for_the_first_certificate_and_renewals_are_pushed
     stream.close()
 
 
+def rotate(mesh, *arguments):
+    command = [BUILD / "citadel/citadel", "rotate-root", *arguments, "--state-dir", mesh.folder / "citadel"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_N15_A03_a_new_root_is_trusted_at_once_and_an_old_one_until_the_ca_says_otherwise(mesh):
+    mesh.start_pilot()
+    agent = start_agent(mesh)
+    own, roots = sds(mesh, "default"), sds(mesh, "ROOTCA")
+
+    def bundle():
+        return roots.secrets[-1][0]["roots"] if roots.secrets else ""
+
+    until(lambda: bundle().count("BEGIN") == 1 and own.secrets)
+    first = bundle()
+    chain = own.secrets[-1][0]["chain"]
+    rotate(mesh, "start")
+    until(lambda: bundle().count("BEGIN") == 2)
+    assert bundle().startswith(first.strip()) and own.secrets[-1][0]["chain"] == chain  # without a new certificate
+    both = bundle()
+    rotate(mesh, "next", "--now")
+    until(lambda: mesh.citadel.page("ca")["rotation"]["phase"] == "drain")
+    rotate(mesh, "next", "--now")
+    until(lambda: len(mesh.citadel.page("ca")["roots"]) == 1)
+    # The file vouches no more for the certificate that is in use; trust is not taken away by it.
+    assert agent.metric('istio_agent_num_outgoing_requests{request_type="csr"}') == 1
+    assert bundle() == both
+    own.close()
+    roots.close()
+
+
 def test_A02_other_names_fetch_delta_and_refusals(mesh):
     mesh.start_pilot()
     agent = start_agent(mesh)

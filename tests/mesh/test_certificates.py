@@ -1,4 +1,5 @@
 """Scenario 7: certificates that live for 30 seconds, and everything that is refused."""
+import base64
 import json
 import pathlib
 import re
@@ -118,3 +119,39 @@ def test_scenario_7_C10_C08_what_is_not_trusted_is_refused(tmp_path):
         refused = client.ask("watch", node=stranger, **files)
         assert refused.get("code") in ("PERMISSION_DENIED", "UNAUTHENTICATED"), refused
         assert mesh.admin("pilot").metric("pilot_xds_identity_mismatch") >= 1
+
+
+def secrets(mesh, pod):
+    """What a proxy has in force: the roots that it trusts, and the key id of who issued its own certificate."""
+    dump = json.loads(mesh.curl(pod, "http://127.0.0.1:15000/config_dump?resource=dynamic_active_secrets")[1])
+    held = {s["name"]: s["secret"] for s in dump["configs"]}
+    roots = base64.b64decode(held["ROOTCA"]["validation_context"]["trusted_ca"]["inline_bytes"]).decode()
+    chain = base64.b64decode(held["default"]["tls_certificate"]["certificate_chain"]["inline_bytes"]).decode()
+    return roots.count("BEGIN CERTIFICATE"), openssl("x509", "-noout", "-ext", "authorityKeyIdentifier", text=chain)
+
+
+@pytest.mark.scenario(7)
+def test_scenario_7_N15_C05_the_root_is_rotated_under_load_and_costs_no_request(figures):
+    with Mesh(prepare=small_with_handshakes, options=["--cert-ttl", f"{TTL}s"], quick=True) as mesh:
+        def rotate(*arguments):
+            command = [util.BUILD / "citadel/citadel", "rotate-root", *arguments, "--state-dir", mesh.state / "citadel"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        pods = [u["name"] for u in mesh.units() if "/" in u["name"]]
+        issuers = {secrets(mesh, pod)[1] for pod in pods}
+        assert len(pods) >= 2 and len(issuers) == 1
+        with mesh.load("/hello", rate=40) as load:
+            load.more(80)
+            rotate("start")
+            started = time.monotonic()
+            until(lambda: all(secrets(mesh, pod)[0] == 2 for pod in pods), 10, "both roots at all proxies")
+            distributed = time.monotonic() - started
+            assert {secrets(mesh, pod)[1] for pod in pods} <= issuers
+            load.more(80)
+            rotate("next", "--now")
+            # The first to renew show certificates by the new root to those that have not renewed, and the other way round.
+            until(lambda: all(secrets(mesh, pod)[1] not in issuers for pod in pods), TTL, "certificates by the new root at all proxies")
+            load.more(200)
+        total = load.assert_clean(400)
+        assert "phase drain" in rotate("status")
+        figures.add("the root rotated under load", f"both roots everywhere after {distributed:.1f} s, {total} requests, 0 failed")

@@ -148,3 +148,24 @@ readinessProbe:
 - --ca-name=citadel
 - --trust-domain={{ .root.Values.meshConfig.trustDomain | default "cluster.local" }}
 {{- end }}
+
+{{- /* The CA's Secret as files; with follow, kept in step, and its root rotated before it ends. */ -}}
+{{- define "fairlead.caSecret" -}}
+{{ include "fairlead.common" . }}
+args:
+  - ca-secret
+  - --namespace={{ .root.Release.Namespace }}
+  - --out=/etc/cacerts/ca
+  - --root-key={{ .own.rootKey }}
+  - --root-ttl={{ .own.rootTTL }}
+  - --trust-domain={{ .root.Values.meshConfig.trustDomain | default "cluster.local" }}
+  {{- if .follow }}
+  - --follow=10s
+  - --root-rotation={{ .own.rootRotation }}
+  - --root-distribution={{ .own.rootDistribution }}
+  - --max-workload-cert-ttl={{ .own.maxWorkloadCertTTL }}
+  {{- end }}
+volumeMounts:
+  - {name: cacerts, mountPath: /etc/cacerts}
+  - {name: tmp, mountPath: /tmp}
+{{- end }}
