@@ -12,3 +12,4 @@ extern const struct command proxy_config_command;
 extern const struct command bus_command;
 extern const struct command bus_keys_command;
 extern const struct command kube_inject_command;
+extern const struct command wait_command;

@@ -15,6 +15,7 @@ static const struct command *const commands[] = {
 	&bus_command,
 	&bus_keys_command,
 	&kube_inject_command,
+	&wait_command,
 };
 
 int main(int argc, char **argv)

@@ -25,7 +25,7 @@ struct status {
 	struct arena *arena;
 	const struct status_config *config;
 	struct question of[DAEMONS][PAGE_COUNT];
-	struct question objects, quarantine, diagnostics;
+	struct question objects, quarantine, diagnostics, distribution;
 	json_t *mesh; /* of `fairlead up`; NULL: no runner */
 	json_t *out;
 	bool ready;
@@ -37,7 +37,7 @@ static bool ask_daemons(struct status *s, struct err *e)
 {
 	const struct mesh_options *m = &s->config->mesh;
 	const char *const named[DAEMONS] = {m->galley, m->pilot, m->citadel};
-	struct question all[DAEMONS * PAGE_COUNT + 3];
+	struct question all[DAEMONS * PAGE_COUNT + 4];
 	size_t n = 0;
 	for (size_t d = 0; d < DAEMONS; d++) {
 		const char *address = NULL;
@@ -50,11 +50,13 @@ static bool ask_daemons(struct status *s, struct err *e)
 	all[n++] = (struct question){.address = galley, .path = "/debug/objects"};
 	all[n++] = (struct question){.address = galley, .path = "/debug/quarantine"};
 	all[n++] = (struct question){.address = galley, .path = "/debug/diagnostics"};
+	all[n++] = (struct question){.address = galley, .path = "/debug/distribution"};
 	ask_all(s->arena, all, n, m->timeout_ms);
 	memcpy(s->of, all, sizeof(s->of));
-	s->objects = all[n - 3];
-	s->quarantine = all[n - 2];
-	s->diagnostics = all[n - 1];
+	s->objects = all[n - 4];
+	s->quarantine = all[n - 3];
+	s->diagnostics = all[n - 2];
+	s->distribution = all[n - 1];
 	return true;
 }
 
@@ -169,6 +171,33 @@ static json_t *config_value(struct status *s)
 	return out;
 }
 
+/* ---- distribution */
+
+/* What not every proxy has, or some proxy rejects; NULL: no galley. */
+static json_t *distribution_value(struct status *s)
+{
+	json_t *page = question_json(&s->distribution, NULL), *rows = json_array(), *o;
+	size_t i;
+	json_array_foreach(json_at(page, "objects"), i, o)
+	{
+		if (!json_at(o, "accepted") ||
+			(json_integer_value(json_at(o, "accepted")) == json_integer_value(json_at(o, "proxies")) &&
+				!json_integer_value(json_at(o, "rejected"))))
+			continue;
+		json_t *row = json_copy(o);
+		(void)json_object_set_new(row, "share",
+			json_sprintf("%lld of %lld", (long long)json_integer_value(json_at(o, "accepted")),
+				(long long)json_integer_value(json_at(o, "proxies"))));
+		(void)json_array_append_new(rows, row);
+	}
+	rows_sort(rows, "key", "key");
+	if (page)
+		(void)json_object_set_new(page, "objects", rows);
+	else
+		json_decref(rows);
+	return page ? page : json_null();
+}
+
 /* ---- pods */
 
 static json_t *pod_rows(struct status *s)
@@ -228,6 +257,8 @@ static void print_table(const json_t *v)
 		{"READY", "ready"}, {"PROXY", "proxy"}, {"PID", "pid"}, {"STARTS", "starts"}, {"NOTE", "note"}};
 	static const struct column rejected_columns[] = {
 		{"REJECTED", "key"}, {"RULE", "reason"}, {"PLACE", "place"}, {"IN FORCE INSTEAD", "in_force"}};
+	static const struct column partly_columns[] = {
+		{"OBJECT", "key"}, {"ACCEPTED BY", "share"}, {"REJECTED BY", "rejected"}, {"ERROR", "error"}};
 	const json_t *config = json_at(v, "configuration");
 	struct strbuf out = {0};
 	section(&out, json_at(v, "daemons"), daemon_columns, ARRAY_LEN(daemon_columns));
@@ -240,6 +271,11 @@ static void print_table(const json_t *v)
 			(long long)json_integer_value(json_at(config, "errors")),
 			(long long)json_integer_value(json_at(config, "warnings")));
 	section(&out, json_at(config, "rejected"), rejected_columns, ARRAY_LEN(rejected_columns));
+	const json_t *distribution = json_at(v, "distribution"), *partly = json_at(distribution, "objects");
+	if (partly)
+		strbuf_addf(&out, "\ndistribution: %lld proxies; %zu objects that not all of them have accepted\n",
+			(long long)json_integer_value(json_at(distribution, "proxies")), json_array_size(partly));
+	section(&out, partly, partly_columns, ARRAY_LEN(partly_columns));
 	print_text(&out);
 }
 
@@ -260,6 +296,7 @@ static int run(const struct invocation *i)
 	(void)json_object_set_new(s.out, "daemons", rows);
 	(void)json_object_set_new(s.out, "bus", bus_rows(&s));
 	(void)json_object_set_new(s.out, "configuration", config_value(&s));
+	(void)json_object_set_new(s.out, "distribution", distribution_value(&s));
 	(void)json_object_set_new(s.out, "pods", pod_rows(&s));
 	(void)json_object_set(s.out, "listen", json_at(s.mesh, "listen"));
 	(void)json_object_set_new(s.out, "ready", json_boolean(s.ready));

@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/metric.h"
 #include "common/base/map.h"
+#include "common/mesh/kinds.h"
 #include "common/io/file.h"
 #include "common/io/trim.h"
 #include "common/pb/json.h"
@@ -16,6 +17,7 @@
 #include "galley/galley.h"
 #include "galley/source/directory.h"
 #include "galley/source/kubernetes.h"
+#include "galley/status/objects.h"
 #include "galley/webhook/webhook.h"
 
 /*
@@ -55,6 +57,7 @@ struct galleyd {
 	uint64_t debounce_ms;
 	struct bus_keys *keys;
 	struct bus_publisher *publisher;
+	struct distribution *distribution; /* what pilots report on it */
 	struct map *reports; /* "<role> <instance> <topic>/<key>" -> JSON */
 	char *private_bus; /* the address of a run that only records */
 	bool once;
@@ -145,6 +148,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	char cause[32];
 	clock_format(clock_wall_ms(), cause);
 	size_t sent = bus_publish(s->publisher, changes, n, cause);
+	distribution_published(s->distribution, changes, n);
 	galley_release(s->galley);
 	metric_add(&published_total, sent);
 	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
@@ -252,10 +256,21 @@ static char *report_json(const struct bus_change *c)
 	return out.ptr;
 }
 
+static void on_distribution(struct galleyd *s, const char *instance, const struct bus_change *c)
+{
+	struct err e = {0};
+	if (!distribution_reported(s->distribution, instance, c->value, clock_mono_ms(), &e))
+		log_warn(&scope, "a report is not understood", KV("error", e.text));
+}
+
 static void on_report(void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n)
 {
 	struct galleyd *s = ctx;
 	for (size_t i = 0; i < n; i++) {
+		if (changes[i].topic == TOPIC_DISTRIBUTION) {
+			on_distribution(s, instance, &changes[i]);
+			continue;
+		}
 		char *key = xasprintf("%s %s " STR_FMT, role, instance, STR_ARG(changes[i].key));
 		struct str id = str_of(key);
 		if (!changes[i].value.ptr)
@@ -343,6 +358,7 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 	s->once = c->once;
 	s->debounce_ms = c->debounce_ms;
 	s->reports = map_new();
+	s->distribution = distribution_new();
 	s->trim = trim_new(daemon_loop(s->daemon));
 	s->galley = galley_new(&o);
 	daemon_not_ready(s->daemon, "source", "the source was not read yet");
@@ -382,6 +398,7 @@ void galley_daemon_stop(void *self)
 	for (size_t i = 0; s->reports && map_next(s->reports, &i, &key, &value);)
 		free(value);
 	map_free(s->reports);
+	distribution_free(s->distribution);
 	free(s->private_bus);
 	free(s);
 }
@@ -458,6 +475,31 @@ static void page_status(void *self, struct str query, struct strbuf *out)
 	strbuf_addc(out, '}');
 }
 
+/* ?object=KIND/NAMESPACE/NAME: one; &fresh=1: what the directory holds by now is taken first. */
+static void page_distribution(void *self, struct str query, struct strbuf *out)
+{
+	struct galleyd *s = self;
+	struct str part, key, value;
+	char *only cleanup(free_p) = NULL;
+	while (str_split(&query, '&', &part)) {
+		if (!str_cut(part, '=', &key, &value))
+			continue;
+		if (str_eqc(key, "fresh") && s->directory)
+			(void)galley_daemon_reload(s, NULL);
+		if (str_eqc(key, "object") && !only)
+			only = xstrndup(value.ptr, value.len);
+	}
+	(void)distribution_expire(s->distribution, clock_mono_ms());
+	status_json(s->galley, s->distribution, only, out);
+}
+
+static void page_pilots(void *self, struct str query, struct strbuf *out)
+{
+	const struct galleyd *s = self;
+	(void)query;
+	distribution_debug(s->distribution, clock_mono_ms(), out);
+}
+
 const struct debug_page galley_pages[] = {
 	{"diagnostics", "everything that is wrong with the configuration now", page_diagnostics},
 	{"analysis", "the same in analysis codes, and what only shows across objects", page_analysis},
@@ -469,6 +511,10 @@ const struct debug_page galley_pages[] = {
 	{"foreign", "documents of kinds that galley does not read", page_foreign},
 	{"services", "services and endpoints as they are published", page_services},
 	{"bus", "topics, subscribers and sequence of the publisher", page_bus},
+	{"distribution",
+		"how many proxies have accepted which object, and who rejects it (?object=KIND/NAMESPACE/NAME)",
+		page_distribution},
+	{"pilots", "the pilots that report, and how far they follow", page_pilots},
 	{"status", "what subscribers reported about objects", page_status},
 };
 const size_t galley_n_pages = ARRAY_LEN(galley_pages);

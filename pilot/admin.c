@@ -181,6 +181,11 @@ static void page_push_status(void *self, struct str query, struct strbuf *out)
 	strbuf_addc(out, '}');
 }
 
+static void page_distribution(void *self, struct str query, struct strbuf *out)
+{
+	distribution_debug(((const struct pilot *)self)->distribution, out);
+}
+
 static void page_bus(void *self, struct str query, struct strbuf *out)
 {
 	const struct pilot *p = self;
@@ -210,6 +215,7 @@ const struct debug_page pilot_pages[] = {
 	{"registryz", "services", page_registryz},
 	{"endpointz", "endpoint sets", page_endpointz},
 	{"push_status", "the model and its publications", page_push_status},
+	{"distribution", "how many proxies have which objects, as galley is told", page_distribution},
 	{"bus", "the replicas of galley's and citadel's topics", page_bus},
 };
 const size_t pilot_n_pages = ARRAY_LEN(pilot_pages);

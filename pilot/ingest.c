@@ -46,6 +46,9 @@ static void note(struct pilot *p, const struct bus_change *c)
 			.hash = c->hash};
 	}
 	struct pilot_object *old = o ? map_put(p->objects, str_of(id), o) : map_del(p->objects, str_of(id));
+	if (o)
+		o->since = old && old->hash == o->hash ? old->since : model_version(p->push.model) + 1;
+	distribution_note(p->distribution, c->topic, c->key, old, o);
 	delta = (o ? 1 : 0) - (old ? 1 : 0);
 	if (count)
 		metric_set(count, metric_get(count) + delta);

@@ -33,6 +33,8 @@ static bool start_workers(struct pilot *p, struct err *e)
 			.trust_domain = c->trust_domain,
 			.main_loop = p->loop,
 			.on_nack = on_nack,
+			.on_moved = distribution_moved,
+			.on_levels = distribution_levels,
 			.pilot = p,
 		};
 		p->workers[i] = worker_start(&o, e);
@@ -57,7 +59,9 @@ static bool listen_plain(struct pilot *p, struct err *e)
 
 static void on_second(void *ctx)
 {
+	const struct pilot *p = ctx;
 	ingest_tick(ctx);
+	distribution_tick(p->distribution);
 }
 
 bool pilot_start(struct daemon *d, const void *config, void **self, struct err *e)
@@ -68,6 +72,7 @@ bool pilot_start(struct daemon *d, const void *config, void **self, struct err *
 	p->loop = daemon_loop(d);
 	p->config = config;
 	p->objects = map_new();
+	p->distribution = distribution_new(p);
 	p->second = timer_new(p->loop, on_second, p);
 	timer_start(p->second, 1000, 1000);
 	push_start(p);
@@ -102,7 +107,9 @@ void pilot_stop(void *self)
 	secure_stop(p);
 	for (size_t i = 0; i < p->n_workers; i++)
 		worker_stop(p->workers[i]);
+	loop_run_posted(p->loop); /* what workers had to say still refers to p */
 	free(p->workers);
+	distribution_free(p->distribution);
 	ingest_stop(p);
 	push_stop(p);
 	timer_free(p->second);

@@ -42,6 +42,7 @@ struct pilot {
 	struct pilot_push push;
 	struct map *objects; /* "topic/key" -> struct pilot_object, for the debug pages */
 	struct timer *second;
+	struct distribution *distribution;
 	uint64_t galley_content_ms; /* since when galley's content is there; 0: not yet */
 	struct identity *identity; /* NULL: no TLS */
 	struct tls_context *tls; /* marks the TLS listener; workers have their own */
@@ -54,6 +55,7 @@ struct pilot_object {
 	uint32_t topic;
 	char *origin;
 	uint64_t hash;
+	uint64_t since; /* version of the model that brought this content */
 };
 
 bool pilot_start(struct daemon *d, const void *config, void **self, struct err *e);
@@ -67,6 +69,16 @@ bool ingest_start(struct pilot *p, struct err *e) MUST_CHECK;
 void ingest_stop(struct pilot *p);
 void ingest_report(struct pilot *p, const struct worker_nack *n);
 void ingest_tick(struct pilot *p); /* each second: readiness, age */
+/* distribution.c: how far the proxies are, told to galley */
+struct distribution *distribution_new(struct pilot *p);
+void distribution_free(struct distribution *d); /* NULL is fine */
+/* An object came, changed or went; before is NULL when it was not there, after when it is gone. */
+void distribution_note(struct distribution *d, uint32_t topic, struct str key, const struct pilot_object *before,
+	const struct pilot_object *after);
+void distribution_moved(void *pilot); /* worker_options */
+void distribution_levels(void *levels);
+void distribution_tick(struct distribution *d); /* each second */
+void distribution_debug(const struct distribution *d, struct strbuf *json);
 /* secure.c: pilot's own certificate, and the TLS listener as soon as there is one */
 bool secure_start(struct pilot *p, struct err *e) MUST_CHECK;
 void secure_stop(struct pilot *p);

@@ -55,6 +55,7 @@ struct worker {
 	struct xds_response out;
 	VEC(struct stream *) streams;
 	clockid_t cpu; /* the thread's clock */
+	bool moved; /* levels may differ from those that were collected last, and the main thread was told so */
 	_Atomic uint64_t snapshot_cpu_us; /* when the last snapshot came; 0: none yet */
 };
 
@@ -112,6 +113,27 @@ static void on_nack(void *ctx, const struct xds_nack *n)
 }
 
 static const struct session_ops ops = {.admit = admit, .on_nack = on_nack};
+
+static void moved(struct worker *w)
+{
+	if (!w->moved)
+		loop_post(w->options.main_loop, w->options.on_moved, w->options.pilot);
+	w->moved = true;
+}
+
+static void on_levels_asked(void *ctx)
+{
+	struct worker *w = ctx;
+	w->moved = false;
+	struct worker_levels *l = levels_collect(w->engine, w->options.index);
+	l->pilot = w->options.pilot;
+	loop_post(w->options.main_loop, w->options.on_levels, l);
+}
+
+void worker_ask_levels(struct worker *w)
+{
+	loop_post(w->loop, on_levels_asked, w);
+}
 
 static void pump(struct stream *s, uint64_t now)
 {
@@ -198,6 +220,7 @@ static void on_message(struct grpc_stream *g, const uint8_t *data, size_t len)
 		log_info(&worker_log, "proxy connected", KV("proxy", session_proxy(s->session)->id),
 			KV("address", grpc_stream_address(g)));
 	pump(s, now);
+	moved(s->worker);
 }
 
 static void on_half_close(struct grpc_stream *g)
@@ -223,6 +246,7 @@ static void on_close(struct grpc_stream *g, enum grpc_status status, struct str 
 			KV("status", grpc_status_name(status)));
 	session_free(s->session, clock_mono_us());
 	free(s);
+	moved(w);
 	trim_soon(w->trim);
 	metric_set(&connected, atomic_fetch_sub(&open_streams, 1) - 1);
 }
@@ -263,6 +287,7 @@ static void on_snapshot(void *ctx)
 			grpc_stream_pause(w->streams.items[i]->grpc, false);
 	}
 	pump_all(w);
+	moved(w);
 	trim_soon(w->trim);
 	model_unref(n->model);
 	read_keys_done(&n->touched);

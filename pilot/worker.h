@@ -17,6 +17,29 @@ struct worker_nack {
 	bool isolated; /* see xds_nack */
 };
 
+/* How far a worker's proxies are, copied: it travels to the main thread, which frees the arena. */
+struct worker_level {
+	uint64_t version; /* of the model; see session_level() */
+	uint32_t proxies;
+};
+struct worker_rejection {
+	uint32_t topic;
+	struct str key, text;
+	uint32_t proxies;
+};
+#define WORKER_REJECTIONS_MAX 256u
+struct worker_levels {
+	void *pilot;
+	struct arena *arena;
+	unsigned index;
+	uint32_t connecting;
+	struct worker_level *levels; /* by version, each once, newest first */
+	size_t n_levels;
+	struct worker_rejection *rejections; /* objects that proxies refuse by themselves, each once */
+	size_t n_rejections;
+	struct str refusal; /* words of one that refuses a response */
+};
+
 struct worker_options {
 	unsigned index;
 	uint64_t max_connection_age_ms, keepalive_ms;
@@ -26,6 +49,9 @@ struct worker_options {
 	const char *trust_domain;
 	struct loop *main_loop;
 	void (*on_nack)(void *nack); /* posted to the main loop with a struct worker_nack */
+	void (*on_moved)(
+		void *pilot); /* posted to the main loop when levels may differ from those that were asked for last */
+	void (*on_levels)(void *levels); /* posted to the main loop with a struct worker_levels */
 	void *pilot;
 };
 
@@ -35,6 +61,7 @@ void worker_stop(struct worker *w); /* ends its connections, joins the thread, f
 void worker_publish(struct worker *w, struct model *m, const struct read_keys *touched, uint64_t at_us);
 /* Processor time that the worker used since the last snapshot came to it, at most a second; any thread. */
 uint64_t worker_push_cost_us(const struct worker *w);
+void worker_ask_levels(struct worker *w); /* answered by on_levels */
 void worker_adopt(struct worker *w, int fd, bool secure);
 /* Copies: what TLS connections, in and towards the CA, show and believe from now on. */
 void worker_identity(struct worker *w, const char *key_pem, const char *chain_pem, const char *roots_pem);
@@ -49,6 +76,9 @@ struct worker_view {
 /* Runs fn on the worker's thread and waits, two seconds at most; false: the worker was too busy, nothing was written. fn writes to json. */
 bool worker_call(struct worker *w, void (*fn)(const struct worker_view *v, struct str argument, struct strbuf *json),
 	struct str argument, struct strbuf *json) MUST_CHECK;
+
+/* levels.c: of the engine's sessions, on the worker's thread. */
+struct worker_levels *levels_collect(struct engine *e, unsigned index);
 
 /* ca_relay.c: IstioCertificateService on a worker's server, passed on to citadel. */
 struct grpc_channel;

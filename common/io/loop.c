@@ -109,12 +109,17 @@ static void say_open(uv_handle_t *h, void *ctx)
 		KV("closing", (bool)(uv_is_closing(h) != 0)));
 }
 
+void loop_run_posted(struct loop *l)
+{
+	while (atomic_load(&l->posts))
+		run_posted(l);
+}
+
 void loop_free(struct loop *l)
 {
 	if (!l)
 		return;
-	while (atomic_load(&l->posts))
-		run_posted(l);
+	loop_run_posted(l);
 	uv_close((uv_handle_t *)&l->wake, NULL);
 	uv_close((uv_handle_t *)&l->limit, NULL);
 	/* Closing callbacks run; what is still active (an owner forgot it) is not waited for. */

@@ -19,6 +19,8 @@ void loop_run_once(struct loop *l, uint64_t max_wait_ms); /* for tests */
 void loop_stop(struct loop *l); /* from any thread */
 /* Runs fn(ctx) on the loop's thread, in the order posted, from any thread. What was posted before loop_free() still runs. */
 void loop_post(struct loop *l, void (*fn)(void *ctx), void *ctx);
+/* Runs what was posted so far, now: for an owner that stops, when those who post to it are gone. The loop must not run. */
+void loop_run_posted(struct loop *l);
 struct uv_loop_s *loop_uv(struct loop *l); /* for common/io and nobody else */
 
 struct timer *timer_new(struct loop *l, void (*fn)(void *ctx), void *ctx);

@@ -10,12 +10,18 @@
 #include "pilot/xds/session.h"
 #include "pilot/xds/watch.h"
 
+#define UPDATES_KNOWN 64u
+
 struct engine {
 	const struct engine_source *source;
 	struct model *model;
 	struct xds_store *store;
 	struct map *scopes; /* kind and key -> struct xds_scope */
 	VEC(struct xds_session *) sessions;
+	struct {
+		uint64_t version, at_us;
+	} updates[UPDATES_KNOWN]; /* a ring of the last ones */
+	size_t n_updates;
 };
 
 struct engine *engine_new(const struct engine_source *source)
@@ -97,11 +103,22 @@ void engine_update(struct engine *e, struct model *m, const struct read_keys *to
 {
 	struct model *old = e->model;
 	e->model = model_ref(m);
+	e->updates[e->n_updates % UPDATES_KNOWN].version = model_version(m);
+	e->updates[e->n_updates++ % UPDATES_KNOWN].at_us = at_us;
 	touch_scopes(e, old ? touched : NULL, at_us);
 	for (size_t i = 0; i < e->sessions.len; i++)
 		session_model_changed(e->sessions.items[i], old ? touched : NULL);
 	if (old)
 		model_unref(old);
+}
+
+uint64_t engine_version_before(const struct engine *e, uint64_t at_us)
+{
+	size_t known = min_size(e->n_updates, UPDATES_KNOWN);
+	for (size_t i = 1; i <= known; i++)
+		if (e->updates[(e->n_updates - i) % UPDATES_KNOWN].at_us < at_us)
+			return e->updates[(e->n_updates - i) % UPDATES_KNOWN].version;
+	return 0;
 }
 
 void engine_join(struct engine *e, struct xds_session *s)

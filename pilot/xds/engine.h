@@ -22,6 +22,8 @@ void engine_update(struct engine *e, struct model *m, const struct read_keys *to
 void engine_tend(struct engine *e, uint64_t now_us);
 bool engine_has_content(const struct engine *e); /* before the first model nothing is served */
 const struct model *engine_model(const struct engine *e);
+/* The newest model whose changes all came before at_us (its engine_update() said so); 0: too long ago to be known. */
+uint64_t engine_version_before(const struct engine *e, uint64_t at_us);
 const struct engine_source *engine_source(const struct engine *e);
 struct xds_store *engine_store(const struct engine *e);
 

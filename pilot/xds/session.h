@@ -10,6 +10,8 @@
 #include "common/base/err.h"
 #include "pilot/xds/engine.h"
 
+struct xds_isolated;
+
 /* Why a client refused a response. */
 struct xds_nack {
 	enum xds_type type;
@@ -51,6 +53,14 @@ void xds_response_done(struct xds_response *r);
 uint64_t session_wake_us(const struct xds_session *s);
 
 const struct proxy *session_proxy(const struct xds_session *s); /* NULL before the first request */
+/*
+ * The newest model all of whose configuration the client is known to have accepted (level.c); 0: it has not accepted its first yet. What it
+ * refuses by itself and is hidden from it is told by session_isolated().
+ */
+uint64_t session_level(struct xds_session *s);
+const struct xds_isolated *session_isolated(const struct xds_session *s, size_t *n);
+const char *session_refusal(
+	const struct xds_session *s); /* the client's words, while its last answer of a type is a refusal; NULL */
 /* For the engine. touched NULL: everything. */
 void session_model_changed(struct xds_session *s, const struct read_keys *touched);
 

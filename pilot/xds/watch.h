@@ -52,6 +52,7 @@ struct xds_session {
 	uint64_t hosts_us; /* since when virtual hosts wait for their routes */
 	uint64_t wake_us;
 	uint64_t connected_us;
+	uint64_t level; /* of the last session_level() */
 	struct xds_trial trial;
 };
 

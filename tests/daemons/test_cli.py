@@ -19,7 +19,7 @@ BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc")).resol
 FAIRLEAD = BUILD / "cli/fairlead"
 ENVOY = subprocess.run([ROOT / "tools/envoy-path"], capture_output=True, text=True, check=True).stdout.strip()
 STEPS = ROOT / "samples/bookinfo-steps"
-COMMANDS = ["up", "status", "validate", "proxy-status", "proxy-config", "bus"]
+COMMANDS = ["up", "status", "validate", "proxy-status", "proxy-config", "bus", "wait"]
 USER = 64123  # an ordinary user, who need not have a name
 
 MESH = """

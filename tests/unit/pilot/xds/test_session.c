@@ -321,7 +321,7 @@ static struct model *edit(struct engine *e, struct model *m, unsigned n, const u
 		read_keys_add(&touched, key_of(edits[i][0], edits[i][1]));
 	}
 	read_keys_seal(&touched);
-	engine_update(e, next, &touched, 1);
+	engine_update(e, next, &touched, next->version);
 	read_keys_done(&touched);
 	model_unref(m);
 	return next;
@@ -521,6 +521,43 @@ static void P105_refusal_names_the_object_and_is_not_repeated(void **state)
 	model_unref(m);
 }
 
+static void is_as_far_as_its_oldest_unanswered_change(enum xds_mode mode)
+{
+	struct engine *e = engine_new(&source);
+	struct model *m = first_model(e);
+	struct client c;
+
+	client_start(&c, e, mode);
+	assert_int_equal(session_level(c.session), 1);
+	m = edit(e, m, 1, (const unsigned[][3]){{XDS_RDS, 0, 2}});
+	c.silent = true;
+	pump(&c);
+	m = edit(e, m, 1, (const unsigned[][3]){{XDS_RDS, 0, 3}});
+	m = edit(e, m, 1, (const unsigned[][3]){{XDS_EDS, 0, 2}});
+	pump(&c);
+	assert_int_equal(session_level(c.session), 1);
+	send_request(&c, XDS_RDS, false, NULL); /* takes version 2; what came in 3 is sent now */
+	pump(&c);
+	assert_int_equal(session_level(c.session), 2);
+	send_request(&c, XDS_RDS, false, NULL);
+	assert_int_equal(session_level(c.session), 3);
+	send_request(&c, XDS_EDS, false, "endpoints are bad");
+	assert_int_equal(session_level(c.session), 3);
+	c.silent = false;
+	m = edit(e, m, 1, (const unsigned[][3]){{XDS_EDS, 0, 4}});
+	pump(&c);
+	assert_int_equal(session_level(c.session), 5);
+	client_stop(&c);
+	engine_free(e);
+	model_unref(m);
+}
+
+static void N08_a_client_is_as_far_as_its_oldest_unanswered_change(void **state)
+{
+	is_as_far_as_its_oldest_unanswered_change(XDS_SOTW);
+	is_as_far_as_its_oldest_unanswered_change(XDS_DELTA);
+}
+
 static void unchanged_state_is_resumed_without_a_response(void **state)
 {
 	struct engine *e = engine_new(&source), *after = engine_new(&source);
@@ -539,6 +576,7 @@ static void unchanged_state_is_resumed_without_a_response(void **state)
 		pump(&c);
 		assert_int_equal(c.responses[t], 0);
 	}
+	assert_int_equal(session_level(c.session), 1);
 	client_stop(&c);
 	engine_free(e);
 	engine_free(after);
@@ -555,6 +593,7 @@ int main(void)
 		cmocka_unit_test(removal_after_a_restart_does_not_wait_for_ever),
 		cmocka_unit_test(changed_cluster_is_followed_by_its_endpoints),
 		cmocka_unit_test(P105_refusal_names_the_object_and_is_not_repeated),
+		cmocka_unit_test(N08_a_client_is_as_far_as_its_oldest_unanswered_change),
 		cmocka_unit_test(unchanged_state_is_resumed_without_a_response),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
