@@ -178,23 +178,45 @@ static struct series *create(struct metric *m, const char *const *values, struct
 	return s;
 }
 
+/* The key without memory of its own, as most are short; false: it is not. */
+static bool make_short_key(const struct metric *m, const char *const *values, char *out, size_t size, struct str *key)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < METRIC_LABELS_MAX && m->labels[i]; i++) {
+		size_t n = strlen(values[i]) + 1;
+
+		if (len + n > size)
+			return false;
+		memcpy(out + len, values[i], n);
+		len += n;
+	}
+	*key = str_n(out, len);
+	return true;
+}
+
 /* The read or the write lock is held afterwards. */
 static struct series *lock_series(struct metric *m, const char *const *values)
 {
 	const char *full[METRIC_LABELS_MAX];
-	struct strbuf key = {0};
+	char text[128];
+	struct strbuf long_key = {0};
+	struct str key;
 	struct series *s;
 
 	complete_values(m, values, full);
-	make_key(m, full, &key);
+	if (!make_short_key(m, full, text, sizeof(text), &key)) {
+		make_key(m, full, &long_key);
+		key = strbuf_str(&long_key);
+	}
 	pthread_rwlock_rdlock(&lock);
-	s = lookup(m, strbuf_str(&key));
+	s = lookup(m, key);
 	if (!s) {
 		pthread_rwlock_unlock(&lock);
 		pthread_rwlock_wrlock(&lock);
-		s = create(m, full, strbuf_str(&key));
+		s = create(m, full, key);
 	}
-	strbuf_done(&key);
+	strbuf_done(&long_key);
 	return s;
 }
 

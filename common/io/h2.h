@@ -47,6 +47,7 @@ struct h2_env {
 	struct h2_options o;
 	struct h2_conn *conns;
 	size_t n_conns, n_streams;
+	uint64_t bytes_in, bytes_out; /* not yet counted */
 	struct h2_conn *dirty, *dirty_last; /* connections with work to do, first come first served */
 	struct grpc_stream *ended, *ended_last;
 	struct before_wait *before;

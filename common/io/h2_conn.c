@@ -14,20 +14,10 @@
 #include "common/io/scopes.h"
 
 METRIC(connections_gauge, GAUGE, "grpc_server_connections", "open gRPC server connections", NULL);
-METRIC(bytes_in_counter, COUNTER, "grpc_bytes_received_total",
-	"bytes read from gRPC connections, before decryption is counted off", "side");
-METRIC(bytes_out_counter, COUNTER, "grpc_bytes_sent_total", "bytes written to gRPC connections, before encryption",
-	"side");
-
 #define READ_BYTES 65536u
 #define READ_ROUNDS 32 /* then others have a turn */
 #define WRITE_ROUNDS 8
 #define DRAIN_WAIT_MS 1000u /* for the PING that follows the first GOAWAY */
-
-static const char *side(const struct h2_conn *c)
-{
-	return c->env->o.server ? "server" : "client";
-}
 
 static void on_ready(void *ctx, int events);
 
@@ -164,7 +154,7 @@ static bool start_session(struct h2_conn *c)
 static void feed(struct h2_conn *c, const uint8_t *data, size_t len)
 {
 	c->bytes_in += len;
-	metric_add(&bytes_in_counter, len, side(c));
+	c->env->bytes_in += len;
 	c->heard_ms = clock_mono_ms();
 	ssize_t n = nghttp2_session_mem_recv(c->session, data, len);
 	if (c->closed || n >= 0)
@@ -250,7 +240,7 @@ static void write_out(struct h2_conn *c)
 		size_t written = 0;
 		enum net_result r = net_write(&c->net, &c->out, &written, &e);
 		c->bytes_out += written;
-		metric_add(&bytes_out_counter, written, side(c));
+		c->env->bytes_out += written;
 		if (r == NET_AGAIN)
 			c->blocked = true;
 		else if (r != NET_OK) {

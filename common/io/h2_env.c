@@ -10,8 +10,14 @@
 #include <uv.h>
 
 #include "common/base/clock.h"
+#include "common/base/metric.h"
 #include "common/io/grpc_stream.h"
 #include "common/io/scopes.h"
+
+METRIC(bytes_in_counter, COUNTER, "grpc_bytes_received_total",
+	"bytes read from gRPC connections, before decryption is counted off", "side");
+METRIC(bytes_out_counter, COUNTER, "grpc_bytes_sent_total", "bytes written to gRPC connections, before encryption",
+	"side");
 
 #define TICK_MAX_MS 1000u
 #define TICK_MIN_MS 10u
@@ -63,6 +69,16 @@ static struct h2_conn *next_dirty(struct h2_env *env)
 	return c;
 }
 
+static void count(struct h2_env *env)
+{
+	const char *side = env->o.server ? "server" : "client";
+	if (env->bytes_in)
+		metric_add(&bytes_in_counter, env->bytes_in, side);
+	if (env->bytes_out)
+		metric_add(&bytes_out_counter, env->bytes_out, side);
+	env->bytes_in = env->bytes_out = 0;
+}
+
 /* For SLICE_US at most: then the loop looks what else has come, and goes on here. */
 static void flush(void *ctx)
 {
@@ -76,6 +92,7 @@ static void flush(void *ctx)
 			break;
 	}
 	h2_env_tell_ended(env);
+	count(env);
 	if (env->idle && env->idle_on && !env->dirty && !env->ended) {
 		env->idle_on = false;
 		(void)uv_idle_stop(env->idle);
@@ -158,6 +175,7 @@ void h2_env_close(struct h2_env *env, const char *why)
 	while ((c = next_dirty(env)))
 		h2_conn_flush(c); /* closed: only frees it */
 	h2_env_tell_ended(env);
+	count(env);
 	before_wait_free(take(env->before));
 	timer_free(take(env->tick));
 	uv_handle_t *idle = env->idle;

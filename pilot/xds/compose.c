@@ -1,16 +1,14 @@
 /*
  * DOC: Writing of responses. What is new and what is no more is the answer of a holding (holding.h), for each scope. A
- * response is its header, packed here, and the shared slices of its resources. Clusters and listeners in a state of the world are always
+ * response is its header, written here, and the shared slices of its resources. Clusters and listeners in a state of the world are always
  * the whole state; endpoints and routes may be a part, which is why their state's version sums up what the client holds, not what
  * the response holds.
  */
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/metric.h"
 #include "pilot/xds/watch.h"
-#include "xds/discovery.pb-c.h"
+#include "pilot/xds/wire.h"
 
 METRIC(pushes, COUNTER, "pilot_xds_pushes", "responses sent", "type");
 static const double size_buckets[] = {1e3, 1e4, 1e5, 1e6, 4e6, 1e7, 4e7, 0};
@@ -50,39 +48,26 @@ static void begin_response(struct xds_watch *w, struct xds_response *out)
 	add_slice(out, header_place);
 }
 
+static char *put_number(char *p, uint64_t v)
+{
+	char text[20];
+	size_t n = 0;
+	do
+		text[n++] = (char)('0' + v % 10);
+	while (v /= 10);
+	while (n)
+		*p++ = text[--n];
+	return p;
+}
+
 /* The causal chain: the nonce begins with the model's version. */
 static void next_nonce(struct xds_session *s, struct xds_watch *w)
 {
-	(void)snprintf(w->nonce, sizeof(w->nonce), "%" PRIu64 "-%" PRIu64, model_version(engine_model(s->engine)),
-		++s->nonces);
+	char *p = put_number(w->nonce, model_version(engine_model(s->engine)));
+	*p++ = '-';
+	*put_number(p, ++s->nonces) = 0;
 	xds_version_format(watch_sum(w), w->sent);
 	w->sent_model = model_version(engine_model(s->engine));
-}
-
-static bool finish(struct xds_session *s, struct xds_watch *w, const ProtobufCMessage *header, struct xds_response *out)
-{
-	out->header = buf_new(protobuf_c_message_get_packed_size(header));
-	(void)protobuf_c_message_pack(header, out->header->data);
-	out->pieces[0] = (struct buf_slice){out->header, out->header->data, out->header->len};
-	out->bytes += out->header->len;
-	w->answer = w->must = false;
-	metric_add(&pushes, 1, xds_type_info(w->type)->name);
-	metric_observe(&config_size, out->bytes, xds_type_info(w->type)->name);
-	return true;
-}
-
-static bool finish_sotw(struct xds_session *s, struct xds_watch *w, struct xds_response *out)
-{
-	Ads__DiscoveryResponse h = ADS__DISCOVERY_RESPONSE__INIT;
-	Core__ControlPlane pilot = CORE__CONTROL_PLANE__INIT;
-
-	next_nonce(s, w);
-	pilot.identifier = (char *)(uintptr_t) "fairlead-pilot/" FAIRLEAD_VERSION;
-	h.control_plane = &pilot;
-	h.version_info = w->sent;
-	h.nonce = w->nonce;
-	h.type_url = (char *)(uintptr_t)xds_type_info(w->type)->url;
-	return finish(s, w, &h.base, out);
 }
 
 /* The answers of all scopes. */
@@ -108,24 +93,55 @@ static struct found find(struct xds_watch *w, struct xds_answer *(*step)(struct 
 	return f;
 }
 
-static bool finish_delta(struct xds_session *s, struct xds_watch *w, const struct found *f, struct xds_response *out)
-{
-	Ads__DeltaDiscoveryResponse h = ADS__DELTA_DISCOVERY_RESPONSE__INIT;
-	Core__ControlPlane pilot = CORE__CONTROL_PLANE__INIT;
-	cleanup(free_p) char **names = xzalloc((f->absent + 1) * sizeof(*names));
+/* What goes around the resources of a response. A push writes thousands of them, so no message is made of it and packed. */
+#define CONTROL_PLANE "fairlead-pilot/" FAIRLEAD_VERSION
+enum { FIELD_VERSION = 1, FIELD_TYPE = 4, FIELD_NONCE = 5, FIELD_REMOVED = 6 };
+static const unsigned control_plane_field[XDS_MODE_COUNT] = {[XDS_SOTW] = 6, [XDS_DELTA] = 7};
 
+static size_t removed_len(const struct found *removed)
+{
+	size_t len = 0;
+	for (unsigned k = 0; removed && k < SCOPE_KIND_COUNT; k++)
+		for (size_t i = 0; removed->of[k] && i < removed->of[k]->absent.len; i++)
+			len += wire_field_len(removed->of[k]->absent.items[i]->name.len);
+	return len;
+}
+
+static uint8_t *put_removed(uint8_t *p, const struct found *removed)
+{
+	for (unsigned k = 0; removed && k < SCOPE_KIND_COUNT; k++)
+		for (size_t i = 0; removed->of[k] && i < removed->of[k]->absent.len; i++) {
+			struct str name = removed->of[k]->absent.items[i]->name;
+			p = wire_put_bytes(p, FIELD_REMOVED, name.ptr, name.len);
+		}
+	return p;
+}
+
+/* removed: of a delta response, else NULL. */
+static bool finish(struct xds_session *s, struct xds_watch *w, const struct found *removed, struct xds_response *out)
+{
 	next_nonce(s, w);
-	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
-		for (size_t i = 0; f->of[k] && i < f->of[k]->absent.len; i++)
-			names[h.n_removed_resources++] = (char *)(uintptr_t)f->of[k]->absent.items[i]->name.ptr;
-	pilot.identifier = (char *)(uintptr_t) "fairlead-pilot/" FAIRLEAD_VERSION;
-	h.control_plane = &pilot;
-	h.system_version_info = w->sent;
-	h.nonce = w->nonce;
-	h.type_url = (char *)(uintptr_t)xds_type_info(w->type)->url;
-	h.removed_resources = names;
-	out->removed = h.n_removed_resources;
-	return finish(s, w, &h.base, out);
+	struct str url = str_of(xds_type_info(w->type)->url), plane = STR(CONTROL_PLANE), nonce = str_of(w->nonce);
+	size_t identifier = wire_field_len(plane.len);
+	size_t len = wire_field_len(XDS_VERSION_TEXT - 1) + wire_field_len(url.len) + wire_field_len(nonce.len) +
+		     removed_len(removed) + wire_field_len(identifier);
+
+	out->header = buf_new(len);
+	uint8_t *p = out->header->data;
+	p = wire_put_bytes(p, FIELD_VERSION, w->sent, XDS_VERSION_TEXT - 1);
+	p = wire_put_bytes(p, FIELD_TYPE, url.ptr, url.len);
+	p = wire_put_bytes(p, FIELD_NONCE, nonce.ptr, nonce.len);
+	p = put_removed(p, removed);
+	p = wire_put_field(p, control_plane_field[s->mode], identifier);
+	p = wire_put_bytes(p, 1, plane.ptr, plane.len);
+	assert(p == out->header->data + len);
+	out->removed = removed ? removed->absent : 0;
+	out->pieces[0] = (struct buf_slice){out->header, out->header->data, len};
+	out->bytes += len;
+	w->answer = w->must = false;
+	metric_add(&pushes, 1, xds_type_info(w->type)->name);
+	metric_observe(&config_size, out->bytes, xds_type_info(w->type)->name);
+	return true;
 }
 
 static void in_flight(struct xds_watch *w, struct found *f)
@@ -149,7 +165,7 @@ static bool compose_sotw(struct xds_session *s, struct xds_watch *w, struct foun
 	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
 		add_answer(out, whole && w->held[k] ? holding_whole(w->held[k]) : f->of[k]);
 	in_flight(w, f);
-	return finish_sotw(s, w, out);
+	return finish(s, w, NULL, out);
 }
 
 static bool compose_delta(struct xds_session *s, struct xds_watch *w, struct found *f, struct xds_response *out)
@@ -165,7 +181,7 @@ static bool compose_delta(struct xds_session *s, struct xds_watch *w, struct fou
 	begin_response(w, out);
 	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
 		add_answer(out, f->of[k]);
-	bool done = finish_delta(s, w, f, out);
+	bool done = finish(s, w, f, out);
 	in_flight(w, f);
 	return done;
 }
@@ -188,10 +204,10 @@ bool compose_removals(struct xds_session *s, struct xds_watch *w, struct xds_res
 		return false;
 	begin_response(w, out);
 	if (s->mode == XDS_DELTA)
-		return finish_delta(s, w, &f, out);
+		return finish(s, w, &f, out);
 	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
 		add_answer(out, w->held[k] ? holding_whole(w->held[k]) : NULL);
-	return finish_sotw(s, w, out);
+	return finish(s, w, NULL, out);
 }
 
 void xds_response_done(struct xds_response *r)

@@ -8,46 +8,10 @@
  */
 #include "pilot/xds/encode.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/hash.h"
-
-#define TAG(field) (uint8_t)(((field) << 3) | 2u) /* length-delimited */
-
-static size_t varint_len(size_t v)
-{
-	size_t n = 1;
-	while (v >= 0x80) {
-		v >>= 7;
-		n++;
-	}
-	return n;
-}
-
-static uint8_t *put_field(uint8_t *p, unsigned field, size_t len)
-{
-	*p++ = TAG(field);
-	while (len >= 0x80) {
-		*p++ = (uint8_t)(len | 0x80u);
-		len >>= 7;
-	}
-	*p++ = (uint8_t)len;
-	return p;
-}
-
-static uint8_t *put_bytes(uint8_t *p, unsigned field, const void *bytes, size_t len)
-{
-	p = put_field(p, field, len);
-	memcpy(p, bytes, len);
-	return p + len;
-}
-
-static size_t field_len(size_t len)
-{
-	return 1 + varint_len(len) + len;
-}
+#include "pilot/xds/wire.h"
 
 #define CHUNK_BYTES (256u << 10)
 #define CHUNK_MEMBER_MAX (CHUNK_BYTES / 8) /* larger resources have a buffer of their own */
@@ -159,19 +123,19 @@ struct lengths {
 static struct lengths measure(enum xds_type type, struct str name, const ProtobufCMessage *m)
 {
 	struct lengths l = {.value = protobuf_c_message_get_packed_size(m)};
-	l.any = field_len(strlen(xds_type_info(type)->url)) + field_len(l.value);
-	l.body = field_len(l.any);
-	l.fields = field_len(XDS_VERSION_TEXT - 1) + field_len(name.len);
-	l.head = 1 + varint_len(l.fields + l.body) + l.fields;
+	l.any = wire_field_len(strlen(xds_type_info(type)->url)) + wire_field_len(l.value);
+	l.body = wire_field_len(l.any);
+	l.fields = wire_field_len(XDS_VERSION_TEXT - 1) + wire_field_len(name.len);
+	l.head = 1 + wire_varint_len(l.fields + l.body) + l.fields;
 	return l;
 }
 
 static uint64_t write_body(uint8_t *p, enum xds_type type, const struct lengths *l, const ProtobufCMessage *m)
 {
 	struct str url = str_of(xds_type_info(type)->url);
-	p = put_field(p, 2, l->any);
-	p = put_bytes(p, 1, url.ptr, url.len);
-	p = put_field(p, 2, l->value);
+	p = wire_put_field(p, 2, l->any);
+	p = wire_put_bytes(p, 1, url.ptr, url.len);
+	p = wire_put_field(p, 2, l->value);
 	(void)protobuf_c_message_pack(m, p);
 	uint64_t version = hash64(str_n(p, l->value)) & ((1ull << XDS_VERSION_BITS) - 1);
 	return version <= XDS_VERSION_ABSENT ? XDS_VERSION_ABSENT + 1 : version;
@@ -181,9 +145,9 @@ static void write_head(uint8_t *p, struct str name, uint64_t version, const stru
 {
 	char text[XDS_VERSION_TEXT];
 	xds_version_format(version, text);
-	p = put_field(p, 2, l->fields + l->body);
-	p = put_bytes(p, 1, text, XDS_VERSION_TEXT - 1);
-	(void)put_bytes(p, 3, name.ptr, name.len);
+	p = wire_put_field(p, 2, l->fields + l->body);
+	p = wire_put_bytes(p, 1, text, XDS_VERSION_TEXT - 1);
+	(void)wire_put_bytes(p, 3, name.ptr, name.len);
 }
 
 /* Room for a resource: in the chunk while there is a bulk, else of its own. One reference for the caller. */
@@ -294,7 +258,10 @@ struct str xds_resource_message(const struct xds_resource *r)
 
 void xds_version_format(uint64_t version, char out[XDS_VERSION_TEXT])
 {
-	(void)snprintf(out, XDS_VERSION_TEXT, "%016" PRIx64, version);
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < XDS_VERSION_TEXT - 1; i++, version <<= 4)
+		out[i] = digits[version >> 60];
+	out[XDS_VERSION_TEXT - 1] = 0;
 }
 
 uint64_t xds_version_parse(struct str text)
