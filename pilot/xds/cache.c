@@ -1,5 +1,5 @@
 /*
- * DOC: Building and keeping. The translator runs on a view of the scope that records each question; the keys go into the scope's
+ * DOC: Building and keeping. The translator runs on a view of the scope that records each question; the keys go into the engine's
  * index. A touched key makes its dependents stale, nothing more: whoever needs one asks for it, and only the first who asks pays.
  * When the rebuilt content is the same, its version is the same, and no session sees a change.
  */
@@ -28,7 +28,6 @@ struct xds_scope *xds_scope_new(struct engine *e, struct arena *a, const struct 
 	s->scope = scope;
 	s->id = arena_str(a, id);
 	s->users = 1;
-	s->index = read_index_new();
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
 		s->entries[t] = map_new();
 		s->names[t] = (struct xds_names){
@@ -93,34 +92,29 @@ void xds_scope_unref(struct xds_scope *s)
 		return;
 	engine_forget_scope(s->engine, s);
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
-		read_index_remove(s->index, &s->names[t].reads);
+		read_index_remove(engine_index(s->engine), &s->names[t].reads);
 		arena_free(s->names[t].arena);
 		map_free(s->entries[t]);
 		vec_done(&s->holdings[t]);
 	}
-	read_index_free(s->index);
 	vec_done(&s->changed);
 	arena_free(s->arena);
 	free(s);
 }
 
-static void on_stale(void *ctx, struct read_dep *d)
+void xds_cache_stale(struct read_dep *d)
 {
-	struct xds_scope *s = ctx;
-	switch (d->kind) {
-	case DEP_ENTRY: {
+	if (d->kind == DEP_ENTRY) {
 		struct xds_entry *e = container_of(d, struct xds_entry, reads);
+		engine_touched(e->scope->engine, e->scope);
 		e->stale = true;
 		xds_entry_ref(e);
-		vec_push(&s->changed, e);
-		break;
-	}
-	case DEP_NAMES: {
+		vec_push(&e->scope->changed, e);
+	} else {
 		struct xds_names *n = container_of(d, struct xds_names, reads);
+		engine_touched(n->scope->engine, n->scope);
 		n->stale = true;
-		s->names_changed[n->type] = true;
-		break;
-	}
+		n->scope->names_changed[n->type] = true;
 	}
 }
 
@@ -136,11 +130,10 @@ static void touch_holdings(struct xds_scope *s, enum xds_type t, uint64_t at_us)
 	vec_done(&all);
 }
 
-void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched, uint64_t at_us)
+void xds_scope_touched(struct xds_scope *s, uint64_t at_us)
 {
 	bool any[XDS_TYPE_COUNT] = {0};
 
-	read_index_touch(s->index, touched, on_stale, s);
 	for (size_t i = 0; i < s->changed.len; i++)
 		any[s->changed.items[i]->type] = true;
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
@@ -191,7 +184,7 @@ void xds_entry_unref(struct xds_entry *e)
 	assert(e->users > 0);
 	if (--e->users)
 		return;
-	read_index_remove(s->index, &e->reads);
+	read_index_remove(engine_index(s->engine), &e->reads);
 	(void)map_del(s->entries[e->type], e->name);
 	xds_resource_unref(e->res);
 	xds_resource_unref(e->last);
@@ -240,7 +233,7 @@ struct xds_resource *xds_entry_get(struct xds_entry *e)
 	cleanup(read_keys_clear_p) struct read_keys reads = {0};
 	entry_replace(e, build(e, &reads, a));
 	read_keys_seal(&reads);
-	read_index_add(e->scope->index, &e->reads, &reads);
+	read_index_add(engine_index(e->scope->engine), &e->reads, &reads);
 	e->stale = false;
 	return e->res;
 }
@@ -306,21 +299,22 @@ const struct xds_names *xds_scope_names(struct xds_scope *s, enum xds_type t)
 	if (!names_equal(n, items, len))
 		names_replace(n, items, len);
 	read_keys_seal(&reads);
-	read_index_add(s->index, &n->reads, &reads);
+	read_index_add(engine_index(s->engine), &n->reads, &reads);
 	n->stale = false;
 	return n;
 }
 
 size_t xds_scope_bytes(const struct xds_scope *s)
 {
-	size_t bytes = sizeof(*s) + arena_bytes(s->arena) + read_index_bytes(s->index);
+	size_t bytes = sizeof(*s) + arena_bytes(s->arena);
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++) {
-		bytes += s->names[t].arena ? arena_bytes(s->names[t].arena) : 0;
+		bytes += read_dep_bytes(&s->names[t].reads) + (s->names[t].arena ? arena_bytes(s->names[t].arena) : 0);
 		struct str key;
 		void *value;
 		for (size_t i = 0; map_next(s->entries[t], &i, &key, &value);) {
 			const struct xds_entry *e = value;
-			bytes += sizeof(*e) + 2 * (key.len + 1) + (e->res ? xds_resource_bytes(e->res) : 0);
+			bytes += sizeof(*e) + read_dep_bytes(&e->reads) + 2 * (key.len + 1) +
+				 (e->res ? xds_resource_bytes(e->res) : 0);
 		}
 	}
 	return bytes;

@@ -47,7 +47,6 @@ struct xds_scope {
 	struct str id; /* in the engine's table */
 	unsigned users; /* sessions, entries, holdings */
 	unsigned sessions;
-	struct read_index *index;
 	struct xds_names names[XDS_TYPE_COUNT];
 	struct map *entries[XDS_TYPE_COUNT];
 	VEC(struct xds_holding *) holdings[XDS_TYPE_COUNT]; /* that clients have; borrowed */
@@ -56,6 +55,7 @@ struct xds_scope {
 	struct xds_holding *parked[XDS_TYPE_COUNT];
 	uint64_t parked_us; /* 0: it has sessions */
 	/* While a model is being taken over: what holdings have to look at. */
+	bool touched; /* in the engine's list */
 	VEC(struct xds_entry *) changed;
 	bool names_changed[XDS_TYPE_COUNT];
 };
@@ -68,8 +68,10 @@ void xds_scope_join(struct xds_scope *s); /* a session, with one use */
 void xds_scope_leave(struct xds_scope *s, struct xds_holding *const *held, uint64_t now_us);
 void xds_scope_unpark(struct xds_scope *s); /* the scope may end here */
 void xds_scope_unref(struct xds_scope *s);
-/* Marks what recorded a touched key (NULL: all), and in the holdings what may differ now. */
-void xds_scope_touch(struct xds_scope *s, const struct read_keys *touched, uint64_t at_us);
+/* An entry or a list of names recorded a touched key; its scope is told to the engine. */
+void xds_cache_stale(struct read_dep *d);
+/* Marks in the holdings what may differ now. */
+void xds_scope_touched(struct xds_scope *s, uint64_t at_us);
 size_t xds_scope_bytes(const struct xds_scope *s);
 
 /* One more user; made when absent. */

@@ -1,12 +1,14 @@
 /*
- * DOC: Taking over a model. Every scope marks what recorded a touched key, in its entries and in the holdings that its clients share. That
- * costs what the change concerns, not what the mesh holds: an unmarked resource is not looked at.
- * Which scope a proxy is in is such a question too: its keys are kept per session, and a session whose keys were touched asks again.
+ * DOC: Taking over a model. What recorded a touched key is marked, in the entries and in the holdings that clients share. That costs what
+ * the change concerns, not what the mesh holds: an unmarked resource or scope is not looked at.
+ * Which scope a proxy is in is such a question too: a session whose keys were touched asks again. Most sessions ask the same, so that
+ * their keys stand in the index once.
  */
 #include "pilot/xds/engine.h"
 
 #include <stdlib.h>
 
+#include "common/base/hash.h"
 #include "pilot/xds/session.h"
 #include "pilot/xds/watch.h"
 
@@ -16,7 +18,11 @@ struct engine {
 	const struct engine_source *source;
 	struct model *model;
 	struct xds_store *store;
+	struct read_index *index;
 	struct map *scopes; /* kind and key -> struct xds_scope */
+	struct map *reads; /* id -> struct scope_reads that are not stale */
+	VEC(struct xds_scope *) touched; /* while a model is being taken over; a use each */
+	bool scopes_touched; /* some scope_reads became stale */
 	VEC(struct xds_session *) sessions;
 	struct {
 		uint64_t version, at_us;
@@ -28,7 +34,9 @@ struct engine *engine_new(const struct engine_source *source)
 {
 	struct engine *e = xzalloc(sizeof(*e));
 	e->source = source;
+	e->index = read_index_new();
 	e->scopes = map_new();
+	e->reads = map_new();
 	e->store = xds_store_new();
 	return e;
 }
@@ -38,8 +46,11 @@ void engine_free(struct engine *e)
 	if (!e)
 		return;
 	engine_tend(e, UINT64_MAX);
-	assert(e->sessions.len == 0 && map_len(e->scopes) == 0);
+	assert(e->sessions.len == 0 && map_len(e->scopes) == 0 && map_len(e->reads) == 0);
 	map_free(e->scopes);
+	map_free(e->reads);
+	read_index_free(e->index);
+	vec_done(&e->touched);
 	xds_store_free(e->store);
 	vec_done(&e->sessions);
 	if (e->model)
@@ -82,21 +93,89 @@ const struct engine_source *engine_source(const struct engine *e)
 	return e->source;
 }
 
-/* A scope may end here: its last users can be holdings that were remembered only. */
-static void touch_scopes(struct engine *e, const struct read_keys *touched, uint64_t at_us)
+struct read_index *engine_index(const struct engine *e)
 {
-	VEC(struct xds_scope *) all = {0};
-	struct str key;
-	void *scope;
-	for (size_t i = 0; map_next(e->scopes, &i, &key, &scope);) {
-		xds_scope_ref(scope);
-		vec_push(&all, (struct xds_scope *)scope);
+	return e->index;
+}
+
+/* ---- who asked what about scopes */
+static struct str reads_id(const uint64_t *id)
+{
+	return str_n((const char *)id, sizeof(*id));
+}
+
+/* The next id when two different sets have the same. */
+static struct scope_reads *find_reads(const struct engine *e, const struct read_keys *keys, uint64_t *id)
+{
+	struct scope_reads *r;
+	*id = hash64(str_n((const char *)keys->items, keys->len * sizeof(*keys->items)));
+	while ((r = map_get(e->reads, reads_id(id))) && !read_dep_is(&r->dep, keys))
+		++*id;
+	return r;
+}
+
+struct scope_reads *engine_reads(struct engine *e, const struct read_keys *keys)
+{
+	uint64_t id;
+	struct scope_reads *r = find_reads(e, keys, &id);
+	if (!r) {
+		r = xzalloc(sizeof(*r));
+		r->dep.kind = DEP_SCOPE;
+		r->id = id;
+		read_index_add(e->index, &r->dep, keys);
+		(void)map_put(e->reads, reads_id(&r->id), r);
 	}
-	for (size_t i = 0; i < all.len; i++)
-		xds_scope_touch(all.items[i], touched, at_us);
-	for (size_t i = 0; i < all.len; i++)
-		xds_scope_unref(all.items[i]);
-	vec_done(&all);
+	r->users++;
+	return r;
+}
+
+static void forget_reads(struct engine *e, struct scope_reads *r)
+{
+	if (map_get(e->reads, reads_id(&r->id)) == r)
+		(void)map_del(e->reads, reads_id(&r->id));
+}
+
+void engine_reads_unref(struct engine *e, struct scope_reads *r)
+{
+	if (!r || --r->users)
+		return;
+	forget_reads(e, r);
+	read_index_remove(e->index, &r->dep);
+	free(r);
+}
+
+/* ---- a new model */
+void engine_touched(struct engine *e, struct xds_scope *s)
+{
+	if (s->touched)
+		return;
+	s->touched = true;
+	xds_scope_ref(s);
+	vec_push(&e->touched, s);
+}
+
+static void on_stale(void *ctx, struct read_dep *d)
+{
+	struct engine *e = ctx;
+	if (d->kind != DEP_SCOPE) {
+		xds_cache_stale(d);
+		return;
+	}
+	struct scope_reads *r = container_of(d, struct scope_reads, dep);
+	r->stale = e->scopes_touched = true;
+	forget_reads(e, r);
+}
+
+/* A scope may end here: its last users can be holdings that were remembered only. */
+static void touch_scopes(struct engine *e, uint64_t at_us)
+{
+	for (size_t i = 0; i < e->touched.len; i++)
+		xds_scope_touched(e->touched.items[i], at_us);
+	for (size_t i = 0; i < e->touched.len; i++) {
+		e->touched.items[i]->touched = false;
+		xds_scope_unref(e->touched.items[i]);
+	}
+	vec_done(&e->touched);
 }
 
 void engine_update(struct engine *e, struct model *m, const struct read_keys *touched, uint64_t at_us)
@@ -105,9 +184,11 @@ void engine_update(struct engine *e, struct model *m, const struct read_keys *to
 	e->model = model_ref(m);
 	e->updates[e->n_updates % UPDATES_KNOWN].version = model_version(m);
 	e->updates[e->n_updates++ % UPDATES_KNOWN].at_us = at_us;
-	touch_scopes(e, old ? touched : NULL, at_us);
+	e->scopes_touched = !old;
+	read_index_touch(e->index, old ? touched : NULL, on_stale, e);
+	touch_scopes(e, at_us);
 	for (size_t i = 0; i < e->sessions.len; i++)
-		session_model_changed(e->sessions.items[i], old ? touched : NULL);
+		session_model_changed(e->sessions.items[i], e->scopes_touched);
 	if (old)
 		model_unref(old);
 }
@@ -150,7 +231,8 @@ static struct str scope_id(struct arena *a, const struct scope *scope)
 	return str_of(id);
 }
 
-struct xds_scope *engine_scope(struct engine *e, const struct proxy *p, enum scope_kind kind, struct read_keys *reads)
+static struct xds_scope *scope_for(
+	struct engine *e, const struct proxy *p, enum scope_kind kind, struct read_keys *reads)
 {
 	cleanup(arena_free_p) struct arena *a = arena_new();
 	const struct scope *scope = e->source->scope_of(a, e->model, p, kind, reads);
@@ -165,6 +247,18 @@ struct xds_scope *engine_scope(struct engine *e, const struct proxy *p, enum sco
 	(void)map_put(e->scopes, s->id, s);
 	xds_scope_join(s);
 	xds_scope_unref(s);
+	return s;
+}
+
+struct xds_scope *engine_scope(
+	struct engine *e, const struct proxy *p, enum scope_kind kind, struct scope_reads **reads)
+{
+	struct read_keys keys = {0};
+	struct xds_scope *s = scope_for(e, p, kind, &keys);
+
+	read_keys_seal(&keys);
+	*reads = engine_reads(e, &keys);
+	read_keys_done(&keys);
 	return s;
 }
 

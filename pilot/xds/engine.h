@@ -28,12 +28,25 @@ const struct engine_source *engine_source(const struct engine *e);
 struct xds_store *engine_store(const struct engine *e);
 
 /* For sessions and scopes. */
+/* The questions by which a scope was decided. Sessions that asked the same share them; counted. */
+struct scope_reads {
+	struct read_dep dep;
+	unsigned users;
+	bool stale; /* one was touched: who has it asks again */
+	uint64_t id; /* in the engine's table */
+};
 struct xds_session;
 void engine_join(struct engine *e, struct xds_session *s);
 void engine_leave(struct engine *e, struct xds_session *s);
-/* Joined; the scope of a proxy in the present model. The keys are recorded in reads (unsealed). */
-struct xds_scope *engine_scope(struct engine *e, const struct proxy *p, enum scope_kind kind, struct read_keys *reads);
+/* Joined; the scope of a proxy in the present model. The use of *reads is the caller's. */
+struct xds_scope *engine_scope(
+	struct engine *e, const struct proxy *p, enum scope_kind kind, struct scope_reads **reads);
 void engine_forget_scope(struct engine *e, struct xds_scope *s);
+struct read_index *engine_index(const struct engine *e);
+void engine_touched(struct engine *e, struct xds_scope *s); /* something in it recorded a touched key */
+
+struct scope_reads *engine_reads(struct engine *e, const struct read_keys *keys); /* sealed; one use */
+void engine_reads_unref(struct engine *e, struct scope_reads *r); /* NULL is fine */
 
 size_t engine_sessions(const struct engine *e);
 struct xds_session *engine_session(const struct engine *e, size_t i);

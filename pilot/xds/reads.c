@@ -169,11 +169,17 @@ void read_index_touch(
 		touch_list(x, &x->table[i], stale, ctx);
 }
 
-size_t read_index_bytes(const struct read_index *x)
+bool read_dep_is(const struct read_dep *d, const struct read_keys *keys)
 {
-	size_t bytes = sizeof(*x) + x->cap * sizeof(*x->table);
-	for (size_t i = 0; i < x->cap; i++)
-		bytes += (x->table[i].cap > 1 ? x->table[i].cap * sizeof(struct back_edge) : 0) +
-			 x->table[i].len * sizeof(struct read_edge);
-	return bytes;
+	if (d->n != keys->len)
+		return false;
+	for (size_t i = 0; i < d->n; i++)
+		if (d->edges[i].key != keys->items[i])
+			return false;
+	return true;
+}
+
+size_t read_dep_bytes(const struct read_dep *d)
+{
+	return d->n * (sizeof(struct read_edge) + sizeof(struct back_edge));
 }

@@ -1,13 +1,13 @@
 /*
  * The reverse of recorded reads: from a read key to everything that recorded it. What depends on the model embeds a `read_dep`;
  * read_index_touch() takes each dependent of the touched keys out of the index and hands it over, to be built anew when asked for.
- * One index per scope; owner thread: the worker's.
+ * One index per engine, so that a change costs nothing for the scopes that it does not concern; owner thread: the worker's.
  */
 #pragma once
 
 #include "pilot/model/model.h"
 
-enum read_dep_kind { DEP_ENTRY, DEP_NAMES };
+enum read_dep_kind { DEP_ENTRY, DEP_NAMES, DEP_SCOPE };
 
 struct read_edge;
 
@@ -26,4 +26,5 @@ void read_index_remove(struct read_index *x, struct read_dep *d); /* fine when i
 /* touched NULL: every key. */
 void read_index_touch(
 	struct read_index *x, const struct read_keys *touched, void (*stale)(void *ctx, struct read_dep *d), void *ctx);
-size_t read_index_bytes(const struct read_index *x);
+bool read_dep_is(const struct read_dep *d, const struct read_keys *keys); /* recorded just these (sealed) */
+size_t read_dep_bytes(const struct read_dep *d); /* about what it takes in the index */

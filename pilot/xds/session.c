@@ -61,7 +61,7 @@ void session_free(struct xds_session *s, uint64_t now_us)
 	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++) {
 		if (s->scope[k])
 			leave_scope(s, s->scope[k], (enum scope_kind)k, now_us);
-		read_keys_done(&s->scope_reads[k]);
+		engine_reads_unref(s->engine, s->scope_reads[k]);
 	}
 	for (unsigned t = 0; t < XDS_TYPE_COUNT; t++)
 		watch_done(&s->watches[t]);
@@ -93,10 +93,8 @@ struct xds_watch *session_watch(struct xds_session *s, struct str type_url)
 
 static void enter_scope(struct xds_session *s, enum scope_kind k)
 {
-	read_keys_done(&s->scope_reads[k]);
-	s->scope_reads[k] = (struct read_keys){0};
+	engine_reads_unref(s->engine, s->scope_reads[k]);
 	s->scope[k] = engine_scope(s->engine, s->proxy, k, &s->scope_reads[k]);
-	read_keys_seal(&s->scope_reads[k]);
 }
 
 static bool attach(struct xds_session *s, struct str packed, struct err *e)
@@ -211,17 +209,6 @@ bool session_nacked(struct xds_session *s, struct xds_watch *w, const struct xds
 	return true;
 }
 
-static bool touches(const struct read_keys *reads, const struct read_keys *touched)
-{
-	if (!touched)
-		return true;
-	for (size_t i = 0; i < reads->len; i++) {
-		if (read_keys_has(touched, reads->items[i]))
-			return true;
-	}
-	return false;
-}
-
 static void rescope(struct xds_session *s, enum scope_kind k)
 {
 	struct xds_scope *old = s->scope[k];
@@ -237,12 +224,12 @@ void session_rescope(struct xds_session *s)
 		rescope(s, (enum scope_kind)k);
 }
 
-void session_model_changed(struct xds_session *s, const struct read_keys *touched)
+void session_model_changed(struct xds_session *s, bool scopes)
 {
 	if (!s->proxy)
 		return;
-	for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
-		if (touches(&s->scope_reads[k], touched))
+	for (unsigned k = 0; scopes && k < SCOPE_KIND_COUNT; k++)
+		if (s->scope_reads[k]->stale)
 			rescope(s, (enum scope_kind)k);
 	trial_model_changed(s);
 }

@@ -61,8 +61,8 @@ uint64_t session_level(struct xds_session *s);
 const struct xds_isolated *session_isolated(const struct xds_session *s, size_t *n);
 const char *session_refusal(
 	const struct xds_session *s); /* the client's words, while its last answer of a type is a refusal; NULL */
-/* For the engine. touched NULL: everything. */
-void session_model_changed(struct xds_session *s, const struct read_keys *touched);
+/* For the engine. scopes: some proxies are in other scopes now. */
+void session_model_changed(struct xds_session *s, bool scopes);
 
 /* ---- debug pages (debug.c) */
 /* {"proxy", "proxy_type", "cluster_id", "istio_version", "protocol", "connected_us", "cluster_status": {"cds": {...}, ...}} */

@@ -43,7 +43,7 @@ struct xds_session {
 	struct arena *arena; /* the proxy */
 	struct proxy *proxy;
 	struct xds_scope *scope[SCOPE_KIND_COUNT];
-	struct read_keys scope_reads[SCOPE_KIND_COUNT];
+	struct scope_reads *scope_reads[SCOPE_KIND_COUNT];
 	struct xds_watch watches[XDS_TYPE_COUNT];
 	bool resumed; /* came with clusters: it has listeners and routes, too, and will say so */
 	uint64_t nonces;
