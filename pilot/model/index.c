@@ -1,6 +1,7 @@
 /*
  * DOC: Indexes are sorted arrays: small, quick to search, cheap to copy, and the same content always lies in the same
- * order, which is what makes output repeatable. A batch is merged in one linear pass over entries and over rows.
+ * order, which is what makes output repeatable. A batch is merged in one linear pass over entries and over rows; what lies between
+ * two edits is copied as it is, so that the pass costs little more than the copy.
  */
 #include "pilot/model/index.h"
 
@@ -31,6 +32,7 @@ static size_t edits_normalise(struct edit *edits, size_t n)
 	return out;
 }
 
+/* Where the key is, or would be. */
 static bool find_key(const struct topic_index *x, struct str key, size_t *at)
 {
 	size_t low = 0, high = x ? x->n : 0;
@@ -48,6 +50,7 @@ static bool find_key(const struct topic_index *x, struct str key, size_t *at)
 		else
 			high = mid;
 	}
+	*at = low;
 	return false;
 }
 
@@ -123,18 +126,38 @@ static struct row *rows_of(const struct edit *edits, size_t n, size_t *n_out)
 	return rows;
 }
 
-static bool edit_has(const struct edit *edits, size_t n, struct str key)
+static int pointer_cmp(const void *x, const void *y)
 {
-	struct edit wanted = {.key = key};
+	const struct entry *a = *(struct entry *const *)x, *b = *(struct entry *const *)y;
+
+	return a < b ? -1 : a > b;
+}
+
+/* The entries of prev that the edits replace or delete, by address. */
+static struct entry **replaced(const struct topic_index *prev, const struct edit *edits, size_t n, size_t *n_out)
+{
+	struct entry **out = xmalloc((n + 1) * sizeof(*out));
+	size_t at, len = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (find_key(prev, edits[i].key, &at))
+			out[len++] = prev->entries[at];
+	if (len > 1)
+		qsort(out, len, sizeof(*out), pointer_cmp);
+	*n_out = len;
+	return out;
+}
+
+static bool among(struct entry *const *sorted, size_t n, const struct entry *e)
+{
 	size_t low = 0, high = n;
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
-		int c = str_cmp(edits[mid].key, wanted.key);
 
-		if (!c)
+		if (sorted[mid] == e)
 			return true;
-		if (c < 0)
+		if (sorted[mid] < e)
 			low = mid + 1;
 		else
 			high = mid;
@@ -144,12 +167,13 @@ static bool edit_has(const struct edit *edits, size_t n, struct str key)
 
 static void merge_rows(struct topic_index *x, const struct topic_index *prev, const struct edit *edits, size_t n)
 {
-	size_t n_new, i = 0, j = 0, n_old = prev ? prev->n_rows : 0;
+	size_t n_new, n_gone, i = 0, j = 0, n_old = prev ? prev->n_rows : 0;
 	struct row *added cleanup(free_p) = rows_of(edits, n, &n_new);
+	struct entry **gone cleanup(free_p) = replaced(prev, edits, n, &n_gone);
 
 	x->rows = xmalloc((n_old + n_new + 1) * sizeof(*x->rows));
 	while (i < n_old || j < n_new) {
-		if (i < n_old && edit_has(edits, n, prev->rows[i].entry->key)) {
+		if (i < n_old && among(gone, n_gone, prev->rows[i].entry)) {
 			i++;
 			continue;
 		}
@@ -160,14 +184,44 @@ static void merge_rows(struct topic_index *x, const struct topic_index *prev, co
 	}
 }
 
+static uint64_t content_of(const struct entry *e)
+{
+	return e->hash ^ question_key(QUESTION_COUNT, e->key);
+}
+
+static size_t bytes_of(const struct entry *e)
+{
+	return sizeof(*e) + arena_bytes(e->arena);
+}
+
+static void keep_run(struct topic_index *x, const struct topic_index *prev, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		ref_get(&prev->entries[i]->ref);
+		if (prev->before[i])
+			ref_get(&prev->before[i]->ref);
+	}
+	if (to > from) {
+		memcpy(x->entries + x->n, prev->entries + from, (to - from) * sizeof(*x->entries));
+		memcpy(x->before + x->n, prev->before + from, (to - from) * sizeof(*x->before));
+	}
+	x->n += to - from;
+}
+
 static void index_put(struct topic_index *x, struct entry *e, struct entry *before)
 {
 	if (before)
 		ref_get(&before->ref);
 	x->before[x->n] = before;
 	x->entries[x->n++] = e;
-	x->content_hash += e->hash ^ question_key(QUESTION_COUNT, e->key);
-	x->bytes += sizeof(*e) + arena_bytes(e->arena);
+	x->content_hash += content_of(e);
+	x->entry_bytes += bytes_of(e);
+}
+
+static void index_drop(struct topic_index *x, const struct entry *e)
+{
+	x->content_hash -= content_of(e);
+	x->entry_bytes -= bytes_of(e);
 }
 
 /* What would stand in for an object's new version. The same content keeps what it had, and its age. */
@@ -186,25 +240,25 @@ static struct entry *version_before(const struct topic_index *prev, size_t at, s
 static void merge_entries(
 	struct topic_index *x, const struct topic_index *prev, struct edit *edits, size_t n, struct read_keys *touched)
 {
-	size_t i = 0, j = 0, n_old = prev ? prev->n : 0;
+	size_t kept = 0, n_old = prev ? prev->n : 0;
 
 	x->entries = xmalloc((n_old + n + 1) * sizeof(*x->entries));
 	x->before = xmalloc((n_old + n + 1) * sizeof(*x->before));
-	while (i < n_old || j < n) {
-		int c = i == n_old ? 1 : j == n ? -1 : str_cmp(prev->entries[i]->key, edits[j].key);
+	x->content_hash = prev ? prev->content_hash : 0;
+	x->entry_bytes = prev ? prev->entry_bytes : 0;
+	for (size_t j = 0; j < n; j++) {
+		size_t at;
+		bool there = find_key(prev, edits[j].key, &at);
 
-		if (c < 0) {
-			ref_get(&prev->entries[i]->ref);
-			index_put(x, prev->entries[i], prev->before[i]);
-			i++;
-			continue;
-		}
-		touch(c == 0 ? prev->entries[i] : NULL, edits[j].entry, touched);
+		keep_run(x, prev, kept, at);
+		kept = at + there;
+		touch(there ? prev->entries[at] : NULL, edits[j].entry, touched);
+		if (there)
+			index_drop(x, prev->entries[at]);
 		if (edits[j].entry)
-			index_put(x, edits[j].entry, c == 0 ? version_before(prev, i, edits[j].entry) : NULL);
-		i += c == 0;
-		j++;
+			index_put(x, edits[j].entry, there ? version_before(prev, at, edits[j].entry) : NULL);
 	}
+	keep_run(x, prev, kept, n_old);
 }
 
 static void index_destroy(struct ref *r)
@@ -235,7 +289,7 @@ struct topic_index *index_apply(const struct topic_index *prev, struct edit *edi
 	n = edits_normalise(edits, n);
 	merge_entries(x, prev, edits, n, touched);
 	merge_rows(x, prev, edits, n);
-	x->bytes += sizeof(*x) + 2 * x->n * sizeof(*x->entries) + x->n_rows * sizeof(*x->rows);
+	x->bytes = x->entry_bytes + sizeof(*x) + 2 * x->n * sizeof(*x->entries) + x->n_rows * sizeof(*x->rows);
 	return x;
 }
 

@@ -21,7 +21,7 @@ struct topic_index {
 	struct row *rows; /* sorted by key, then entry key; borrowed */
 	size_t n_rows;
 	uint64_t content_hash; /* sum over the entries: independent of history */
-	size_t bytes;
+	size_t bytes, entry_bytes; /* all; those of the entries */
 };
 
 /* A change of one key. `entry` NULL: deleted. Takes the reference. */
