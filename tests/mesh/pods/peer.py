@@ -68,6 +68,7 @@ class Server:
         self.seen = collections.deque(maxlen=KEPT)
         self.attempts, self.busy, self.most = collections.Counter(), collections.Counter(), collections.Counter()
         self.numbers = itertools.count(1)
+        self.places = {}  # where hosts of CONNECT are
 
     async def http(self, reader, writer):
         number = next(self.numbers)
@@ -83,6 +84,9 @@ class Server:
         first, fields, proxied = await read_head(reader)
         method, path, _ = first.split(" ")
         headers = dict(fields)
+        if method == "CONNECT":
+            await self.tunnel(path, reader, writer)
+            return False
         body = await read_body(reader, headers, False)
         key = headers.get("x-key", "")
         self.attempts[key] += 1
@@ -107,6 +111,20 @@ class Server:
                      f"content-length: {len(text)}\r\n\r\n".encode() + (b"" if method == "HEAD" else text))
         await writer.drain()
         return headers.get("connection") != "close"
+
+    async def tunnel(self, target, reader, writer):
+        """A proxy for HTTP CONNECT."""
+        self.seen.append({"at": time.time(), "key": "CONNECT", "path": target})
+        host, _, port = target.rpartition(":")
+        inside, outside = await asyncio.open_connection(self.places.get(host, host), int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def pump(source, target):
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+            target.close()
+        await asyncio.gather(pump(reader, outside), pump(inside, writer), return_exceptions=True)
 
     async def tcp(self, reader, writer):
         """Every line is answered by what is known of it."""
@@ -255,6 +273,9 @@ class Control:
                 return await Client(order, line_exchange).run()
             case "taken":
                 return self.server.taken(order)
+            case "places":
+                self.server.places.update(order["places"])
+                return True
             case "names":
                 return self.resolver.set(order)
 

@@ -1,0 +1,150 @@
+"""Connection pools, circuit breaking, outlier detection and how connections are made, by real requests to servers without a proxy of their own."""
+from lab import CLIENT, HTTP, MORE, OUT, TCP, rules, service
+from test_balancing import ALL, external, policy
+from util import until
+
+COLD = "outside/out-1"
+
+
+def statuses(answers):
+    return {status: sum(a.status == status for a in answers) for status in {a.status for a in answers}}
+
+
+def overflowed(answers):
+    return [a for a in answers if a.status == 503 and a.headers.get("x-envoy-overloaded") == "true"]
+
+
+@rules(external("p37a", "out-1"), policy("p37a", "{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}"),
+       external("p37b", "out-1"), policy("p37b", "{connectionPool: {http: {http2MaxRequests: 3}}}"),
+       external("p37c", "out-1"), policy("p37c", "{connectionPool: {http: {maxRequestsPerConnection: 1}}}"))
+def test_P37_limits_of_http(lab):
+    got = lab.ask_many("p37a.ext.example", count=20, parallel=20, headers={"x-key": "p37a", "x-do": "delay=0.3"})
+    assert lab.taken(COLD, "p37a")["most"] == 1, "one connection carries one request at a time"
+    assert len(overflowed(got)) == 18 and statuses(got) == {200: 2, 503: 18}, "one request waits, the others are refused"
+    got = lab.ask_many("p37b.ext.example", count=20, parallel=20, headers={"x-key": "p37b", "x-do": "delay=0.3"})
+    assert lab.taken(COLD, "p37b")["most"] == 3 and statuses(got) == {200: 3, 503: 17} and len(overflowed(got)) == 17
+    got = lab.ask_many("p37c.ext.example", count=10)
+    assert len({a.said["connection"] for a in got}) == 10, "every request has a connection of its own"
+    got = lab.ask_many("p37b.ext.example", count=10)
+    assert len({a.said["connection"] for a in got}) == 1, "and elsewhere they share one"
+
+
+@rules(f"""
+ServiceEntry p36
+  hosts: [p36.ext.example]
+  addresses: [10.96.36.1]
+  ports: [{{number: 9036, name: tcp, protocol: TCP, targetPort: {TCP}}}]
+  resolution: STATIC
+  endpoints: [{{address: {OUT['out-1']}}}]
+""", policy("p36", "{connectionPool: {tcp: {maxConnections: 2}}}"),
+       external("p36d", "out-1"), policy("p36d", "{connectionPool: {tcp: {maxConnectionDuration: 0.5s}}}"),
+       external("p36i", "out-1"), policy("p36i", "{connectionPool: {http: {idleTimeout: 0.2s}}}"),
+       external("p36c", "out-1").replace(OUT["out-1"], "10.88.77.77"), policy("p36c", "{connectionPool: {tcp: {connectTimeout: 0.3s}}}"),
+       "VirtualService p36c\n  hosts: [p36c.ext.example]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: p36c.ext.example}}]}]")
+def test_P36_limits_of_connections(lab):
+    got = lab.talk("10.96.36.1", 9036, count=6, parallel=6, hold=0.5, timeout=5)
+    assert sum(a.status == 200 for a in got) == 2, "the other connections are closed at once"
+    # At most this old, however much it is used.
+    first = lab.ask("p36d.ext.example").said["connection"]
+    until(lambda: lab.ask("p36d.ext.example").said["connection"] != first, 5, "another connection")
+    lab.ask("p36i.ext.example")
+    until(lambda: [*lab.envoy_stats(CLIENT, "p36i.*upstream_cx_idle_timeout$").values()] == ["1"], 5, "the idle connection is closed")
+    got = lab.ask("p36c.ext.example")
+    assert got.status == 503 and "timeout" in got.text and 290 <= got.ms < 2500, got
+
+
+EJECT = "interval: 0.5s, baseEjectionTime: 1s, maxEjectionPercent: 100"
+
+
+@rules(external("p38", *ALL), policy("p38", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutive5xxErrors: 3, {EJECT}}}}}"),
+       external("p38g", *ALL), policy("p38g", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutiveGatewayErrors: 2, consecutive5xxErrors: 0, {EJECT}}}}}"),
+       external("p38m", *ALL), policy("p38m", "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 34, baseEjectionTime: 60s}}"))
+def test_P38_what_fails_is_ejected_and_comes_back(lab):
+    sick = {"x-do-out-2": "status=500"}
+    assert lab.versions("p38.ext.example", count=9, headers=sick)["out-2"] == 0
+    assert lab.versions("p38.ext.example", count=30) == {"out-1": 15, "out-3": 15}, "ejected after three"
+    until(lambda: lab.versions("p38.ext.example", count=9) == {name: 3 for name in ALL}, 10, "it is back")
+    # An error of the application is no error of a gateway.
+    assert len(lab.versions("p38g.ext.example", count=30, headers=sick)) == 3
+    lab.versions("p38g.ext.example", count=6, headers={"x-do-out-2": "status=502"})
+    assert lab.versions("p38g.ext.example", count=30) == {"out-1": 15, "out-3": 15}
+    lab.versions("p38m.ext.example", count=6, headers={"x-do": "status=500"})
+    assert len(lab.versions("p38m.ext.example", count=30)) == 2, "a third of the endpoints at most"
+
+
+@rules(external("p38l", "out-1", "out-2").replace(f"{OUT['out-2']}, ports: {{http: {HTTP}}}", f"{OUT['out-2']}, ports: {{http: 1}}"),
+       policy("p38l", "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 2, consecutive5xxErrors: 0, "
+              "baseEjectionTime: 60s, maxEjectionPercent: 100}}"),
+       "VirtualService p38l\n  hosts: [p38l.ext.example]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: p38l.ext.example}}]}]")
+def test_P38_an_endpoint_that_cannot_be_reached_is_ejected(lab):
+    first = lab.versions("p38l.ext.example", count=4)
+    assert first["out-1"] == 2, first
+    assert lab.versions("p38l.ext.example", count=20) == {"out-1": 20}
+
+
+@rules(f"""
+ServiceEntry p41
+  hosts: [p41.ext.example]
+  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {HTTP}}}, {{number: 81, name: http-more, protocol: HTTP, targetPort: {MORE}}}]
+  resolution: STATIC
+  endpoints: [{{address: {OUT['out-1']}}}]
+---
+DestinationRule p41
+  host: p41.ext.example
+  trafficPolicy:
+    connectionPool: {{http: {{maxRequestsPerConnection: 1}}}}
+    portLevelSettings: [{{port: {{number: 81}}, loadBalancer: {{simple: RANDOM}}}}]
+""")
+def test_P41_settings_of_a_port(lab):
+    assert len({a.said["connection"] for a in lab.ask_many("p41.ext.example", count=5)}) == 5
+    assert len({a.said["connection"] for a in lab.ask_many("p41.ext.example:81", count=5, port=81)}) == 1, "it inherits nothing"
+
+
+@rules(external("p42a", "out-1"), policy("p42a", "{proxyProtocol: {version: V1}}"), external("p42b", "out-1"), policy("p42b", "{proxyProtocol: {version: V2}}"),
+       external("p42r", "out-1"), policy("p42r", "{retryBudget: {percent: 1, minRetryConcurrency: 1}}"),
+       "VirtualService p42r\n  hosts: [p42r.ext.example]\n  http: [{retries: {attempts: 1, retryOn: 5xx}, route: [{destination: {host: p42r.ext.example}}]}]")
+def test_P42_proxy_protocol_and_retry_budget(lab):
+    one = lab.ask("p42a.ext.example").said["proxied"].split()
+    assert one[:3] == ["PROXY", "TCP4", "10.88.2.4"], one
+    two = lab.ask("p42b.ext.example").said["proxied"].split()
+    assert two[:2] == ["v2", "10.88.2.4"], two
+    # All fail at the same moment, and one at a time may be tried again.
+    got = lab.ask_many("p42r.ext.example", count=30, parallel=30, headers={"x-key": "p42r", "x-do": "status=500,delay=0.3"})
+    assert statuses(got) == {500: 30}
+    arrived = len(lab.taken(COLD, "p42r")["requests"])
+    assert 30 < arrived < 40, arrived
+
+
+@rules(f"""
+ServiceEntry p42t
+  hosts: [p42t.ext.example]
+  addresses: [10.96.42.1]
+  ports: [{{number: 9042, name: tcp, protocol: TCP}}]
+  resolution: STATIC
+  endpoints: [{{address: {OUT['out-2']}, ports: {{tcp: {HTTP}}}}}]
+---
+DestinationRule p42t
+  host: p42t.ext.example
+  trafficPolicy: {{tunnel: {{protocol: CONNECT, targetHost: far.example, targetPort: {TCP}}}}}
+""")
+def test_P42_tcp_through_a_tunnel(lab):
+    lab.tell("outside/out-2", {"do": "places", "places": {"far.example": OUT["out-3"]}})
+    (got,) = lab.talk("10.96.42.1", 9042, "through")
+    assert got.said["version"] == "out-3" and got.said["from"] == OUT["out-2"], got
+    assert lab.taken("outside/out-2", "CONNECT")["requests"][-1]["path"] == f"far.example:{TCP}"
+
+
+@rules(service("p37in", 37), """
+DestinationRule p37in
+  host: p37in.default.svc.cluster.local
+  trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}
+  subsets: [{name: v1, labels: {version: v1}}]
+---
+VirtualService p37in
+  hosts: [p37in]
+  http: [{route: [{destination: {host: p37in, subset: v1}}]}]
+""")
+def test_P37_requests_are_upgraded_to_http2_between_proxies(lab):
+    assert lab.ask_many("p37in", count=3)[-1].version == "v1"
+    (opened,) = lab.envoy_stats(CLIENT, r"\|v1\|p37in.*upstream_cx_http2_total$").values()
+    assert int(opened) == 1
