@@ -1,6 +1,6 @@
 /*
  * DOC: Gateways. The servers of all Gateway objects that select the workload, by the port they really listen on: the server's port is
- * mapped through the gateway's Service to its targetPort; a workload without a Service listens on the server's port itself. HTTP
+ * mapped through the gateway's Services to its targetPort; a port that they do not have is listened on itself. HTTP
  * servers of a port share a listener and the routes "http.<port>"; servers that terminate TLS have a chain each, by server name, and
  * routes of their own ("https.<port>.<port name>.<gateway>.<namespace>"); TLS that is passed through and TCP go by the rules of
  * VirtualServices.
@@ -24,7 +24,7 @@ struct servers {
 	size_t n;
 };
 
-/* 0: the gateway's Service does not offer the port. */
+/* The workload listens itself on a port that none of its Services has. */
 static uint32_t real_port(const struct view *v, uint32_t number)
 {
 	const struct scope *s = v->scope;
@@ -32,10 +32,7 @@ static uint32_t real_port(const struct view *v, uint32_t number)
 	for (size_t i = 0; i < s->n_instances; i++)
 		if (s->instances[i].port == number)
 			return s->instances[i].target_port;
-	for (size_t i = 0; i < s->n_instances; i++)
-		if (s->instances[i].target_port == number)
-			return number;
-	return s->n_instances ? 0 : number;
+	return number;
 }
 
 static bool is_terminating(const Cfg__Server *s)
@@ -72,7 +69,7 @@ static void find_servers(struct view *v, struct servers *out)
 			const Cfg__Server *s = g->servers[j];
 			uint32_t port = s->port && !on_socket(s) ? real_port(v, s->port->number) : 0;
 
-			if ((port || on_socket(s)) && is_ready(v, s))
+			if (is_ready(v, s))
 				out->items[out->n++] = (struct server){gateways.items[i], s, port,
 					str_empty(s->bind) ? STR("0.0.0.0") : str_of(s->bind)};
 		}
