@@ -78,7 +78,7 @@ PODS = [
     pod(INGRESS, INGRESS_IP, app="istio-ingressgateway", gateway=True, labels="istio: ingressgateway"),
     pod(EGRESS, EGRESS_IP, app="egress", gateway=True, labels="istio: egressgateway"),
     *(pod(f"default/echo-{v}", f"10.88.2.1{v[1]}", app="echo", version=v, proxy=v != "v3", options=SERVERS) for v in ("v1", "v2", "v3")),
-    *(pod(f"outside/{name}", ip, app="out", version=name, proxy=False, options=SERVERS) for name, ip in OUT.items()),
+    *(pod(f"outside/{name}", ip, app="out", version=name, proxy=False, options=f"{SERVERS} --http {HTTP} {MORE} 80 --https {HTTPS} 443") for name, ip in OUT.items()),
 ]
 # All hosts of the tests live on the ports of these services; a VirtualService may have a host that is no service.
 SERVICES = f"""
@@ -177,7 +177,8 @@ class Lab(Mesh):
 
     def prepare(self, folder):
         self.certificates = Certificates(folder / "certs")
-        self.certificates.issue("server", "*.ext.example", "*.secure.test", "*.wild.example")
+        self.certificates.issue("server", "*.ext.example", "*.secure.test", "*.wild.example", "tls.echo.example")
+        self.certificates.issue("visitor", "visitor.example")
         (folder / "pods.yaml").write_text("---\n".join(PODS) + "---\n" + documents(SERVICES.replace("CERTS", str(folder / "certs"))))
         (folder / "rules").mkdir()
 
@@ -233,6 +234,13 @@ class Lab(Mesh):
     def names(self, path, names=None):
         """Sets names of the resolver in a pod: {name: [addresses]}; returns how often each name was asked for."""
         return self.tell(path, {"do": "names", "names": names or {}})
+
+    def openssl(self, address, name, *options, text=""):
+        """(whether the handshake went well and was verified, what openssl and the server said), as a client on the node."""
+        argv = ["openssl", "s_client", "-connect", address, "-servername", name, "-CAfile", self.certificates.ca, "-verify_return_error", "-brief",
+                "-ign_eof", *options]
+        done = subprocess.run([*self.enter(), *map(str, argv)], input=text, capture_output=True, text=True, timeout=20, check=False)
+        return done.returncode == 0, done.stdout + done.stderr
 
     @contextlib.contextmanager
     def meanwhile(self, *args, **order):
