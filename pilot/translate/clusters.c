@@ -108,7 +108,7 @@ static Cds__Cluster *build_any_host(struct view *v, struct str name, struct aren
 	policy_apply(a, &p, mesh, c);
 	cluster_http_options(v, a, c, UPSTREAM_AS_DOWNSTREAM, &p);
 	if (p.tls && p.tls->mode != CFG__CLIENT_TLSSETTINGS__TLSMODE__DISABLE)
-		c->transport_socket = tls_client(v, a, p.tls, ALPN_HTTP_ANY, "");
+		c->transport_socket = tls_client(v, a, p.tls, ALPN_HTTP_ANY, NULL);
 	cluster_labels(a, c, "unknown", any_host, "unknown");
 	return c;
 }
@@ -226,8 +226,7 @@ static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__
 		return;
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__SIMPLE:
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL:
-		c->transport_socket = tls_client(
-			v, a, p->tls, alpn, host_is_wildcard(str_of(s->hostname)) ? "" : s->hostname);
+		c->transport_socket = tls_client(v, a, p->tls, alpn, s);
 		return;
 	case CFG__CLIENT_TLSSETTINGS__TLSMODE__DISABLE:
 	default:

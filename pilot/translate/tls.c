@@ -5,6 +5,8 @@
  */
 #include "pilot/translate/tls.h"
 
+#include "common/mesh/host.h"
+
 #include "pilot/translate/credentials.h"
 #include "pilot/translate/names.h"
 #include "xds/raw_buffer.pb-c.h"
@@ -227,15 +229,16 @@ static bool verifies(struct view *v, const Cfg__ClientTLSSettings *s)
 }
 
 Core__TransportSocket *tls_client(
-	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni)
+	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const Fl__Service *of)
 {
+	bool own_sans = s->n_subject_alt_names || !of;
 	Tls__UpstreamTlsContext *t = PB_NEW(a, Tls__UpstreamTlsContext, tls__upstream_tls_context);
 	Tls__CommonTlsContext *c = PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
 	const struct trust trust = {.ca = s->ca_certificates,
 		.crl = s->ca_crl,
 		.credential = str_empty(s->credential_name) ? NULL : credential_ca_name(a, s->credential_name, ""),
-		.sans = s->subject_alt_names,
-		.n_sans = s->n_subject_alt_names};
+		.sans = own_sans ? s->subject_alt_names : of->subject_alt_names,
+		.n_sans = own_sans ? s->n_subject_alt_names : of->n_subject_alt_names};
 
 	c->tls_params = tls_params(a, view_mesh(v)->tls_defaults);
 	if (verifies(v, s))
@@ -247,7 +250,10 @@ Core__TransportSocket *tls_client(
 		add_certificate(a, c, s->client_certificate, s->private_key);
 	add_alpn(a, c, plain_alpn[alpn]);
 	t->common_tls_context = c;
-	t->sni = arena_strdup(a, str_empty(s->sni) ? sni : s->sni);
+	if (!str_empty(s->sni))
+		t->sni = arena_strdup(a, s->sni);
+	else if (of && !host_is_wildcard(str_of(of->hostname)))
+		t->sni = arena_strdup(a, of->hostname);
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
 }
 

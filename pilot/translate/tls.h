@@ -10,9 +10,9 @@ enum alpn { ALPN_TCP, ALPN_HTTP1, ALPN_HTTP2, ALPN_HTTP_ANY, ALPN_COUNT };
 /* Mutual TLS to a workload of the mesh: its certificate must carry one of the SANs (none given: any of the mesh). */
 Core__TransportSocket *tls_mutual_client(
 	struct view *v, struct arena *a, enum alpn alpn, const char *sni, const struct str *sans, size_t n_sans);
-/* By a destination rule's settings: SIMPLE or MUTUAL, with files or a Secret. `sni` is the default. */
+/* By a destination rule's settings: SIMPLE or MUTUAL, with files or a Secret. What they do not say is the service's: server name, SANs. */
 Core__TransportSocket *tls_client(
-	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const char *sni);
+	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const Fl__Service *of);
 /* The server side of mutual TLS between workloads. */
 Core__TransportSocket *tls_mutual_server(struct view *v, struct arena *a, bool http);
 /* A server that ends TLS. Only when it is ready: a Secret that is not there would hold up all of the listener. */
