@@ -20,7 +20,10 @@
 
 static struct log_scope hosts_log = LOG_SCOPE("hosts", "hosts files of machine-local pods");
 
-/* What a file needs of a service. */
+/*
+ * What a file needs of a service. A host that Envoy itself looks up is not there: Envoy would find its virtual address, which leads nowhere
+ * from a proxy.
+ */
 struct name {
 	char *hostname;
 	char *address;
@@ -82,6 +85,11 @@ static void write_all(const struct hosts *h)
 	}
 }
 
+static bool is_looked_up(const Fl__Service *s)
+{
+	return s && (s->resolution == FL__RESOLUTION__DNS || s->resolution == FL__RESOLUTION__DNS_ROUND_ROBIN);
+}
+
 static struct name *name_of(struct str value)
 {
 	struct arena *a = arena_new();
@@ -90,7 +98,8 @@ static struct name *name_of(struct str value)
 	uint8_t raw[16];
 	unsigned bits = 0;
 	const char *address = s && s->n_addresses ? s->addresses[0] : s ? s->auto_address : NULL;
-	if (!str_empty(address) && ip_parse(str_of(address), raw, &bits) && !host_is_wildcard(str_of(s->hostname))) {
+	if (!str_empty(address) && !is_looked_up(s) && ip_parse(str_of(address), raw, &bits) &&
+		!host_is_wildcard(str_of(s->hostname))) {
 		n = xzalloc(sizeof(*n));
 		n->hostname = xstrdup(s->hostname);
 		n->address = xstrdup(address);
