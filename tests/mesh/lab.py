@@ -173,7 +173,7 @@ class Lab(Mesh):
 
     def __init__(self):
         super().__init__(source=util.ROOT / "tests/mesh/pods", prepare=self.prepare, quick=True)
-        self.module, self.settled = None, 0.0
+        self.module, self.refused, self.settled = None, None, 0.0
 
     def prepare(self, folder):
         self.certificates = Certificates(folder / "certs")
@@ -264,8 +264,13 @@ class Lab(Mesh):
         """Everything that the tests of a module say, and nothing of another module."""
         if self.module == module:
             return
+        assert self.refused != module, "its configuration did not come into force for an earlier test"
+        self.refused = module
         for path in (self.dir / "rules").glob("*.yaml"):
             path.unlink()
+        # A name that cannot be looked up is looked up again after a minute, so names come before what needs them.
+        for pod_name in (CLIENT, INGRESS, EGRESS):
+            self.names(pod_name, getattr(module, "NAMES", {}))
         for item in items:
             mark = item.get_closest_marker("rules")
             if item.module == module and mark:
@@ -273,9 +278,9 @@ class Lab(Mesh):
         if hasattr(module, "RULES"):
             self.put(module.__name__, module.RULES)
         self.settle()
-        self.module, self.settled = module, time.monotonic()
         problems = [d for d in self.admin("galley").page("diagnostics") if d["severity"] == "error"]
         assert not problems, problems
+        self.module, self.refused, self.settled = module, None, time.monotonic()
 
     def put(self, name, *texts):
         """Writes objects; CERTS in them is the folder of the certificates."""
