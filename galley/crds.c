@@ -63,10 +63,11 @@ static json_t *anything(void)
 
 /* ---- values */
 
+/* The length is bounded because the API server reckons what a rule may cost for the longest text. */
 static json_t *duration_schema(void)
 {
-	return json_pack("{s:s, s:[{s:s, s:s}]}", "type", "string", "x-kubernetes-validations", "rule",
-		"duration(self) >= duration('0s')", "message", "must be a duration, such as 1.5s or 250ms");
+	return json_pack("{s:s, s:i, s:[{s:s, s:s}]}", "type", "string", "maxLength", 64, "x-kubernetes-validations",
+		"rule", "duration(self) >= duration('0s')", "message", "must be a duration, such as 1.5s or 250ms");
 }
 
 static json_t *enum_schema(const ProtobufCEnumDescriptor *d)
@@ -154,6 +155,26 @@ static json_t *field_schema(const ProtobufCFieldDescriptor *f, unsigned depth)
 	return json_pack("{s:s, s:o}", "type", "array", "items", value_schema(f, depth));
 }
 
+/*
+ * The API server refuses a definition whose rules could cost too much: a rule in a list costs as much as the longest list that fits into a request,
+ * about 4 million, and all rules of a version may cost 100 million. So in a list within a list (subsets[].trafficPolicy.portLevelSettings[]) a
+ * pattern, which costs nothing, says the same as the rule for durations.
+ */
+static void cheapen_rules(json_t *schema, unsigned lists)
+{
+	const char *name;
+	json_t *child;
+	json_object_foreach(json_object_get(schema, "properties"), name, child) cheapen_rules(child, lists);
+	if ((child = json_object_get(schema, "items")))
+		cheapen_rules(child, lists + 1);
+	if (json_is_object(child = json_object_get(schema, "additionalProperties")))
+		cheapen_rules(child, lists + 1);
+	if (lists < 2 || json_object_del(schema, "x-kubernetes-validations"))
+		return;
+	(void)json_object_set_new(
+		schema, "pattern", json_string("^(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|ms|s|m|h))+)$"));
+}
+
 /* ---- messages */
 
 static void field_name(const ProtobufCFieldDescriptor *f, char out[128])
@@ -222,6 +243,10 @@ static json_t *message_schema(const ProtobufCMessageDescriptor *d, unsigned dept
 		if (streq(d->name, spellings[i].message))
 			(void)json_object_set(
 				properties, spellings[i].old, json_object_get(properties, spellings[i].now));
+	/* Istio's bound, for the same reason as cheapen_rules(). */
+	json_t *settings = json_object_get(properties, "portLevelSettings");
+	if (settings)
+		(void)json_object_set_new(settings, "maxItems", json_integer(4096));
 	json_t *schema = json_pack("{s:s, s:o}", "type", "object", "properties", properties);
 	add_oneofs(schema, d);
 	return schema;
@@ -250,9 +275,11 @@ static json_t *columns_of(const struct crd_row *r)
 
 static json_t *version_of(const struct crd_row *r, const struct kind *k, struct str version, bool storage)
 {
+	json_t *spec = message_schema(k->message, 0);
+	cheapen_rules(spec, 0);
 	json_t *v = json_pack("{s:s%, s:b, s:b, s:{s:{}}, s:{s:{s:s, s:{s:o, s:o}}}}", "name", version.ptr, version.len,
 		"served", 1, "storage", storage, "subresources", "status", "schema", "openAPIV3Schema", "type",
-		"object", "properties", "spec", message_schema(k->message, 0), "status", status_schema());
+		"object", "properties", "spec", spec, "status", status_schema());
 	json_t *columns = columns_of(r);
 	if (json_array_size(columns))
 		(void)json_object_set(v, "additionalPrinterColumns", columns);
