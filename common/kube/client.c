@@ -122,7 +122,8 @@ struct http_call *kube_http(struct kube *k, const struct kube_request *r, size_t
 	bool (*on_data)(void *ctx, struct str piece),
 	void (*done)(void *ctx, int status, struct str body, struct str type), void *ctx)
 {
-	const char *bearer = token(k), *headers[4] = {"Accept: application/json"};
+	/* Objects come as JSON; the keys of service accounts have a type of their own (application/jwk-set+json). */
+	const char *bearer = token(k), *headers[4] = {"Accept: application/json, */*;q=0.5"};
 	char *url cleanup(free_p) = xasprintf("%s%s", k->config.server, r->path);
 	char *authorization = bearer ? xasprintf("Authorization: Bearer %s", bearer) : NULL;
 	char *type cleanup(free_p) = xasprintf(

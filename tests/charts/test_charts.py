@@ -1,17 +1,20 @@
 """The Helm charts without a cluster: they lint, their schemas refuse what is misspelt, and what they render fits the daemons.
 
-helm is built from its Go module (tests/charts/helm), once; the binary stays in build/tools.
+helm is built from its Go module, once (tests/kube/toolbox.py).
 """
 import json
 import os
 import pathlib
 import re
 import subprocess
+import sys
 
 import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests/kube"))
+import toolbox  # noqa: E402
 BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 CHARTS = ROOT / "charts"
 NAMES = ("base", "fairlead", "gateway")
@@ -19,17 +22,7 @@ NAMES = ("base", "fairlead", "gateway")
 
 @pytest.fixture(scope="session")
 def helm():
-    source = ROOT / "tests/charts/helm"
-    version = re.search(r"helm.sh/helm/v3 (v\S+)", (source / "go.mod").read_text()).group(1)
-    binary = ROOT / f"build/tools/helm-{version}"
-    if not binary.exists():
-        print("building helm from its module: some minutes the first time", flush=True)
-        # Without these, helm believes that the cluster is older than any that we support.
-        kube = "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37"
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["go", "build", "-trimpath", "-ldflags", f"-s -w {kube}", "-o", f"{binary}.new", "helm.sh/helm/v3/cmd/helm"], cwd=source,
-                       env=dict(os.environ, CGO_ENABLED="0"), check=True)
-        os.rename(f"{binary}.new", binary)
+    binary = toolbox.tool("helm")
 
     def run(*arguments, values=None, ok=True):
         extra = ["-f", "-"] if values is not None else []

@@ -34,7 +34,7 @@ def linker_flags(name):
     return " ".join(["-s -w", *(f"-X {key}={value}" for key, value in values.get(name, []))])
 
 
-PACKAGES = {"kk": ".", "coredns": "./coredns", "helm": "helm.sh/helm/v3/cmd/helm", "kwok": "sigs.k8s.io/kwok/cmd/kwok"}
+PACKAGES = {"helm": "helm.sh/helm/v3/cmd/helm", "kk": ".", "coredns": "./coredns", "kwok": "sigs.k8s.io/kwok/cmd/kwok"}
 
 
 def path_of(name):
@@ -61,7 +61,7 @@ def tool(name):
     path = path_of(name)
     if not path.exists():
         TOOLS.mkdir(parents=True, exist_ok=True)
-        with open(TOOLS / "lock", "w", encoding="utf-8") as lock:
+        with open(TOOLS / f"{name}.lock", "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
                 build(name, path)

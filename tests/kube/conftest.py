@@ -1,0 +1,153 @@
+"""What the tests on a real API server share: one control plane on loopback, the charts' objects in it, and galley beside it under its own account.
+
+test_api_*.py need no root and no node. test_node_*.py run pods (node.py) and are skipped, with the reason, where the machine cannot.
+"""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+import yaml
+
+import toolbox
+from cluster import ControlPlane
+from pki import Authority
+
+for folder in ("daemons", "golden", "mesh"):
+    sys.path.insert(0, str(toolbox.ROOT / "tests" / folder))
+import daemons  # noqa: E402
+from util import until  # noqa: E402
+
+CHARTS = toolbox.ROOT / "charts"
+SYSTEM = "istio-system"
+
+
+def short_folder():
+    """Unix sockets are made in it, whose names may not be long."""
+    return pathlib.Path(tempfile.mkdtemp(prefix="fk-", dir="/tmp"))
+
+
+@pytest.fixture
+def folder():
+    path = short_folder()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def plane():
+    path = short_folder()
+    plane = ControlPlane(path)
+    try:
+        plane.start()
+        plane.namespace(SYSTEM)
+        yield plane
+    finally:
+        plane.stop()
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def rendered(chart, values=None, release="fairlead"):
+    command = [toolbox.tool("helm"), "template", release, CHARTS / chart, "-n", SYSTEM, "-f", "-"]
+    text = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=True).stdout
+    return [o for o in yaml.load_all(text, yaml.CSafeLoader) if o]
+
+
+@pytest.fixture(scope="session")
+def definitions(plane):
+    """The definitions are installed; returns them by name."""
+    made = {o["metadata"]["name"]: o for o in rendered("base")}
+    for definition in made.values():
+        plane.api.create(definition, strict=True)
+
+    def served():
+        plane.api.resources.clear()
+        established = [any(c["type"] == "Established" and c["status"] == "True" for c in d.get("status", {}).get("conditions") or [])
+                       for d in plane.api.list("CustomResourceDefinition", version="apiextensions.k8s.io/v1")]
+        return len(established) == len(made) and all(established)
+    until(served, what="the definitions established")
+    return made
+
+
+@pytest.fixture(scope="session")
+def control_plane_objects():
+    return rendered("fairlead")
+
+
+@pytest.fixture(scope="session")
+def accounts(plane, control_plane_objects):
+    """The accounts of the three daemons, with what the chart allows them."""
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ConfigMap")
+    plane.api.apply(*(o for o in control_plane_objects if o["kind"] in kinds and "helm.sh/hook" not in o["metadata"].get("annotations", {})))
+
+    def config_of(account, where):
+        return plane.api.with_token(plane.api.token_of(SYSTEM, account)).kubeconfig(where / f"{account}.kubeconfig")
+    return config_of
+
+
+class Galley:
+    """galley from the build, with the cluster as its source and its webhooks called by the API server."""
+
+    def __init__(self, folder, config, *options):
+        authority = Authority(folder, "webhook-ca")
+        certs = folder / "certs"
+        certs.mkdir()
+        certificate, key = authority.issue("galley", "/CN=galley", "serverAuth", ["IP:127.0.0.1"])
+        for source, name in ((certificate, "tls.crt"), (key, "tls.key"), (authority.certificate, "ca.crt")):
+            shutil.copy(source, certs / name)
+        self.daemon = daemons.galley(
+            folder, "kubernetes", "--kubeconfig", config, "--webhook-address", "127.0.0.1:0", "--webhook-cert-dir", certs,
+            "--inject-image", "fairlead/proxy:1", *(f"--webhook-configuration={c}" for c in (
+                f"mutating/fairlead-sidecar-injector-{SYSTEM}", f"validating/fairlead-validator-{SYSTEM}")), *options)
+        self.admin = self.daemon.admin
+        until(self.port, what="the webhooks' port")
+
+    def port(self):
+        found = [line for line in self.daemon.log().splitlines() if "serving webhooks" in line]
+        return int(found[-1].split("port=")[1]) if found else 0
+
+    def services(self):
+        return {s["service"]["hostname"]: s for s in self.admin.page("services") or []}
+
+    def addresses(self, host):
+        return sorted(e["address"] for e in self.services().get(host, {}).get("endpoints", {}).get("endpoints", []))
+
+    def in_force(self, key):
+        return any(o["key"] == key and o["in_force"] for o in self.admin.page("objects") or [])
+
+
+def called_here(configuration, port):
+    """A webhook configuration that calls 127.0.0.1 instead of a Service, which needs a node."""
+    changed = json.loads(json.dumps(configuration))
+    for webhook in changed["webhooks"]:
+        path = webhook["clientConfig"].pop("service")["path"]
+        webhook["clientConfig"] = {"url": f"https://127.0.0.1:{port}{path}"}
+    return changed
+
+
+@pytest.fixture(scope="session")
+def galley(plane, definitions, accounts, control_plane_objects):
+    path = short_folder()
+    made = Galley(path, accounts("galley", path))
+    with made.daemon:
+        made.daemon.wait_ready()
+        hooks = [called_here(o, made.port()) for o in control_plane_objects if o["kind"].endswith("WebhookConfiguration")]
+        plane.api.apply(*hooks)
+        until(lambda: all(c["current"] for c in made.admin.page("webhook")["configurations"]), what="the CA bundles set")
+        until(lambda: hooks_are_called(plane), what="the webhooks called")
+        yield made
+    shutil.rmtree(path)
+
+
+def hooks_are_called(plane):
+    """The API server takes a moment to notice a configuration: this object has a fault that only galley finds."""
+    faulty = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "probe", "namespace": "default"},
+              "spec": {"servers": [{"port": {"number": 80, "name": "http", "protocol": "GOPHER"}, "hosts": ["*"]}]}}
+    try:
+        plane.api.create(faulty, dry_run=True)
+    except Exception as refused:  # pylint: disable=broad-except
+        return "GOPHER" in str(refused)
+    return False

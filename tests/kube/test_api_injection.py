@@ -1,0 +1,127 @@
+"""Injection by the API server: golden pods (tests/golden/inject) come back as `fairlead kube-inject` writes them, and who is injected is the chart's choice."""
+import json
+
+import pytest
+import yaml
+
+import test_inject as golden
+from api import Refused
+from conftest import until
+
+PODS = [c for c in golden.CASES if not golden.options_of(c) and "kind: Pod\n" in c.read_text()]
+
+
+# Of a probe that a pod's own istio-proxy has in part: the API server has filled in the rest (timeoutSeconds: 1) before the webhook sees it.
+DEFAULTED = {("timeoutSeconds", "3")}
+
+
+def held(wanted, got, path="pod"):
+    """Everything that is wanted is there, in its place; what the API server adds (defaults, its own token volume) is not compared."""
+    if isinstance(wanted, dict):
+        for key, value in wanted.items():
+            if (value or key in got) and (key, str(value)) not in DEFAULTED:
+                assert key in got, f"{path}.{key} is missing"
+                held(value, got[key], f"{path}.{key}")
+    elif isinstance(wanted, list):
+        named = all(isinstance(w, dict) and "name" in w for w in wanted) and path.rsplit(".", 1)[-1] in ("volumes", "containers", "initContainers")
+        for index, value in enumerate(wanted):
+            match = [g for g in got if g["name"] == value["name"]] if named else got[index:index + 1]
+            assert len(match) == 1, f"{path}[{index}]: {value}"
+            held(value, match[0], f"{path}[{index}]")
+    elif str(wanted).startswith("{") and path.endswith(".value"):
+        held(json.loads(wanted), json.loads(got), path)
+    elif not (path.endswith("cpu") or path.endswith("memory")):
+        assert wanted == got, f"{path}: {wanted!r} is wanted, {got!r} is there"
+
+
+@pytest.fixture(scope="module")
+def shop(plane, galley):
+    for name, labels in (("shop", {"istio-injection": "enabled"}), ("plain", {}), ("never", {"istio-injection": "disabled"})):
+        plane.namespace(name, **labels)
+    for account in ("cart", "web", "edge"):
+        plane.api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": "shop"}})
+    return "shop"
+
+
+def create(plane, pod, ns):
+    pod["metadata"]["namespace"] = ns
+    account = pod["spec"].get("serviceAccountName", "default")
+    if not plane.api.exists("ServiceAccount", account, ns):
+        plane.api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": ns}})
+    return plane.api.create(pod, dry_run=True)
+
+
+def names(pod):
+    return [c["name"] for c in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]]
+
+
+@pytest.mark.parametrize("case", PODS, ids=golden.name)
+def test_I01_the_api_server_keeps_what_kube_inject_writes(plane, shop, case):
+    wanted = yaml.safe_load(golden.wanted(case).read_text())
+    wanted["metadata"].pop("namespace", None)
+    pod = yaml.safe_load(case.read_text())
+    pod["metadata"].setdefault("labels", {}).setdefault("sidecar.istio.io/inject", "true")
+    got = create(plane, pod, shop)
+    held(wanted, got)
+
+
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "cart"}, "spec": {"containers": [{"name": "cart", "image": "i"}]}}
+
+
+@pytest.mark.parametrize("ns,labels,injected", [
+    ("shop", {}, True), ("shop", {"sidecar.istio.io/inject": "false"}, False), ("plain", {}, False), ("plain", {"sidecar.istio.io/inject": "true"}, True),
+    ("never", {"sidecar.istio.io/inject": "true"}, False), ("kube-system", {"sidecar.istio.io/inject": "true"}, False),
+    ("istio-system", {"sidecar.istio.io/inject": "true"}, False),
+])
+def test_I02_the_chart_chooses_who_is_injected(plane, shop, ns, labels, injected):
+    pod = {**POD, "metadata": {"name": "cart", "labels": labels}}
+    if ns == "kube-system":
+        plane.api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": ns}})
+    assert ("istio-proxy" in names(create(plane, pod, ns))) == injected
+
+
+def test_I01_pods_of_a_deployment_are_injected(plane, shop):
+    """Through the controllers, as users make them."""
+    plane.kubectl("-n", "shop", "create", "deployment", "cart", "--image=i")
+    pod = until(lambda: plane.api.list("Pod", "shop", labelSelector="app=cart"), what="a pod of the Deployment")[0]
+    assert names(pod) == ["istio-init", "i", "istio-proxy"]
+    env = {e["name"]: e.get("value") for e in pod["spec"]["containers"][1]["env"]}
+    assert env["FAIRLEAD_AGENT_WORKLOAD"] == "cart"
+    plane.api.delete("Deployment", "cart", "shop", version="apps/v1")
+
+
+def test_I03_a_wrong_annotation_is_told_to_who_creates_the_pod(plane, shop):
+    text = plane.kubectl("-n", "shop", "run", "cart", "--image=i", "--annotations=sidecar.istio.io/proxyCPU=much", ok=False)
+    assert "sidecar.istio.io/proxyCPU" in text and "not a quantity" in text and "namespace.sidecar-injector.istio.io" in text
+
+
+def test_N21_pods_start_while_galley_is_away(plane, shop, galley):
+    """The chart's default lets them start without a sidecar; Fail keeps mesh pods back, and nobody else's."""
+    name, version = "fairlead-sidecar-injector-istio-system", "admissionregistration.k8s.io/v1"
+    held_back = plane.api.get("MutatingWebhookConfiguration", name, version=version)
+    galley.daemon.stop()
+    try:
+        assert names(create(plane, dict(POD, metadata={"name": "cart"}), "shop")) == ["cart"]
+        plane.api.patch("MutatingWebhookConfiguration", name, [
+            {"op": "replace", "path": f"/webhooks/{i}/failurePolicy", "value": "Fail"} for i in range(len(held_back["webhooks"]))],
+            version=version, form="json")
+
+        def refused():
+            try:
+                create(plane, dict(POD, metadata={"name": "cart"}), "shop")
+            except Refused as error:
+                return "failed calling webhook" in str(error)
+            return False
+        until(refused, what="mesh pods kept back")
+        for ns in ("plain", "istio-system", "kube-system"):
+            assert names(create(plane, dict(POD, metadata={"name": "cart"}), ns)) == ["cart"]
+    finally:
+        plane.api.patch("MutatingWebhookConfiguration", name, [
+            {"op": "replace", "path": f"/webhooks/{i}/failurePolicy", "value": "Ignore"} for i in range(len(held_back["webhooks"]))],
+            version=version, form="json")
+        port = galley.port()
+        if "127.0.0.1:0" in galley.daemon.argv:
+            galley.daemon.argv[galley.daemon.argv.index("127.0.0.1:0")] = f"127.0.0.1:{port}"
+        galley.daemon.start()
+    galley.daemon.wait_ready()
+    until(lambda: "istio-proxy" in names(create(plane, dict(POD, metadata={"name": "cart"}), "shop")), what="injection again")
