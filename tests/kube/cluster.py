@@ -77,7 +77,9 @@ class Program:
         return self.log_path.read_text(errors="replace")[-last:]
 
     def running(self):
-        assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}:\n{self.log()}"
+        """Raises what no wait for a condition catches: waiting longer does not help."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self.log()}")
         return True
 
     def kill(self):
