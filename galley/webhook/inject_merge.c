@@ -83,8 +83,11 @@ json_t *container_merge(const json_t *ours, const json_t *users)
 {
 	json_t *out = json_deep_copy(ours), *user = json_deep_copy(users);
 	const char *image = json_string_value(json_object_get(user, "image"));
-	if (streq(image, "auto") || str_empty(image))
+	if (streq(image, "auto") || str_empty(image)) {
 		(void)json_object_del(user, "image");
+		/* The API server filled it in for an image without a tag (Always), before it called us. */
+		(void)json_object_del(user, "imagePullPolicy");
+	}
 	merge_object(out, user);
 	json_decref(user);
 	return out;

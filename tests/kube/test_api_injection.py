@@ -70,13 +70,21 @@ POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "cart"}, "spec": 
 @pytest.mark.parametrize("ns,labels,injected", [
     ("shop", {}, True), ("shop", {"sidecar.istio.io/inject": "false"}, False), ("plain", {}, False), ("plain", {"sidecar.istio.io/inject": "true"}, True),
     ("never", {"sidecar.istio.io/inject": "true"}, False), ("kube-system", {"sidecar.istio.io/inject": "true"}, False),
-    ("istio-system", {"sidecar.istio.io/inject": "true"}, False),
+    ("istio-system", {"sidecar.istio.io/inject": "true"}, True), ("istio-system", {}, False),
 ])
 def test_I02_the_chart_chooses_who_is_injected(plane, shop, ns, labels, injected):
     pod = {**POD, "metadata": {"name": "cart", "labels": labels}}
     if ns == "kube-system":
         plane.api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": ns}})
     assert ("istio-proxy" in names(create(plane, pod, ns))) == injected
+
+
+def test_I06_the_image_of_a_gateway_is_not_always_pulled(plane, shop):
+    """The API server gives the placeholder `auto`, which has no tag, the policy Always, before the webhook sees the pod."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "edge", "annotations": {"inject.istio.io/templates": "gateway"}},
+           "spec": {"containers": [{"name": "istio-proxy", "image": "auto"}]}}
+    container = create(plane, pod, shop)["spec"]["containers"][0]
+    assert container["image"] == "fairlead/proxy:1" and container["imagePullPolicy"] == "IfNotPresent"
 
 
 def test_I01_pods_of_a_deployment_are_injected(plane, shop):
