@@ -11,6 +11,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/io/addr.h"
 #include "common/daemon/admin.h"
 #include "common/io/file.h"
 
@@ -58,12 +59,28 @@ static char *in_state_dir(const struct agent *a, const char *file)
 
 /* ---- identity */
 
+#define PILOT_NAME "istiod.istio-system.svc"
+
+/* The name by which pilot is called, which its certificate has; PILOT_NAME when it is called by address. */
+static char *pilot_name(const struct agent *a)
+{
+	uint8_t ip[16];
+	unsigned bits;
+	struct str host, port;
+	if (str_empty(a->config->discovery_address) || a->config->discovery_address[0] == '[' ||
+		!str_cut(str_of(a->config->discovery_address), ':', &host, &port) || ip_parse(host, ip, &bits) ||
+		str_eqc(host, "unix"))
+		return xstrdup(PILOT_NAME);
+	return xstrndup(host.ptr, host.len);
+}
+
 /* The context for pilot: it must be istiod, and sees our certificate. */
 static bool use_for_pilot(struct agent *a, const struct identity_material *m, struct err *e)
 {
 	const struct tls_options o = {.peer_auth = TLS_PEER_REQUIRED};
 	char *istiod cleanup(free_p) = xasprintf("spiffe://%s/ns/istio-system/sa/istiod", a->config->trust_domain);
-	const char *names[] = {istiod, "istiod.istio-system.svc", NULL};
+	char *host cleanup(free_p) = pilot_name(a);
+	const char *names[] = {istiod, PILOT_NAME, host, NULL};
 	if (!a->tls)
 		a->tls = tls_context_new(&o);
 	return tls_context_set_identity(a->tls, str_of(m->chain_pem), str_of(m->key_pem), e) &&
@@ -114,7 +131,8 @@ static bool start_identity(struct agent *a, struct err *e)
 	char *id cleanup(free_p) = xasprintf(
 		"spiffe://%s/ns/%s/sa/%s", c->trust_domain, c->pod_namespace, c->service_account);
 	char *dir cleanup(free_p) = in_state_dir(a, "identity");
-	const char *names[] = {istiod, citadel, "istiod.istio-system.svc", NULL};
+	char *host cleanup(free_p) = pilot_name(a);
+	const char *names[] = {istiod, citadel, PILOT_NAME, host, NULL};
 	const struct identity_options o = {
 		.ca_address = str_empty(c->ca_address) ? c->discovery_address : c->ca_address,
 		.ca_roots_file = c->ca_roots,

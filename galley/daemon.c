@@ -321,6 +321,11 @@ static bool start_directory(struct galleyd *s, const struct galley_config *c, st
 	return true;
 }
 
+static void on_webhooks_serve(void *ctx)
+{
+	daemon_ready(((struct galleyd *)ctx)->daemon, "webhooks");
+}
+
 static bool start_webhook(struct galleyd *s, const struct galley_config *c, struct err *e)
 {
 	const struct kube_options api = {.kubeconfig = c->kubeconfig, .context = c->kube_context};
@@ -333,6 +338,9 @@ static bool start_webhook(struct galleyd *s, const struct galley_config *c, stru
 		.ca_names = c->ca_names,
 		.dns = c->webhook_dns,
 		.trust_domain = c->trust_domain,
+		.namespace = c->root_namespace,
+		.on_serving = on_webhooks_serve,
+		.ctx = s,
 		.state_dir = daemon_state_dir(s->daemon),
 		.api = c->webhook_configurations && c->webhook_configurations[0] ? &api : NULL,
 		.configurations = c->webhook_configurations};
@@ -343,6 +351,7 @@ static bool start_webhook(struct galleyd *s, const struct galley_config *c, stru
 		return err_in(e, "--inject-resources");
 	if (str_empty(c->webhook_address))
 		return true;
+	daemon_not_ready(s->daemon, "webhooks", "no certificate for the webhooks yet");
 	s->webhook = webhook_new(daemon_loop(s->daemon), &o, e);
 	return s->webhook || err_in(e, "--webhook-address");
 }

@@ -17,6 +17,8 @@ struct pilot_config {
 	const char *xds_tls_address, *trust_domain, *ca_token;
 	const char *ca_address, *ca_roots;
 	const char **ca_names;
+	const char *identity; /* "ns/NAMESPACE/sa/ACCOUNT" */
+	const char **identity_dns;
 	uint32_t workers;
 	uint64_t debounce_ms, debounce_max_ms;
 	uint64_t max_connection_age_ms, keepalive_ms;

@@ -33,6 +33,7 @@ static void on_change(void *ctx)
 		return;
 	}
 	log_info(&secure_log, "TLS is open", KV("address", p->config->xds_tls_address));
+	daemon_ready(p->daemon, "certificate");
 }
 
 bool secure_start(struct pilot *p, struct err *e)
@@ -43,7 +44,7 @@ bool secure_start(struct pilot *p, struct err *e)
 
 	if (str_empty(c->ca_token) || str_empty(c->ca_address))
 		return true;
-	cleanup(free_p) char *id = xasprintf("spiffe://%s/ns/istio-system/sa/istiod", c->trust_domain);
+	cleanup(free_p) char *id = xasprintf("spiffe://%s/%s", c->trust_domain, c->identity);
 	cleanup(free_p) char *persist = dir ? xasprintf("%s/identity", dir) : NULL;
 	const struct identity_options o = {
 		.ca_address = c->ca_address,
@@ -51,7 +52,7 @@ bool secure_start(struct pilot *p, struct err *e)
 		.ca_names = c->ca_names,
 		.token_file = c->ca_token,
 		.spiffe_id = id,
-		.dns = dns,
+		.dns = c->identity_dns && c->identity_dns[0] ? c->identity_dns : dns,
 		.persist_dir = persist,
 		.on_change = on_change,
 		.ctx = p,
@@ -59,6 +60,7 @@ bool secure_start(struct pilot *p, struct err *e)
 	p->identity = identity_new(p->loop, &o, e);
 	if (!p->identity)
 		return err_in(e, "identity");
+	daemon_not_ready(p->daemon, "certificate", "no certificate yet: proxies cannot connect by TLS");
 	on_change(p);
 	return true;
 }

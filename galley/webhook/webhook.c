@@ -152,6 +152,8 @@ static void serve(struct webhook *w, const char *chain_pem, const char *key_pem,
 	admin_route(w->server, "GET", "/readyz", on_ready, w);
 	w->starts++;
 	log_info(&webhook_log, "serving webhooks", KV("address", w->o.address), KV("port", port));
+	if (w->o.on_serving)
+		w->o.on_serving(w->o.ctx);
 	if (w->registrar && roots_pem)
 		registrar_set_roots(w->registrar, str_of(roots_pem));
 }
@@ -201,7 +203,7 @@ static void on_retry(void *ctx)
 static bool start_identity(struct webhook *w, struct err *e)
 {
 	static const char *const dns[] = {"galley", NULL};
-	char *id cleanup(free_p) = xasprintf("spiffe://%s/ns/istio-system/sa/galley", w->o.trust_domain);
+	char *id cleanup(free_p) = xasprintf("spiffe://%s/ns/%s/sa/galley", w->o.trust_domain, w->o.namespace);
 	const struct identity_options o = {.ca_address = w->o.ca_address,
 		.ca_roots_file = w->o.ca_roots,
 		.ca_names = w->o.ca_names,

@@ -20,6 +20,9 @@ struct webhook_options {
 	const char *const *ca_names;
 	const char *const *dns; /* names that the API server calls us by, NULL: "galley" */
 	struct inject_options inject; /* image NULL: /inject is not served */
+	const char *namespace; /* of galley's own identity */
+	void (*on_serving)(void *ctx); /* after each start of the server; NULL: not told */
+	void *ctx;
 	const char *state_dir; /* keeps the certificate over a restart; NULL: not */
 	/* Webhook configurations whose caBundle is kept right; NULL api: none. */
 	const struct kube_options *api;

@@ -126,14 +126,15 @@ readinessProbe:
 - {name: state, mountPath: /var/lib/fairlead}
 {{- end }}
 
-{{- /* A token by which citadel knows who asks, and the roots that prove who citadel is. */ -}}
+{{- /* A token by which citadel knows who asks, and the roots that prove who citadel is. Not optional: kubelet waits some seconds for the first citadel to
+write them, but would look only after a minute whether an optional one has come. */ -}}
 {{- define "fairlead.caVolumes" -}}
 - name: istio-token
   projected:
     sources:
       - serviceAccountToken: {audience: istio-ca, expirationSeconds: 43200, path: istio-token}
 - name: istiod-ca-cert
-  configMap: {name: istio-ca-root-cert, optional: true}
+  configMap: {name: istio-ca-root-cert}
 {{- end }}
 
 {{- define "fairlead.caMounts" -}}
