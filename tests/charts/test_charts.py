@@ -190,7 +190,10 @@ def test_N21_the_webhook_lets_the_cluster_go_on_without_galley(render):
     for webhook in of_kind(objects, "MutatingWebhookConfiguration")[0]["webhooks"]:
         assert webhook["failurePolicy"] == "Ignore" and webhook["timeoutSeconds"] <= 5
         left_out = webhook["namespaceSelector"]["matchExpressions"][0]
-        assert left_out["operator"] == "NotIn" and {"kube-system", "istio-system"} <= set(left_out["values"])
+        assert left_out["operator"] == "NotIn" and {"kube-system", "kube-node-lease"} <= set(left_out["values"])
+    for _, spec, _ in containers(objects):
+        pod = next(o for o in objects if o["kind"] in ("Deployment", "Job") and o["spec"]["template"]["spec"] is spec)["spec"]["template"]
+        assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false", "an own pod must not wait for galley"
 
 
 def selects(selector, labels):
