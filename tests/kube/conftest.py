@@ -2,16 +2,21 @@
 
 test_api_*.py need no root and no node. test_node_*.py run pods (node.py) and are skipped, with the reason, where the machine cannot.
 """
+import http.client
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 import yaml
 
+import guide
+import node as node_module
 import toolbox
 from cluster import ControlPlane
 from pki import Authority
@@ -19,6 +24,8 @@ from pki import Authority
 for folder in ("daemons", "golden", "mesh"):
     sys.path.insert(0, str(toolbox.ROOT / "tests" / folder))
 import daemons  # noqa: E402
+import util  # noqa: E402
+from load import Load  # noqa: E402
 from util import until  # noqa: E402
 
 CHARTS = toolbox.ROOT / "charts"
@@ -151,3 +158,98 @@ def hooks_are_called(plane):
     except Exception as refused:  # pylint: disable=broad-except
         return "GOPHER" in str(refused)
     return False
+
+
+# ---- the node
+
+class NodeLoad(Load):
+    """A client inside the node's network that forgives nothing (tests/mesh/load.py)."""
+
+    def __init__(self, node, address, path="/productpage", **named):
+        super().__init__(address, path, **named)
+        self.node = node
+
+    def _main(self):
+        self.node.enter()
+        super()._main()
+
+
+class Mesh:
+    """A node with the control plane, a gateway and Bookinfo on it, as docs/INSTALL.md installs them."""
+
+    def __init__(self, node, shell):
+        self.node, self.api, self.shell = node, node.api, shell
+        self.gateway = None
+
+    def install(self):
+        for title, blocks in guide.sections("docs/INSTALL.md"):
+            start = time.monotonic()
+            for block in blocks:
+                self.shell.run(block)
+            print(f"{title}: {time.monotonic() - start:.1f} s")
+        self.gateway = self.api.get("Service", "istio-ingressgateway", SYSTEM)["spec"]["clusterIP"]
+
+    def load(self, **named):
+        return NodeLoad(self.node, f"{self.gateway}:80", **named)
+
+    def fetch(self, address, port, path, headers=None):
+        """(status, body) of one request from the node."""
+        connection = http.client.HTTPConnection(address, port, timeout=15)
+        connection.sock = self.node.api.connect((address, port), 15)
+        try:
+            connection.request("GET", path, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def pods(self, ns, selector):
+        """Those that run and are not on their way out."""
+        return [p for p in self.api.list("Pod", ns, labelSelector=selector)
+                if p["status"]["phase"] == "Running" and "deletionTimestamp" not in p["metadata"]]
+
+    def daemons(self, name):
+        return self.pods(SYSTEM, f"app.kubernetes.io/name={name}")
+
+    def page(self, pod, port, name):
+        status, body = self.fetch(pod["status"]["podIP"], port, f"/debug/{name}")
+        assert status == 200, body
+        return json.loads(body)
+
+    def metrics(self, pod, port, path="/metrics"):
+        return util.parse_metrics(self.fetch(pod["status"]["podIP"], port, path)[1])
+
+    def reviews(self, headers=None):
+        """Which version of reviews answered the page."""
+        status, body = self.fetch(self.gateway, 80, "/productpage", headers)
+        assert status == 200, body[:300]
+        return re.search(r"reviews-(v\d)", body).group(1)
+
+
+@pytest.fixture(scope="session")
+def node():
+    reason = node_module.why_not()
+    if reason:
+        pytest.skip(f"no node on this machine: {reason}")
+    path = short_folder()
+    made = None
+    try:
+        made = node_module.Node(path)
+        made.start()
+        made.import_fairlead(daemons.util.BUILD, subprocess.run([toolbox.ROOT / "tools/envoy-path"], capture_output=True, text=True,
+                                                                check=True).stdout.strip(), "0.1.0")
+        made.import_python("docker.io/fairlead/bookinfo:0.1.0", toolbox.ROOT / "samples/bookinfo/src")
+        yield made
+    finally:
+        if made:
+            made.stop()
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mesh(node):
+    folder = short_folder()
+    made = Mesh(node, guide.Shell(node, folder))
+    made.install()
+    yield made
+    shutil.rmtree(folder)

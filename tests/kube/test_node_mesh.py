@@ -1,0 +1,146 @@
+"""The mesh on a real node: installed by helm as docs/INSTALL.md says, Bookinfo injected, traffic through the gateway by mutual TLS."""
+import json
+import time
+
+import pytest
+
+import toolbox
+from api import Refused
+from conftest import SYSTEM, until
+
+STEPS = toolbox.ROOT / "samples/bookinfo-steps"
+APPS = ("productpage", "details", "reviews", "ratings")
+
+
+def bookinfo_pods(mesh):
+    return [p for app in APPS for p in mesh.pods("default", f"app={app}")]
+
+
+def test_P93_an_empty_cluster_has_a_mesh_by_helm(mesh):
+    for name in ("galley", "pilot", "citadel"):
+        status = mesh.api.get("Deployment", name, SYSTEM, "apps/v1")["status"]
+        assert status["readyReplicas"] == status["replicas"] == 1
+    assert mesh.api.exists("Secret", "fairlead-bus", SYSTEM) and mesh.api.exists("Secret", "istio-ca-secret", SYSTEM)
+    assert not mesh.api.exists("Job", "fairlead-bus-keys", SYSTEM, "batch/v1"), "the job that makes the keys is removed when it is done"
+    restarts = [c["restartCount"] for name in ("galley", "pilot", "citadel") for p in mesh.daemons(name) for c in p["status"]["containerStatuses"]]
+    assert restarts == [0, 0, 0]
+
+
+def test_I01_each_pod_has_its_proxy_confined(mesh):
+    pods = bookinfo_pods(mesh)
+    assert len(pods) == 6
+    for pod in pods:
+        proxy = next(c for c in pod["spec"]["containers"] if c["name"] == "istio-proxy")
+        security = proxy["securityContext"]
+        assert security["readOnlyRootFilesystem"] and security["runAsNonRoot"] and security["capabilities"] == {"drop": ["ALL"]}
+        assert all(c["ready"] and c["restartCount"] == 0 for c in pod["status"]["containerStatuses"])
+        assert "initContainers" in json.loads(pod["metadata"]["annotations"]["sidecar.istio.io/status"])
+    for name in ("galley", "pilot", "citadel"):
+        spec = mesh.daemons(name)[0]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] and all(c["securityContext"]["readOnlyRootFilesystem"] for c in spec["containers"])
+
+
+def test_O12_the_page_comes_through_the_gateway_by_mutual_tls(mesh):
+    with mesh.load(rate=40) as load:
+        load.more(30)
+    load.assert_clean()
+    reviews = mesh.pods("default", "app=reviews,version=v1")[0]
+    samples = [labels for name, labels, _ in mesh.metrics(reviews, 15020, "/stats/prometheus") if name == "istio_requests_total"]
+    served = [s for s in samples if s["reporter"] == "destination"]
+    assert served and all(s["connection_security_policy"] == "mutual_tls" for s in served)
+    assert {s["source_principal"] for s in served} == {"spiffe://cluster.local/ns/default/sa/bookinfo-productpage"}
+    assert {s["destination_workload"] for s in served} == {"reviews-v1"}
+
+
+def apply_step(mesh, name):
+    mesh.node.kubectl("apply", "-f", STEPS / name)
+
+
+def test_P83_what_is_applied_takes_effect(mesh):
+    assert mesh.reviews() == "v1"
+    for step, version in (("reviews-v3.yaml", "v3"), ("reviews-v1.yaml", "v1")):
+        apply_step(mesh, step)
+        start = time.monotonic()
+        until(lambda: {mesh.reviews() for _ in range(3)} == {version}, what=version)
+        print(f"{step}: {1000 * (time.monotonic() - start):.0f} ms from kubectl's end to its effect on requests")
+    apply_step(mesh, "reviews-jason-v2.yaml")
+    until(lambda: mesh.reviews({"end-user": "jason", "Cookie": "user=jason"}) == "v2", what="v2 for jason")
+    assert mesh.reviews() != "v2" or mesh.reviews() == "v1"
+    apply_step(mesh, "reviews-v1.yaml")
+    until(lambda: {mesh.reviews() for _ in range(3)} == {"v1"}, what="v1 again")
+
+
+def test_G04_what_is_wrong_is_refused_when_it_is_applied(mesh):
+    wrong = mesh.api.get("VirtualService", "reviews", version="networking.istio.io/v1")
+    wrong["spec"]["http"][0]["timeout"] = "0s"
+    text = mesh.node.kubectl("replace", "-f", "-", stdin=json.dumps(wrong), ok=False)
+    assert "spec.http[0].timeout" in text and "denied the request" in text
+    assert mesh.reviews() == "v1"
+
+
+CLIENT = """import http.client,sys
+try:
+    c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5); c.request("GET", sys.argv[3]); print(c.getresponse().status)
+except OSError as e: print(type(e).__name__)
+except http.client.HTTPException as e: print(type(e).__name__)"""
+
+
+@pytest.fixture(scope="module")
+def outsider(mesh):
+    """A pod without a proxy."""
+    mesh.node.namespace("outside")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": "outside"},
+           "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
+               "name": "client", "image": "docker.io/fairlead/bookinfo:0.1.0", "args": ["-c", "import time; time.sleep(1e6)"]}]}}
+    mesh.api.apply(pod)
+    until(lambda: mesh.api.get("Pod", "client", "outside")["status"]["phase"] == "Running", what="the client running")
+
+    def ask(host, port, path):
+        return mesh.node.kubectl("-n", "outside", "exec", "client", "--", "python3", "-c", CLIENT, host, port, path).strip()
+    return ask
+
+
+def test_P84_who_has_no_identity_is_refused_where_it_is_strict(mesh, outsider):
+    """INSTALL.md's last step made the mesh strict."""
+    until(lambda: outsider("details.default.svc.cluster.local", 9080, "/health") != "200", what="plaintext refused")
+    assert mesh.reviews() == "v1"
+    apply_step(mesh, "peer-permissive.yaml")
+    until(lambda: outsider("details.default.svc.cluster.local", 9080, "/health") == "200", what="plaintext accepted")
+    apply_step(mesh, "peer-strict.yaml")
+    until(lambda: outsider("details.default.svc.cluster.local", 9080, "/health") != "200", what="plaintext refused again")
+
+
+def test_A10_probes_reach_the_application_although_it_is_strict(mesh):
+    """The kubelet has no certificate: its HTTP probes go to the agent, which asks the application."""
+    for pod in bookinfo_pods(mesh):
+        application = next(c for c in pod["spec"]["containers"] if c["name"] != "istio-proxy")
+        assert application["readinessProbe"]["httpGet"]["port"] == 15020
+        assert next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")["status"] == "True"
+
+
+def test_P85_endpoints_follow_the_pods(mesh):
+    """Scaled under load: requests are spread over the new ones, and those that end take none with them."""
+    with mesh.load(rate=40) as load:
+        load.more(20)
+        mesh.node.kubectl("scale", "deployment/reviews-v1", "--replicas=3")
+        mesh.node.kubectl("rollout", "status", "deployment/reviews-v1", "--timeout=60s")
+        load.more(60)
+        served = []
+        for pod in mesh.pods("default", "app=reviews,version=v1"):
+            served.append(util_requests(mesh, pod))
+        assert len(served) == 3 and all(served), served
+        mesh.node.kubectl("scale", "deployment/reviews-v1", "--replicas=1")
+        until(lambda: len(mesh.api.list("Pod", "default", labelSelector="app=reviews,version=v1")) == 1, 90, "two pods gone")
+        load.more(40)
+    load.assert_clean(60)
+
+
+def util_requests(mesh, pod):
+    return sum(value for name, labels, value in mesh.metrics(pod, 15020, "/stats/prometheus")
+               if name == "istio_requests_total" and labels["reporter"] == "destination")
+
+
+def test_C16_a_workload_of_another_namespace_has_its_own_identity(mesh):
+    """A token is good for one account only, also on the way over pilot; see test_api_citadel for all refusals."""
+    with pytest.raises(Refused):
+        mesh.api.with_token(mesh.api.token_of("outside", "default", "istio-ca")).list("Secret", SYSTEM)
