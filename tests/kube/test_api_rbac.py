@@ -14,7 +14,7 @@ MAY = [
         "gateways.networking.istio.io", "sidecars.networking.istio.io", "peerauthentications.security.istio.io")),
     (GALLEY, "watch", "configmaps", SYSTEM, ""),
     (GALLEY, "patch", f"{WEBHOOKS[0]}.admissionregistration.k8s.io", "", WEBHOOKS[1]),
-    (CITADEL, "list", "namespaces", "", ""), (CITADEL, "watch", "configmaps", "", ""), (CITADEL, "create", "configmaps", "shop", ""),
+    (CITADEL, "create", "tokenreviews.authentication.k8s.io", "", ""), (CITADEL, "list", "namespaces", "", ""), (CITADEL, "watch", "configmaps", "", ""), (CITADEL, "create", "configmaps", "shop", ""),
     (CITADEL, "patch", "configmaps", "shop", "istio-ca-root-cert"),
     (CITADEL, "get", "secrets", SYSTEM, "istio-ca-secret"), (CITADEL, "create", "secrets", SYSTEM, ""),
 ]

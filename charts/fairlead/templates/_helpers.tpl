@@ -17,6 +17,11 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 istio.io/rev: {{ .root.Values.revision | default "default" | quote }}
 {{- end }}
 
+{{- /* Of a Service that no proxy calls: without it each roll of ours would be a change for every proxy of the mesh. */ -}}
+{{- define "fairlead.private" -}}
+annotations: {networking.istio.io/exportTo: "~"}
+{{- end }}
+
 {{- define "fairlead.selector" -}}
 app.kubernetes.io/name: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
