@@ -3,7 +3,7 @@
 And what the document cannot show: that nothing unchanged is sent again, that proxies spread, that the API server may go away, and that galley's absence
 stops nobody else's pods (N21).
 """
-import json
+import base64
 
 import pytest
 
@@ -15,22 +15,10 @@ TYPES = ("cds", "lds", "rds")
 
 
 def updates(mesh):
-    """How often each proxy of Bookinfo took a configuration: name -> Envoy's counters."""
-    found = {}
-    for app in ("productpage", "details", "reviews"):
-        for pod in mesh.pods("default", f"app={app}"):
-            text = mesh.node.kubectl("exec", pod["metadata"]["name"], "-c", "istio-proxy", "--", "agent", "--version")
-            assert text
-            found[pod["metadata"]["name"]] = sum(
-                value for name, _, value in mesh.metrics(pod, 15020, "/stats/prometheus")
-                if name.startswith("envoy_") and name.endswith("_update_success") and any(t in name for t in TYPES))
-    return found
-
-
-def settled(mesh):
-    """Every proxy is connected to some pilot and has accepted what it was sent."""
-    rows = json.loads(mesh.shell.run("kubectl -n istio-system exec deploy/galley -- fairlead proxy-status --pilot istiod:15014 -o json"))
-    return rows
+    """How often each proxy of Bookinfo took a configuration of a type: (pod, metric) -> count."""
+    return {(pod["metadata"]["name"], name): value for app in ("productpage", "details", "reviews") for pod in mesh.pods("default", f"app={app}")
+            for name, _, value in mesh.metrics(pod, 15020, "/stats/prometheus")
+            if name.startswith("envoy_") and name.endswith("_update_success") and any(t in name for t in TYPES)}
 
 
 @pytest.mark.parametrize("title,blocks", SECTIONS, ids=[title.lower().replace(" ", "-").replace(",", "") for title, _ in SECTIONS])
@@ -59,7 +47,8 @@ def test_O10_proxies_spread_over_pilots_and_nothing_unchanged_is_sent_again(mesh
         mesh.shell.run("kubectl -n istio-system rollout restart deployment/galley && kubectl -n istio-system rollout status deployment/galley --timeout=60s")
         load.more(20)
     load.assert_clean()
-    assert updates(mesh) == before, "proxies took a configuration although nothing had changed"
+    after = updates(mesh)
+    assert before and {key: (count, after[key]) for key, count in before.items() if after[key] != count} == {}
     print(f"proxies by pilot: {connected()}")
 
 
@@ -112,5 +101,4 @@ def test_N21_without_galley_pods_start(mesh):
 def test_C02_the_root_survived_all_of_it(mesh):
     """Backup, restore, rolls and scaling: the CA of the first minute is the CA now."""
     first = mesh.api.get("ConfigMap", "istio-ca-root-cert", "default")["data"]["root-cert.pem"]
-    import base64  # pylint: disable=import-outside-toplevel
     assert base64.b64decode(mesh.api.get("Secret", "istio-ca-secret", SYSTEM)["data"]["root-cert.pem"]).decode() == first
