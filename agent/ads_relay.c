@@ -21,6 +21,7 @@
 #include "common/pb/pb.h"
 
 #define ADS "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+#define HEALTH_TYPE "type.googleapis.com/istio.v1.HealthInformation"
 #define WAIT_MS 2000 /* for pilot's first answer, when there is a last good configuration */
 #define WAIT_UNREACHABLE_MS 200 /* the same when the last attempt to connect has already failed */
 #define SAVE_MS 500 /* changes within this time are one write */
@@ -64,6 +65,8 @@ struct ads_relay {
 	bool was_connected;
 	bool unreachable; /* the last attempt to connect failed */
 	bool up_paused;
+	enum { HEALTH_UNSAID, HEALTH_GOOD, HEALTH_BAD } health; /* of the workload */
+	char health_why[256];
 	char last_error[256];
 };
 
@@ -217,6 +220,22 @@ static void on_up_close(struct grpc_stream *s, enum grpc_status status, struct s
 	up_lost(r);
 }
 
+/* Istio's way: a request of a type that has no answer; an error is bad news. Not the first of a stream, which carries the node. */
+static void send_health(struct ads_relay *r)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	Ads__DeltaDiscoveryRequest *q = PB_NEW(a, Ads__DeltaDiscoveryRequest, ads__delta_discovery_request);
+	if (r->health == HEALTH_UNSAID || !r->up)
+		return;
+	q->type_url = arena_strdup(a, HEALTH_TYPE);
+	if (r->health == HEALTH_BAD) {
+		q->error_detail = PB_NEW(a, Rpc__Status, rpc__status);
+		q->error_detail->code = 500;
+		q->error_detail->message = arena_strdup(a, r->health_why);
+	}
+	send_packed(r->up, pb_pack(a, q));
+}
+
 static const struct grpc_handler up_handler = {.on_message = on_up_message, .on_close = on_up_close};
 
 static void open_up(struct ads_relay *r)
@@ -236,6 +255,7 @@ static void open_up(struct ads_relay *r)
 	log_info(&ads_log, "stream to pilot", KV("pilot", r->target), KV("types", n));
 	for (size_t i = 0; i < n; i++)
 		send_packed(r->up, messages[i]);
+	send_health(r);
 }
 
 static void on_retry(void *ctx)
@@ -430,6 +450,13 @@ void ads_relay_connect(struct ads_relay *r, struct tls_context *tls)
 		.target = r->target, .tls = tls, .eager = true, .on_state = on_state, .ctx = r};
 	if (!r->channel)
 		r->channel = grpc_channel_new(r->loop, &o);
+}
+
+void ads_relay_health(struct ads_relay *r, bool healthy, const char *why)
+{
+	r->health = healthy ? HEALTH_GOOD : HEALTH_BAD;
+	(void)snprintf(r->health_why, sizeof(r->health_why), "%s", why);
+	send_health(r);
 }
 
 bool ads_relay_connected(const struct ads_relay *r)

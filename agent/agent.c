@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/daemon.h"
+#include "agent/health.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
@@ -47,6 +48,7 @@ struct agent {
 	struct ads_relay *ads;
 	struct envoy *envoy; /* NULL with --no-envoy */
 	struct status *status;
+	struct health *health; /* NULL: the ProxyConfig has no readiness probe */
 	struct envoy_pages *envoy_pages;
 	int64_t not_after_ms; /* of the last certificate */
 	bool started; /* the first certificate has been seen */
@@ -203,6 +205,24 @@ static bool start_status(struct agent *a, struct err *e)
 	return true;
 }
 
+static void on_health(void *ctx, bool healthy, const char *why)
+{
+	struct agent *a = ctx;
+	ads_relay_health(a->ads, healthy, why);
+}
+
+/* Envoy's readiness is the status page's, which also knows of a drain. */
+static bool start_health(struct agent *a, struct err *e)
+{
+	char *url cleanup(free_p) = xasprintf("http://127.0.0.1:%u/healthz/ready", status_port(a->config));
+	const struct health_options o = {.proxy_config = a->config->proxy_config,
+		.pod_ip = a->config->pod_ip,
+		.ready_url = a->config->no_envoy ? NULL : url,
+		.on_change = on_health,
+		.ctx = a};
+	return health_new(a->loop, &o, &a->health, e);
+}
+
 static bool check_config(const struct agent_config *c, const char *state_dir, struct err *e)
 {
 	const struct {
@@ -231,7 +251,7 @@ bool agent_start(struct daemon *d, const void *config, void **self, struct err *
 	a->config = &a->told;
 	a->started_ms = clock_mono_ms();
 	if (!check_config(a->config, a->state_dir, e) || !start_identity(a, e) || !start_sds(a, e) ||
-		!start_ads(a, e) || !start_status(a, e) || !start_envoy(a, e)) {
+		!start_ads(a, e) || !start_status(a, e) || !start_envoy(a, e) || !start_health(a, e)) {
 		agent_stop(a);
 		return false;
 	}
@@ -267,6 +287,7 @@ bool agent_reload(void *self, struct err *e)
 void agent_stop(void *self)
 {
 	struct agent *a = self;
+	health_free(a->health);
 	envoy_free(a->envoy);
 	envoy_pages_free(a->envoy_pages);
 	status_free(a->status);
@@ -303,10 +324,20 @@ static void page_envoy(void *self, struct str query, struct strbuf *out)
 		strbuf_adds(out, "null");
 }
 
+static void page_health(void *self, struct str query, struct strbuf *out)
+{
+	const struct agent *a = self;
+	if (a->health)
+		health_debug(a->health, out);
+	else
+		strbuf_adds(out, "null");
+}
+
 const struct debug_page agent_pages[] = {
 	{"identity", "the workload's certificate and the CA it came from", page_identity},
 	{"sds", "streams of Envoy that ask for certificates", page_sds},
 	{"ads", "Envoy's configuration stream and pilot's, per type what Envoy holds", page_ads},
 	{"envoy", "Envoy's process", page_envoy},
+	{"health", "the readiness probe of a workload outside Kubernetes", page_health},
 };
 const size_t agent_n_pages = ARRAY_LEN(agent_pages);

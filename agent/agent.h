@@ -39,6 +39,8 @@ struct ads_relay *ads_relay_new(struct loop *l, const struct ads_relay_options *
 void ads_relay_free(struct ads_relay *r);
 /* Connects to pilot: called once there is an identity (or at once with plaintext, tls NULL). Another call changes nothing. */
 void ads_relay_connect(struct ads_relay *r, struct tls_context *tls);
+/* What the workload's readiness probe says: to pilot, now and on each new stream. */
+void ads_relay_health(struct ads_relay *r, bool healthy, const char *why);
 bool ads_relay_connected(const struct ads_relay *r);
 void ads_relay_debug(const struct ads_relay *r, struct strbuf *json);
 
@@ -53,6 +55,7 @@ void envoy_debug(const struct envoy *v, struct strbuf *json);
 
 /* ---- status.c: port 15020 */
 struct status;
+unsigned status_port(const struct agent_config *c); /* of --status-address */
 struct status *status_new(struct loop *l, const struct agent_config *c, struct err *e);
 void status_free(struct status *s);
 struct admin;

@@ -21,7 +21,6 @@
 #define SOL_SOCKET_NUMBER 1 /* Linux, as is everything here: the numbers are part of the configuration */
 #define SO_MARK_NUMBER 36
 #define TYPE "type.googleapis.com/envoy.extensions."
-#define STATUS_PORT 15020u
 #define HEALTH_PORT 15021u
 #define PROMETHEUS_PORT 15090u
 #define SELF_CLUSTER "local_cluster" /* Istio's name for it; pilot answers to it */
@@ -201,13 +200,6 @@ static json_t *path_listener(const char *name, unsigned port, const char *path, 
 		socket_address("0.0.0.0", port), "per_connection_buffer_limit_bytes", 32768, "ignore_global_conn_limit",
 		1, "filter_chains", "filters", "name", "envoy.filters.network.http_connection_manager", "typed_config",
 		hcm);
-}
-
-static unsigned status_port(const struct agent_config *c)
-{
-	struct str host;
-	uint16_t port = 0;
-	return addr_split(str_of(c->status_address), &host, &port, NULL) && port ? port : STATUS_PORT;
 }
 
 /* The workload's own instances, by whose zones Envoy decides how much traffic stays in its own zone (zoneAwareLbSetting). */

@@ -1,245 +1,54 @@
 /*
- * DOC: Probes under way. Each belongs to one request of the kubelet and ends once: by the application's answer, by its time, or with the agent. Its
- * parts are freed from the loop, never inside a callback of the client that calls us. The application is asked at the pod's own address from
- * 127.0.0.6, which is what capture lets pass, so that the answer is the application's and not Envoy's. What is answered is the application's
- * status; anything that is no answer is 500, with the reason.
+ * DOC: Probes of the kubelet. Each is one request to the agent and one question to the application (probe_run.c), whose answer it gets. Which
+ * questions there are is checked when the agent starts.
  */
 #include "agent/probe.h"
 
-#include <jansson.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "agent/probe_run.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
-#include "common/io/grpc.h"
-#include "common/io/http.h"
-#include "common/io/net.h"
 
 #define TEXT "text/plain; charset=utf-8"
-#define BODY_MAX 10240u /* what the kubelet reads */
-#define SOURCE "127.0.0.6"
 
 static struct log_scope probe_log = LOG_SCOPE("probe", "probes of the application");
 
 METRIC(probes_total, COUNTER, "istio_agent_application_probes_total", "Probes of the application's containers",
 	"result");
 
-struct probe_call {
-	struct probe_call *next;
-	struct probes *owner;
-	const struct probe_spec *spec;
-	struct admin_request *request; /* NULL: answered */
-	struct timer *limit;
-	struct http_call *http;
-	struct strbuf body; /* the beginning of the application's answer */
-	struct grpc_channel *channel;
-	int fd;
-	struct watch *watch;
-};
-
 struct probes {
-	struct loop *loop;
-	struct http_client *http;
+	struct prober *prober;
 	struct probe_specs specs;
-	struct timer *reaper;
-	struct probe_call *calls;
-	size_t n_calls;
 };
 
-/* ---- the end of a call */
-
-static void free_call(struct probe_call *c)
+static void on_answer(void *ctx, unsigned status, struct str text)
 {
-	timer_free(c->limit);
-	watch_free(c->watch);
-	if (c->fd >= 0)
-		(void)close(c->fd);
-	grpc_channel_free(c->channel);
-	strbuf_done(&c->body);
-	free(c);
-}
-
-static void reap(void *ctx)
-{
-	struct probes *p = ctx;
-	for (struct probe_call **at = &p->calls; *at;) {
-		struct probe_call *c = *at;
-		if (c->request) {
-			at = &c->next;
-			continue;
-		}
-		*at = c->next;
-		p->n_calls--;
-		free_call(c);
-	}
-}
-
-static void answer(struct probe_call *c, unsigned status, struct str body)
-{
-	struct admin_request *request = take(c->request);
+	struct admin_request *request = ctx;
 	bool ok = status >= 200 && status < 400;
-	if (!request)
-		return;
-	if (c->http)
-		http_cancel(take(c->http));
 	metric_add(&probes_total, 1, ok ? "success" : "failure");
 	if (!ok)
-		log_debug(&probe_log, "probe failed", KV("path", c->spec->path), KV("status", status),
-			KV("answer", body));
-	admin_respond(request, status, TEXT, body);
-	timer_start(c->owner->reaper, 0, 0);
+		log_debug(&probe_log, "probe failed", KV("path", admin_request_path(request)), KV("status", status),
+			KV("answer", text));
+	admin_respond(request, status, TEXT, text);
 }
-
-static void fail(struct probe_call *c, const char *why)
-{
-	char *text cleanup(free_p) = xasprintf("%s\n", why);
-	answer(c, 500, str_of(text));
-}
-
-static void on_limit(void *ctx)
-{
-	fail(ctx, "the application did not answer in time");
-}
-
-/* ---- HTTP */
-
-static bool on_http_data(void *ctx, struct str piece)
-{
-	struct probe_call *c = ctx;
-	strbuf_add(&c->body, str_sub(piece, 0, BODY_MAX - min_size(BODY_MAX, c->body.len)));
-	return true;
-}
-
-static void on_http_done(void *ctx, int status, struct str body, struct str type)
-{
-	struct probe_call *c = ctx;
-	c->http = NULL;
-	if (status)
-		answer(c, (unsigned)status, c->body.len ? strbuf_str(&c->body) : str_sub(body, 0, BODY_MAX));
-	else if (c->request)
-		fail(c, body.len ? body.ptr : "no answer");
-}
-
-/* Our own client's name would be news to applications that know the kubelet's. */
-static void start_http(struct probe_call *c)
-{
-	struct str agent = admin_request_header(c->request, "User-Agent");
-	char *line cleanup(free_p) = xasprintf(
-		"User-Agent: " STR_FMT, STR_ARG(agent.len ? agent : STR("kube-probe/1.0")));
-	const char *headers[128] = {"Connection: close"}; /* more than a spec may have */
-	bool named = false;
-	size_t n = 1;
-	for (char **h = c->spec->headers; h && *h && n < ARRAY_LEN(headers) - 2; h++) {
-		named = named || str_ieq(str_sub(str_of(*h), 0, 10), STR("user-agent"));
-		headers[n++] = *h;
-	}
-	if (!named)
-		headers[n] = line;
-	const struct http_request ask = {.url = c->spec->url,
-		.headers = headers,
-		.timeout_ms = c->spec->timeout_ms,
-		.source = strchr(c->spec->url, '[') ? NULL : SOURCE,
-		.insecure = true,
-		.on_data = on_http_data};
-	c->http = http_send(c->owner->http, &ask, on_http_done, c);
-}
-
-/* ---- TCP */
-
-static bool source_of(const char *target, struct addr *out, struct err *e)
-{
-	return *target != '[' && addr_parse(STR(SOURCE ":0"), out, e);
-}
-
-static void on_tcp(void *ctx, int events)
-{
-	struct probe_call *c = ctx;
-	struct err e = {0};
-	(void)events;
-	watch_free(take(c->watch));
-	if (net_connected(c->fd, &e))
-		answer(c, 200, STR("connected\n"));
-	else
-		fail(c, e.text);
-}
-
-static void start_tcp(struct probe_call *c)
-{
-	struct addr target, source;
-	struct err e = {0};
-	bool from = source_of(c->spec->target, &source, &e);
-	if (addr_parse(str_of(c->spec->target), &target, &e) && net_connect(&target, from ? &source : NULL, &c->fd, &e))
-		c->watch = watch_new(c->owner->loop, c->fd, WATCH_WRITE, on_tcp, c);
-	else
-		fail(c, e.text);
-}
-
-/* ---- gRPC */
-
-static void on_health(void *ctx, enum grpc_status status, struct str message, const uint8_t *data, size_t len)
-{
-	struct probe_call *c = ctx;
-	if (!c->request)
-		return; /* its time was over, or the agent ends */
-	char *why cleanup(free_p) = xasprintf("%s: " STR_FMT, grpc_status_name(status), STR_ARG(message));
-	if (status == GRPC_OK && probe_health_is_serving(str_n(data, len)))
-		answer(c, 200, STR("serving\n"));
-	else
-		fail(c, status == GRPC_OK ? "not serving" : why);
-}
-
-/* A probe does not wait for an application that is not there to come. */
-static void on_state(void *ctx, bool connected, const char *reason)
-{
-	struct probe_call *c = ctx;
-	if (!connected && c->request)
-		fail(c, reason);
-}
-
-static void start_grpc(struct probe_call *c)
-{
-	struct addr source;
-	struct strbuf request cleanup(strbuf_done) = {0};
-	bool from = source_of(c->spec->target, &source, NULL);
-	const struct grpc_channel_options o = {.target = c->spec->target,
-		.source = from ? &source : NULL,
-		.connect_timeout_ms = c->spec->timeout_ms,
-		.max_message_bytes = 4096,
-		.on_state = on_state,
-		.ctx = c};
-	probe_health_request(c->spec->service, &request);
-	struct buf *message = buf_copy(request.ptr ? request.ptr : "", request.len);
-	c->channel = grpc_channel_new(c->owner->loop, &o);
-	(void)grpc_channel_unary(
-		c->channel, "/grpc.health.v1.Health/Check", NULL, c->spec->timeout_ms, message, on_health, c);
-	buf_unref(message);
-}
-
-/* ---- requests */
 
 static void on_request(void *ctx, struct admin_request *r)
 {
-	static void (*const start[])(struct probe_call * c) = {
-		[PROBE_HTTP] = start_http, [PROBE_TCP] = start_tcp, [PROBE_GRPC] = start_grpc};
 	struct probes *p = ctx;
 	const struct probe_spec *spec = probe_specs_find(&p->specs, admin_request_path(r));
+	struct str agent = admin_request_header(r, "User-Agent");
 	if (!spec) {
 		admin_respond(r, 404, TEXT, STR("no such probe: ISTIO_KUBE_APP_PROBERS does not have it\n"));
 		return;
 	}
-	if (p->n_calls >= LIMIT_PROBES) {
+	if (prober_busy(p->prober) >= LIMIT_PROBES) {
 		admin_respond(r, 503, TEXT, STR("too many probes at a time\n"));
 		return;
 	}
-	struct probe_call *c = xzalloc(sizeof(*c));
-	*c = (struct probe_call){.owner = p, .spec = spec, .request = r, .fd = -1, .next = p->calls};
-	p->calls = c;
-	p->n_calls++;
-	c->limit = timer_new(p->loop, on_limit, c);
-	timer_start(c->limit, spec->timeout_ms, 0);
-	start[spec->kind](c);
+	char *name cleanup(free_p) = xstrndup(agent.ptr ? agent.ptr : "", agent.len);
+	prober_ask(p->prober, spec, name, on_answer, r);
 }
 
 void probes_mount(struct probes *p, struct admin *a)
@@ -257,10 +66,8 @@ struct probes *probes_new(struct loop *l, const char *json, const char *pod_ip, 
 		return NULL;
 	}
 	struct probes *p = xzalloc(sizeof(*p));
-	p->loop = l;
 	p->specs = specs;
-	p->http = http_client_new(l);
-	p->reaper = timer_new(l, reap, p);
+	p->prober = prober_new(l);
 	return p;
 }
 
@@ -268,12 +75,7 @@ void probes_free(struct probes *p)
 {
 	if (!p)
 		return;
-	for (struct probe_call *c = p->calls; c; c = c->next)
-		if (c->request)
-			fail(c, "the agent ends");
-	reap(p);
-	http_client_free(p->http);
-	timer_free(p->reaper);
+	prober_free(p->prober);
 	probe_specs_done(&p->specs);
 	free(p);
 }

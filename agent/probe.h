@@ -9,7 +9,7 @@
 #include "common/io/loop.h"
 
 /* ---- probe_spec.c: what is to be asked; pure */
-enum probe_kind { PROBE_HTTP, PROBE_TCP, PROBE_GRPC };
+enum probe_kind { PROBE_HTTP, PROBE_TCP, PROBE_GRPC, PROBE_EXEC };
 
 struct probe_spec {
 	enum probe_kind kind;
@@ -18,6 +18,7 @@ struct probe_spec {
 	char **headers; /* HTTP: "Name: value", NULL-terminated */
 	char *target; /* TCP, GRPC: address:port */
 	char *service; /* GRPC */
+	char **command; /* EXEC: NULL-terminated */
 	uint64_t timeout_ms;
 };
 
@@ -29,6 +30,15 @@ struct probe_specs {
 /* json NULL or "": none. pod_ip: where the application listens. */
 bool probe_specs_parse(const char *json, const char *pod_ip, struct probe_specs *out, struct err *e) MUST_CHECK;
 void probe_specs_done(struct probe_specs *s);
+/* Istio's ReadinessProbe of a workload outside Kubernetes: readinessProbe of a ProxyConfig. */
+struct readiness {
+	struct probe_spec spec;
+	uint64_t initial_delay_ms, period_ms;
+	unsigned success, failure; /* thresholds */
+};
+/* *out NULL: there is none. The caller frees it with readiness_free(). */
+bool readiness_parse(const char *proxy_config, const char *pod_ip, struct readiness **out, struct err *e) MUST_CHECK;
+void readiness_free(struct readiness *r);
 const struct probe_spec *probe_specs_find(const struct probe_specs *s, struct str path);
 /* Messages of grpc.health.v1.Health/Check. */
 void probe_health_request(const char *service, struct strbuf *out);

@@ -15,6 +15,7 @@
 #define TIMEOUT_MAX_S 3600
 #define SERVICE_MAX 200u
 #define HEADERS_MAX 100u
+#define COMMAND_MAX 100u
 
 static const char *text_of(const json_t *o, const char *key, const char *fallback)
 {
@@ -79,9 +80,10 @@ static bool parse_http(const json_t *handler, const char *host, struct probe_spe
 	struct strbuf url = {0};
 	unsigned port;
 	const char *scheme = text_of(handler, "scheme", "HTTP");
-	bool tls = streq(scheme, "HTTPS");
+	bool tls = streq(scheme, "HTTPS") || streq(scheme, "https");
 	out->kind = PROBE_HTTP;
-	if (!tls && !streq(scheme, "HTTP"))
+	host = text_of(handler, "host", host);
+	if (!tls && !streq(scheme, "HTTP") && !streq(scheme, "http"))
 		return err_set(e, ERR_PEER, "scheme: \"%.20s\" is neither HTTP nor HTTPS", scheme);
 	if (!parse_port(handler, &port, e) || !parse_headers(json_object_get(handler, "httpHeaders"), &out->headers, e))
 		return false;
@@ -95,6 +97,7 @@ static bool parse_tcp(const json_t *handler, const char *host, struct probe_spec
 {
 	unsigned port;
 	out->kind = PROBE_TCP;
+	host = text_of(handler, "host", host);
 	if (!parse_port(handler, &port, e))
 		return false;
 	out->target = xasprintf("%s:%u", host, port);
@@ -111,6 +114,24 @@ static bool parse_grpc(const json_t *handler, const char *host, struct probe_spe
 	return strlen(service) <= SERVICE_MAX || err_set(e, ERR_LIMIT, "service: longer than %u", SERVICE_MAX);
 }
 
+static bool parse_exec(const json_t *handler, const char *host, struct probe_spec *out, struct err *e)
+{
+	const json_t *list = json_object_get(handler, "command");
+	size_t n = json_array_size(list);
+	(void)host;
+	out->kind = PROBE_EXEC;
+	if (!n || n > COMMAND_MAX)
+		return err_set(e, ERR_PEER, "command: a list of 1..%u texts is expected", COMMAND_MAX);
+	out->command = xzalloc((n + 1) * sizeof(*out->command));
+	for (size_t i = 0; i < n; i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+		if (!text)
+			return err_set(e, ERR_PEER, "command[%zu]: a text is expected", i);
+		out->command[i] = xstrdup(text);
+	}
+	return true;
+}
+
 static bool parse_timeout(const char *path, const json_t *prober, struct probe_spec *out, struct err *e)
 {
 	bool hook = str_starts(str_of(path), STR("/app-lifecycle/"));
@@ -122,23 +143,30 @@ static bool parse_timeout(const char *path, const json_t *prober, struct probe_s
 	return true;
 }
 
-static bool parse_one(const char *path, const json_t *prober, const char *host, struct probe_spec *out, struct err *e)
+/* A handler by its kind; `host` is where the application is unless the handler says another (Istio's readiness probes may). */
+static bool parse_handler(const json_t *prober, const char *host, bool commands, struct probe_spec *out, struct err *e)
 {
 	static const struct {
 		const char *kind;
 		bool (*parse)(const json_t *handler, const char *host, struct probe_spec *out, struct err *e);
-	} rows[] = {{"httpGet", parse_http}, {"tcpSocket", parse_tcp}, {"grpc", parse_grpc}};
+	} rows[] = {{"httpGet", parse_http}, {"tcpSocket", parse_tcp}, {"grpc", parse_grpc}, {"exec", parse_exec}};
+	for (size_t i = 0; i < ARRAY_LEN(rows) - !commands; i++) {
+		const json_t *handler = json_object_get(prober, rows[i].kind);
+		if (json_is_object(handler))
+			return rows[i].parse(handler, host, out, e) || err_in(e, "%s", rows[i].kind);
+	}
+	return err_set(e, ERR_PEER, "httpGet, tcpSocket%s grpc%s is needed", commands ? "," : " or",
+		commands ? " or exec" : "");
+}
+
+static bool parse_one(const char *path, const json_t *prober, const char *host, struct probe_spec *out, struct err *e)
+{
 	if (!str_starts(str_of(path), STR("/app-health/")) && !str_starts(str_of(path), STR("/app-lifecycle/")))
 		return err_set(e, ERR_PEER, "neither below /app-health/ nor below /app-lifecycle/");
 	if (!parse_timeout(path, prober, out, e))
 		return false;
 	out->path = xstrdup(path);
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		const json_t *handler = json_object_get(prober, rows[i].kind);
-		if (json_is_object(handler))
-			return rows[i].parse(handler, host, out, e) || err_in(e, "%s", rows[i].kind);
-	}
-	return err_set(e, ERR_PEER, "httpGet, tcpSocket or grpc is needed");
+	return parse_handler(prober, host, false, out, e);
 }
 
 /* The pod's own address, where capture lets 127.0.0.6 pass; there is no such address for IPv6. */
@@ -182,18 +210,27 @@ bool probe_specs_parse(const char *json, const char *pod_ip, struct probe_specs 
 	return ok;
 }
 
+static void free_list(char **list)
+{
+	for (char **s = list; s && *s; s++)
+		free(*s);
+	free(list);
+}
+
+static void spec_done(struct probe_spec *p)
+{
+	free_list(p->headers);
+	free_list(p->command);
+	free(p->path);
+	free(p->url);
+	free(p->target);
+	free(p->service);
+}
+
 void probe_specs_done(struct probe_specs *s)
 {
-	for (size_t i = 0; i < s->len; i++) {
-		struct probe_spec *p = &s->items[i];
-		for (char **h = p->headers; h && *h; h++)
-			free(*h);
-		free(p->headers);
-		free(p->path);
-		free(p->url);
-		free(p->target);
-		free(p->service);
-	}
+	for (size_t i = 0; i < s->len; i++)
+		spec_done(&s->items[i]);
 	free(s->items);
 	*s = (struct probe_specs){0};
 }
@@ -204,6 +241,63 @@ const struct probe_spec *probe_specs_find(const struct probe_specs *s, struct st
 		if (str_eqc(path, s->items[i].path))
 			return &s->items[i];
 	return NULL;
+}
+
+/* ---- readiness of a workload outside Kubernetes */
+
+/* proto3's JSON has numbers only where they are not 0, and 0 means Kubernetes' default. */
+static bool seconds(const json_t *probe, const char *key, unsigned fallback, unsigned *out, struct err *e)
+{
+	const json_t *v = json_object_get(probe, key);
+	json_int_t s = json_integer_value(v);
+	if (v && (!json_is_integer(v) || s < 0 || s > TIMEOUT_MAX_S))
+		return err_set(e, ERR_PEER, "%s: a number of 0..%d is expected", key, TIMEOUT_MAX_S);
+	*out = s ? (unsigned)s : fallback;
+	return true;
+}
+
+static bool readiness_of(const json_t *probe, const char *host, struct readiness *out, struct err *e)
+{
+	unsigned delay, period, timeout;
+	if (!json_is_object(probe))
+		return err_set(e, ERR_PEER, "an object is expected");
+	if (!seconds(probe, "initialDelaySeconds", 0, &delay, e) || !seconds(probe, "periodSeconds", 10, &period, e) ||
+		!seconds(probe, "timeoutSeconds", 1, &timeout, e) ||
+		!seconds(probe, "successThreshold", 1, &out->success, e) ||
+		!seconds(probe, "failureThreshold", 1, &out->failure, e))
+		return false;
+	out->initial_delay_ms = 1000ull * delay;
+	out->period_ms = 1000ull * period;
+	out->spec.timeout_ms = 1000ull * timeout;
+	return parse_handler(probe, host, true, &out->spec, e);
+}
+
+bool readiness_parse(const char *proxy_config, const char *pod_ip, struct readiness **out, struct err *e)
+{
+	json_error_t error;
+	json_t *config = str_empty(proxy_config) ? NULL : json_loads(proxy_config, 0, &error);
+	const json_t *probe = json_object_get(config, "readinessProbe");
+	char *host cleanup(free_p) = host_of(pod_ip);
+	bool ok = true;
+	*out = NULL;
+	if (probe) {
+		*out = xzalloc(sizeof(**out));
+		ok = readiness_of(probe, host, *out, e) || err_in(e, "readinessProbe");
+	}
+	if (!ok) {
+		readiness_free(*out);
+		*out = NULL;
+	}
+	json_decref(config);
+	return ok;
+}
+
+void readiness_free(struct readiness *r)
+{
+	if (!r)
+		return;
+	spec_done(&r->spec);
+	free(r);
 }
 
 /* HealthCheckRequest{string service = 1}; the length needs a second byte from 128 on. */

@@ -22,6 +22,7 @@
 #include "common/io/addr.h"
 #include "common/io/http.h"
 
+#define STATUS_PORT 15020u
 #define TEXT "text/plain; charset=utf-8"
 #define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
 #define SCRAPE_TIMEOUT_MS 10000u
@@ -386,6 +387,13 @@ static char *escaped(const char *url)
 		else
 			strbuf_addc(&out, *url);
 	return strbuf_take(&out);
+}
+
+unsigned status_port(const struct agent_config *c)
+{
+	struct str host;
+	uint16_t port = 0;
+	return addr_split(str_of(c->status_address), &host, &port, NULL) && port ? port : STATUS_PORT;
 }
 
 struct status *status_new(struct loop *l, const struct agent_config *c, struct err *e)

@@ -13,3 +13,4 @@ extern const struct command bus_command;
 extern const struct command bus_keys_command;
 extern const struct command kube_inject_command;
 extern const struct command wait_command;
+extern const struct command workload_env_command;

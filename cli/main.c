@@ -16,6 +16,7 @@ static const struct command *const commands[] = {
 	&bus_keys_command,
 	&kube_inject_command,
 	&wait_command,
+	&workload_env_command,
 };
 
 int main(int argc, char **argv)

@@ -15,6 +15,7 @@
 #include "common/pb/json.h"
 #include "common/pb/pb.h"
 #include "galley/galley.h"
+#include "galley/registered.h"
 #include "galley/source/directory.h"
 #include "galley/source/kubernetes.h"
 #include "galley/status/objects.h"
@@ -42,6 +43,7 @@ METRIC(source_age, GAUGE, "galley_source_age_seconds", "since the stalest kind o
 
 #define AGE_NOTED_MS 5000
 #define REPORTS_MAX 10000
+#define REGISTERED_CHECK_MS 10000
 #define DIAGS_LOGGED 50 /* of one commit; /debug/diagnostics has all */
 
 struct galleyd {
@@ -58,6 +60,8 @@ struct galleyd {
 	struct bus_keys *keys;
 	struct bus_publisher *publisher;
 	struct distribution *distribution; /* what pilots report on it */
+	struct registered *registered; /* workloads that register themselves */
+	struct timer *expiry; /* of those whose pilots are silent */
 	struct map *reports; /* "<role> <instance> <topic>/<key>" -> JSON */
 	char *private_bus; /* the address of a run that only records */
 	bool once;
@@ -141,6 +145,19 @@ static void tell_webhook(struct galleyd *s)
 		webhook_set_proxy_config(s->webhook, json.len ? json.ptr : "");
 }
 
+static void commit(struct galleyd *s, uint64_t began_us);
+
+/* WorkloadGroups, reports and time decide who is registered; what comes of it is a commit of its own. */
+static void sync_registered(void *ctx)
+{
+	struct galleyd *s = ctx;
+	if (!s->published || !s->registered)
+		return;
+	registered_sync(s->registered, s->galley, clock_mono_ms());
+	if (s->touched && s->directory)
+		commit(s, clock_mono_us());
+}
+
 static void commit(struct galleyd *s, uint64_t began_us)
 {
 	size_t n;
@@ -155,11 +172,13 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	update_gauges(s);
 	report_diags(s);
 	tell_webhook(s);
+	s->touched = false;
 	log_info(&scope, "published", KV("changes", sent), KV("files", galley_counts(s->galley).files),
 		KV("microseconds", clock_mono_us() - began_us));
 	s->published = true;
 	trim_soon(s->trim);
 	daemon_ready(s->daemon, "source");
+	sync_registered(s);
 	if (s->once)
 		(void)kill(getpid(), SIGTERM);
 }
@@ -266,6 +285,8 @@ static void on_distribution(struct galleyd *s, const char *instance, const struc
 static void on_report(void *ctx, const char *role, const char *instance, const struct bus_change *changes, size_t n)
 {
 	struct galleyd *s = ctx;
+	if (registered_report(s->registered, changes, n, clock_mono_ms()))
+		sync_registered(s);
 	for (size_t i = 0; i < n; i++) {
 		if (changes[i].topic == TOPIC_DISTRIBUTION) {
 			on_distribution(s, instance, &changes[i]);
@@ -356,6 +377,17 @@ static bool start_webhook(struct galleyd *s, const struct galley_config *c, stru
 	return s->webhook || err_in(e, "--webhook-address");
 }
 
+static void start_registered(struct galleyd *s)
+{
+	const struct registered_options o = {.state_dir = s->once ? NULL : daemon_state_dir(s->daemon),
+		.api = s->kubernetes ? kubernetes_api(s->kubernetes) : NULL,
+		.put = put,
+		.remove = drop,
+		.ctx = s};
+	s->registered = registered_new(&o, clock_mono_ms());
+	timer_start(s->expiry, REGISTERED_CHECK_MS, REGISTERED_CHECK_MS);
+}
+
 static bool start(struct galleyd *s, const struct galley_config *c, struct err *e)
 {
 	bool cluster = streq(c->source, KUBERNETES_SOURCE);
@@ -370,9 +402,13 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 	s->distribution = distribution_new();
 	s->trim = trim_new(daemon_loop(s->daemon));
 	s->galley = galley_new(&o);
+	s->expiry = timer_new(daemon_loop(s->daemon), sync_registered, s);
 	daemon_not_ready(s->daemon, "source", "the source was not read yet");
-	return start_webhook(s, c, e) && start_publisher(s, c, e) &&
-	       (cluster ? start_kubernetes(s, c, e) : start_directory(s, c, e));
+	if (!start_webhook(s, c, e) || !start_publisher(s, c, e) ||
+		!(cluster ? start_kubernetes(s, c, e) : start_directory(s, c, e)))
+		return false;
+	start_registered(s);
+	return true;
 }
 
 bool galley_daemon_start(struct daemon *d, const void *config, void **self, struct err *e)
@@ -394,6 +430,9 @@ void galley_daemon_stop(void *self)
 	void *value;
 	dir_watch_free(s->watch);
 	webhook_free(s->webhook);
+	registered_free(s->registered);
+	if (s->expiry)
+		timer_free(s->expiry);
 	kubernetes_free(s->kubernetes);
 	if (s->retry)
 		timer_free(s->retry);
@@ -465,6 +504,12 @@ static void page_webhook(void *self, struct str query, struct strbuf *out)
 		strbuf_adds(out, "null");
 }
 
+static void page_registered(void *self, struct str query, struct strbuf *out)
+{
+	(void)query;
+	registered_debug(((struct galleyd *)self)->registered, out);
+}
+
 static void page_status(void *self, struct str query, struct strbuf *out)
 {
 	const struct galleyd *s = self;
@@ -524,6 +569,7 @@ const struct debug_page galley_pages[] = {
 		"how many proxies have accepted which object, and who rejects it (?object=KIND/NAMESPACE/NAME)",
 		page_distribution},
 	{"pilots", "the pilots that report, and how far they follow", page_pilots},
+	{"registered", "workloads that registered themselves, with their entries", page_registered},
 	{"status", "what subscribers reported about objects", page_status},
 };
 const size_t galley_n_pages = ARRAY_LEN(galley_pages);

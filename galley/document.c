@@ -203,6 +203,15 @@ static ProtobufCMessage *decode(struct reading *r, struct arena *arena, const st
 	return pb_from_node(arena, kind->message, spec, &strict, r->diags);
 }
 
+/* Of a status only this decides about anything: what the agent of a workload says of it. */
+static void read_health(const struct reading *r, struct object *o)
+{
+	const struct node *list = node_get(node_get(r->root, "status"), "conditions");
+	for (size_t i = 0; list && list->type == NODE_LIST && i < list->len; i++)
+		if (str_eqc(node_text(list->items[i], "type"), "Healthy"))
+			o->health = str_eqc(node_text(list->items[i], "status"), "True") ? HEALTH_TRUE : HEALTH_FALSE;
+}
+
 /* What the object means, without what only says when and how it was written. */
 static uint64_t content_hash(struct arena *scratch, const struct object *o)
 {
@@ -245,7 +254,9 @@ static struct object *finish(
 	};
 	if (!str_empty(r->meta->creation_timestamp))
 		(void)!clock_parse(r->meta->creation_timestamp, &o->created_ms);
-	o->hash = content_hash(r->arena, o);
+	if (kind->id == KIND_WORKLOAD_ENTRY)
+		read_health(r, o);
+	o->hash = content_hash(r->arena, o) + (uint64_t)o->health;
 	o->origin = arena_printf(a, "%s:%u@%016llx", o->file, o->line, (unsigned long long)o->hash);
 	*arena = NULL;
 	return o;

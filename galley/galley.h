@@ -43,6 +43,11 @@ void galley_analyze(const struct galley *g, struct diags *out);
 /* The mesh config's defaultConfig as JSON; "" when it says nothing. */
 void galley_proxy_config(const struct galley *g, struct strbuf *json);
 
+/* What the agent of a workload must be told to register itself with a WorkloadGroup, as JSON: {"serviceAccount", "network", "locality", "labels",
+ * "proxyConfig"}; the last is the mesh's defaultConfig with the group's probe. */
+bool galley_group_config(
+	const struct galley *g, const char *ns, const char *group, struct strbuf *json, struct err *e) MUST_CHECK;
+
 struct galley_counts {
 	size_t files, objects, quarantined, foreign, services, endpoints;
 };

@@ -19,6 +19,11 @@ struct object {
 	const char *origin; /* causal id: "file:line@content hash" */
 	const Kube__ObjectMeta *meta;
 	const ProtobufCMessage *message; /* spec of Istio's kinds, the whole object of Kubernetes' */
+	enum {
+		HEALTH_UNSAID,
+		HEALTH_TRUE,
+		HEALTH_FALSE
+	} health; /* WorkloadEntry: the condition Healthy of its status */
 	int64_t created_ms; /* creationTimestamp, 0 = unknown */
 	uint64_t hash; /* of message and metadata: equal content, equal hash */
 };

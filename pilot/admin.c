@@ -203,6 +203,11 @@ static void page_bus(void *self, struct str query, struct strbuf *out)
 	strbuf_addc(out, '}');
 }
 
+static void page_workloads(void *self, struct str query, struct strbuf *out)
+{
+	registry_debug(((const struct pilot *)self)->registry, out);
+}
+
 const struct debug_page pilot_pages[] = {
 	{"syncz", "how far each proxy is with each type (?proxyID=)", page_syncz},
 	{"adsz", "the streams of proxies with their watches (?proxyID=)", page_syncz},
@@ -214,6 +219,7 @@ const struct debug_page pilot_pages[] = {
 	{"configz", "objects taken from the bus, with their origin", page_configz},
 	{"registryz", "services", page_registryz},
 	{"endpointz", "endpoint sets", page_endpointz},
+	{"workloads", "workloads outside Kubernetes that are registered here", page_workloads},
 	{"push_status", "the model and its publications", page_push_status},
 	{"distribution", "how many proxies have which objects, as galley is told", page_distribution},
 	{"bus", "the replicas of galley's and citadel's topics", page_bus},

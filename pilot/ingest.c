@@ -214,5 +214,12 @@ void ingest_report(struct pilot *p, const struct worker_nack *n)
 		.key = str_of(arena_printf(a, "rejected/" STR_FMT "/" STR_FMT, STR_ARG(n->type), STR_ARG(n->proxy))),
 		.value = n->text.len ? pb_pack(a, o) : (struct str){0},
 	};
-	bus_report(p->galley, &c, 1);
+	ingest_say(p, &c);
+}
+
+void ingest_say(void *pilot, const struct bus_change *c)
+{
+	struct pilot *p = pilot;
+	if (p->galley)
+		bus_report(p->galley, c, 1);
 }

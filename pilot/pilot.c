@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "common/base/clock.h"
+
 static bool give_away(void *ctx, int fd, struct tls_context *tls)
 {
 	struct pilot *p = ctx;
@@ -15,6 +17,14 @@ static void on_nack(void *ctx)
 	struct worker_nack *n = ctx;
 	ingest_report(n->pilot, n);
 	arena_free(n->arena);
+}
+
+static void on_workload(void *ctx)
+{
+	struct workload_note *n = ctx;
+	struct pilot *p = n->pilot;
+	registry_note(p->registry, n, clock_mono_ms(), clock_wall_ms());
+	workload_note_free(n);
 }
 
 static bool start_workers(struct pilot *p, struct err *e)
@@ -35,6 +45,7 @@ static bool start_workers(struct pilot *p, struct err *e)
 			.on_nack = on_nack,
 			.on_moved = distribution_moved,
 			.on_levels = distribution_levels,
+			.on_workload = on_workload,
 			.pilot = p,
 		};
 		p->workers[i] = worker_start(&o, e);
@@ -59,9 +70,10 @@ static bool listen_plain(struct pilot *p, struct err *e)
 
 static void on_second(void *ctx)
 {
-	const struct pilot *p = ctx;
-	ingest_tick(ctx);
+	struct pilot *p = ctx;
+	ingest_tick(p);
 	distribution_tick(p->distribution);
+	registry_tick(p->registry, clock_mono_ms());
 }
 
 bool pilot_start(struct daemon *d, const void *config, void **self, struct err *e)
@@ -73,6 +85,10 @@ bool pilot_start(struct daemon *d, const void *config, void **self, struct err *
 	p->config = config;
 	p->objects = map_new();
 	p->distribution = distribution_new(p);
+	p->registry = registry_new(&(struct registry_options){.instance = daemon_instance(d),
+		.grace_ms = p->config->workload_grace_ms,
+		.send = ingest_say,
+		.ctx = p});
 	p->second = timer_new(p->loop, on_second, p);
 	timer_start(p->second, 1000, 1000);
 	push_start(p);
@@ -113,5 +129,6 @@ void pilot_stop(void *self)
 	ingest_stop(p);
 	push_stop(p);
 	timer_free(p->second);
+	registry_free(p->registry);
 	free(p);
 }

@@ -9,6 +9,7 @@
 #include "common/bus/bus.h"
 #include "common/daemon/daemon.h"
 #include "pilot/model/model.h"
+#include "pilot/registry.h"
 #include "pilot/worker.h"
 
 struct pilot_config {
@@ -22,6 +23,7 @@ struct pilot_config {
 	uint32_t workers;
 	uint64_t debounce_ms, debounce_max_ms;
 	uint64_t max_connection_age_ms, keepalive_ms;
+	uint64_t workload_grace_ms;
 };
 
 struct pilot_push {
@@ -43,6 +45,7 @@ struct pilot {
 	struct bus_replica *galley, *citadel;
 	struct pilot_push push;
 	struct map *objects; /* "topic/key" -> struct pilot_object, for the debug pages */
+	struct registry *registry; /* workloads that register themselves */
 	struct timer *second;
 	struct distribution *distribution;
 	uint64_t galley_content_ms; /* since when galley's content is there; 0: not yet */
@@ -70,6 +73,7 @@ extern const size_t pilot_n_pages;
 bool ingest_start(struct pilot *p, struct err *e) MUST_CHECK;
 void ingest_stop(struct pilot *p);
 void ingest_report(struct pilot *p, const struct worker_nack *n);
+void ingest_say(void *pilot, const struct bus_change *c); /* a report to galley */
 void ingest_tick(struct pilot *p); /* each second: readiness, age */
 /* distribution.c: how far the proxies are, told to galley */
 struct distribution *distribution_new(struct pilot *p);

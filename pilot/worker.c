@@ -59,12 +59,36 @@ struct worker {
 	_Atomic uint64_t snapshot_cpu_us; /* when the last snapshot came; 0: none yet */
 };
 
+/* NULL: not about a workload that registers itself. */
+static void tell(const struct stream *s, struct workload_note *n)
+{
+	if (!n)
+		return;
+	n->pilot = s->worker->options.pilot;
+	loop_post(s->worker->options.main_loop, s->worker->options.on_workload, n);
+}
+
+static void on_health(void *ctx, bool healthy, struct str why)
+{
+	const struct stream *s = ctx;
+	struct workload_note *n = workload_note(session_proxy(s->session), WORKLOAD_HEALTH);
+
+	if (!n)
+		return;
+	n->healthy = healthy;
+	n->why = arena_str(n->arena, why);
+	tell(s, n);
+}
+
 static bool admit(void *ctx, struct proxy *p, struct err *e)
 {
 	const struct stream *s = ctx;
 	const struct tls_peer *peer = grpc_stream_peer(s->grpc);
 	struct spiffe_id id;
 
+	if (!peer && p->register_group.len) /* else anybody could become an endpoint */
+		return err_set(
+			e, ERR_DENIED, "a workload that registers itself must come over TLS, with its certificate");
 	if (!peer)
 		return true;
 	if (!peer->verified || !peer->spiffe_id.len)
@@ -112,7 +136,7 @@ static void on_nack(void *ctx, const struct xds_nack *n)
 	loop_post(s->worker->options.main_loop, s->worker->options.on_nack, copy);
 }
 
-static const struct session_ops ops = {.admit = admit, .on_nack = on_nack};
+static const struct session_ops ops = {.admit = admit, .on_nack = on_nack, .on_health = on_health};
 
 static void moved(struct worker *w)
 {
@@ -216,9 +240,11 @@ static void on_message(struct grpc_stream *g, const uint8_t *data, size_t len)
 		grpc_stream_finish(g, status_of(e.kind), "%s", e.text);
 		return;
 	}
-	if (!known)
+	if (!known) {
 		log_info(&worker_log, "proxy connected", KV("proxy", session_proxy(s->session)->id),
 			KV("address", grpc_stream_address(g)));
+		tell(s, workload_note(session_proxy(s->session), WORKLOAD_CONNECTED));
+	}
 	pump(s, now);
 	moved(s->worker);
 }
@@ -244,6 +270,7 @@ static void on_close(struct grpc_stream *g, enum grpc_status status, struct str 
 	if (session_proxy(s->session))
 		log_info(&worker_log, "proxy left", KV("proxy", session_proxy(s->session)->id),
 			KV("status", grpc_status_name(status)));
+	tell(s, workload_note(session_proxy(s->session), WORKLOAD_LEFT));
 	session_free(s->session, clock_mono_us());
 	free(s);
 	moved(w);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "common/io/grpc.h"
+#include "pilot/workload.h"
 #include "pilot/xds/session.h"
 
 struct worker;
@@ -52,6 +53,7 @@ struct worker_options {
 	void (*on_moved)(
 		void *pilot); /* posted to the main loop when levels may differ from those that were asked for last */
 	void (*on_levels)(void *levels); /* posted to the main loop with a struct worker_levels */
+	void (*on_workload)(void *note); /* posted to the main loop with a struct workload_note */
 	void *pilot;
 };
 

@@ -211,8 +211,13 @@ static Fl__Endpoint *from_entry(struct arena *a, const Cfg__WorkloadEntry *w, co
 Fl__Endpoint *endpoint_of_workload(struct arena *a, const struct discovery_input *in, const struct object *o)
 {
 	const Cfg__WorkloadEntry *w = (const Cfg__WorkloadEntry *)o->message;
+	const char *checked = object_annotation(o, "proxy.istio.io/health-checks-enabled");
+	Fl__Endpoint *e = from_entry(a, w, o->ns, o->name);
 	(void)in;
-	return from_entry(a, w, o->ns, o->name);
+	/* Where an agent runs a probe, its word is waited for. */
+	if (e && checked && streq(checked, "true") && o->health != HEALTH_TRUE)
+		e->health = FL__HEALTH__UNHEALTHY;
+	return e;
 }
 
 Fl__Endpoint *endpoint_of_inline(struct arena *a, const struct object *entry, const Cfg__WorkloadEntry *w)

@@ -159,6 +159,11 @@ void kubernetes_free(struct kubernetes *k)
 	free(k);
 }
 
+struct kube *kubernetes_api(struct kubernetes *k)
+{
+	return k->api;
+}
+
 void kubernetes_missing(const struct kubernetes *k, struct strbuf *out)
 {
 	for (size_t i = 0; i < k->n; i++)

@@ -27,6 +27,7 @@ struct kubernetes_options {
 
 struct kubernetes *kubernetes_new(struct loop *l, const struct kubernetes_options *o, struct err *e) MUST_CHECK;
 void kubernetes_free(struct kubernetes *k);
+struct kube *kubernetes_api(struct kubernetes *k); /* for what galley writes; borrowed */
 /* What is still to be listed, for /readyz; "" when nothing is. */
 void kubernetes_missing(const struct kubernetes *k, struct strbuf *out);
 uint64_t kubernetes_age_ms(const struct kubernetes *k); /* of the stalest kind; 0: all are watched */

@@ -102,6 +102,8 @@ static void parse_config(struct arena *a, const Core__Node *n, struct proxy *p)
 	struct err e = {0};
 
 	for (size_t i = 0; s && i < s->n_fields; i++)
+		p->probed |= streq(s->fields[i]->key, "readinessProbe");
+	for (size_t i = 0; s && i < s->n_fields; i++)
 		for (size_t k = 0; k < ARRAY_LEN(wanted); k++)
 			if (streq(s->fields[i]->key, wanted[k]))
 				pb_add(a, kept, fields, s->fields[i]);
@@ -178,6 +180,7 @@ bool proxy_parse(struct arena *a, const Core__Node *node, struct proxy **out, st
 	p->cluster_id = meta_text(a, node, "CLUSTER_ID", STR("Kubernetes"));
 	p->network = meta_text(a, node, "NETWORK", STR(""));
 	p->version = meta_text(a, node, "ISTIO_VERSION", STR(""));
+	p->register_group = meta_text(a, node, "AUTO_REGISTER_GROUP", STR(""));
 	p->no_capture = str_eqc(value_text(meta(node, "INTERCEPTION_MODE")), "NONE");
 	p->self_discovery = str_eqc(value_text(meta(node, "ENABLE_SELF_DISCOVERY")), "true");
 	p->vhds = p->type == PROXY_SIDECAR && str_eqc(value_text(meta(node, "FAIRLEAD_VHDS")), "true");

@@ -45,6 +45,8 @@ struct proxy {
 	size_t n_extensions;
 	struct str verified_ns; /* its namespace, when its certificate proved it; empty: it gets no Secret */
 	const Mesh__ProxyConfig *config; /* of PROXY_CONFIG what decides about traffic; NULL: nothing is said */
+	struct str register_group; /* AUTO_REGISTER_GROUP: the WorkloadGroup of a workload that registers itself */
+	bool probed; /* its agent runs the readiness probe of its ProxyConfig */
 	bool no_capture; /* INTERCEPTION_MODE NONE */
 	bool self_discovery; /* ENABLE_SELF_DISCOVERY: it has a cluster of its own instances, for zone-aware balancing */
 	bool vhds; /* FAIRLEAD_VHDS: virtual hosts are resources of their own; delta only, Envoy 1.37 or later */

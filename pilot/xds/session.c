@@ -20,6 +20,7 @@
 
 /* Long enough for a cluster to warm, short against the second in which a change is expected to work. */
 #define XDS_HOLD_US 2000000ull
+#define HEALTH_TYPE "type.googleapis.com/istio.v1.HealthInformation"
 
 METRIC(rejects, COUNTER, "pilot_total_xds_rejects", "responses that proxies refused", "type");
 METRIC(cds_reject, COUNTER, "pilot_xds_cds_reject", "cluster responses that proxies refused");
@@ -122,6 +123,19 @@ static bool attach(struct xds_session *s, struct str packed, struct err *e)
 	return true;
 }
 
+/* A request of its own type, which has no answer: an error is bad news. */
+static bool take_health(struct xds_session *s, const struct xds_request *r, struct err *e)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	const Rpc__Status *bad = r->error.ptr ? PB_UNPACK(a, Rpc__Status, rpc__status, r->error.ptr, r->error.len, e)
+					      : NULL;
+	if (r->error.ptr && !bad)
+		return err_in(e, "error_detail");
+	if (s->ops->on_health)
+		s->ops->on_health(s->ctx, !bad || !bad->code, bad ? str_of(bad->message) : STR(""));
+	return true;
+}
+
 bool session_recv(struct xds_session *s, const void *data, size_t len, uint64_t now_us, struct err *e)
 {
 	struct xds_request r;
@@ -132,6 +146,8 @@ bool session_recv(struct xds_session *s, const void *data, size_t len, uint64_t 
 		return err_in(e, s->mode == XDS_SOTW ? "DiscoveryRequest" : "DeltaDiscoveryRequest");
 	if (!attach(s, r.node, e))
 		return false;
+	if (str_eqc(r.type_url, HEALTH_TYPE))
+		return take_health(s, &r, e);
 	return s->mode == XDS_SOTW ? sotw_recv(s, &r, now_us, e) : delta_recv(s, &r, now_us, e);
 }
 

@@ -31,6 +31,8 @@ struct session_ops {
 	bool (*admit)(void *ctx, struct proxy *p, struct err *e);
 	/* A refusal; text empty: what was reported of the type holds no more. May be NULL. */
 	void (*on_nack)(void *ctx, const struct xds_nack *n);
+	/* What the proxy's agent says of its workload (Istio's HealthInformation). May be NULL. */
+	void (*on_health)(void *ctx, bool healthy, struct str why);
 };
 
 struct xds_response {

@@ -160,7 +160,9 @@ def test_each_account_has_what_it_needs_and_no_more(render):
     galley, citadel, pilot = (rules_of(objects, a) for a in ("galley", "citadel", "pilot"))
     assert may(galley, "watch", "services") and not any(may(galley, v, "secrets") for v in ("create", "update", "patch", "delete"))
     writes = [r for r in galley if {"create", "update", "delete", "patch"} & set(r["verbs"])]
-    assert all(r.get("resourceNames") and r["apiGroups"] == ["admissionregistration.k8s.io"] for r in writes)
+    entries = [r for r in writes if r["apiGroups"] == ["networking.istio.io"]]
+    assert [r["resources"] for r in entries] == [["workloadentries", "workloadentries/status"]]  # of workloads that register themselves
+    assert all(r.get("resourceNames") and r["apiGroups"] == ["admissionregistration.k8s.io"] for r in writes if r not in entries)
     assert all(r["resourceNames"] == ["istio-ca-secret"] for r in may(citadel, "get", "secrets")) and not may(citadel, "list", "secrets")
     assert all(r["resourceNames"] == ["istio-ca-root-cert"] for r in may(citadel, "patch", "configmaps"))
     assert pilot == []

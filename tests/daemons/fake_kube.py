@@ -194,9 +194,27 @@ class FakeKube:
                     self.answer(200, obj)
                     return
                 assert self.headers["Content-Type"] == "application/apply-patch+yaml" and "fieldManager=" in url.query
-                parts = url.path.rsplit("/", 1)[0].split("/")  # /api/v1/namespaces/NS/configmaps
-                fake.apply("/".join(parts[:3] + parts[5:]), body)
+                parts = url.path.removesuffix("/status").rsplit("/", 1)[0].split("/")  # /api/v1/namespaces/NS/configmaps
+                at = parts.index("namespaces")
+                path, name = "/".join(parts[:at] + parts[at + 2:]), f"{body['metadata']['namespace']}/{body['metadata']['name']}"
+                before = fake.objects.get((path, name), {})
+                if url.path.endswith("/status"):
+                    body = before | {"status": body["status"]}
+                elif "status" in before:
+                    body = body | {"status": before["status"]}
+                fake.apply(path, body)
                 self.answer(200, body)
+
+            def do_DELETE(self):
+                parts = urllib.parse.urlsplit(self.path).path.split("/")
+                at = parts.index("namespaces")
+                with fake.lock:
+                    fake.requests.append(f"DELETE {self.path}")
+                try:
+                    fake.delete("/".join(parts[:at] + parts[at + 2:-1]), parts[at + 1], parts[-1])
+                    self.answer(200, {"kind": "Status", "status": "Success"})
+                except KeyError:
+                    self.status(404, "not found")
 
             @staticmethod
             def selected(query):

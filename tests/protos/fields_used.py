@@ -25,7 +25,7 @@ BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 GENERATED = BUILD / "protos"
 # Only what decides about proxies and services counts as use: a field that is merely checked does nothing.
 SOURCES = ("pilot/features", "pilot/translate", "pilot/model", "galley/kinds", "galley/discovery", "galley/checks", "galley/selectors",
-           "galley/pipeline", "galley/spaces", "galley/emit", "common/mesh")
+           "galley/pipeline", "galley/spaces", "galley/registration", "galley/emit", "common/mesh")
 # The kinds whose every field must have a row.
 KINDS = tuple(f"istio.{kind}" for kind in (
     "networking.v1alpha3.VirtualService", "networking.v1alpha3.DestinationRule", "networking.v1alpha3.Gateway",

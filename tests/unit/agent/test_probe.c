@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "agent/health.h"
 #include "agent/probe.h"
 
 #define ONE(prober) "{\"/app-health/c/livez\":" prober "}"
@@ -76,6 +77,62 @@ static void A11_what_cannot_be_done_is_refused(void **state)
 	}
 }
 
+static void P61_A14_readiness_of_a_proxy_config(void **state)
+{
+	struct readiness *r = NULL;
+	struct err e = {0};
+	assert_true(readiness_parse("{\"concurrency\":1}", "10.0.0.1", &r, &e));
+	assert_null(r);
+	assert_true(
+		readiness_parse("{\"readinessProbe\":{\"httpGet\":{\"port\":80,\"host\":\"h\",\"scheme\":\"https\"}}}",
+			"10.0.0.1", &r, &e));
+	assert_string_equal(r->spec.url, "https://h:80/");
+	assert_int_equal(r->period_ms, 10000);
+	assert_int_equal(r->spec.timeout_ms, 1000);
+	assert_int_equal(r->success, 1);
+	assert_int_equal(r->failure, 1);
+	readiness_free(r);
+	assert_true(readiness_parse(
+		"{\"readinessProbe\":{\"initialDelaySeconds\":3,\"periodSeconds\":4,\"timeoutSeconds\":5,"
+		"\"successThreshold\":6,\"failureThreshold\":7,\"exec\":{\"command\":[\"a\",\"b c\"]}}}",
+		"10.0.0.1", &r, &e));
+	assert_int_equal(r->initial_delay_ms, 3000);
+	assert_int_equal(r->success, 6);
+	assert_int_equal(r->failure, 7);
+	assert_string_equal(r->spec.command[1], "b c");
+	assert_null(r->spec.command[2]);
+	readiness_free(r);
+	static const char *const wrong[][2] = {
+		{"{\"readinessProbe\":{}}", "readinessProbe: httpGet, tcpSocket, grpc or exec is needed"},
+		{"{\"readinessProbe\":{\"periodSeconds\":-1,\"grpc\":{\"port\":1}}}",
+			"readinessProbe: periodSeconds: a number of 0..3600 is expected"},
+		{"{\"readinessProbe\":{\"exec\":{\"command\":[]}}}",
+			"readinessProbe: exec: command: a list of 1..100 texts is expected"},
+		{"{\"readinessProbe\":{\"exec\":{\"command\":[1]}}}",
+			"readinessProbe: exec: command[0]: a text is expected"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		assert_false(readiness_parse(wrong[i][0], "10.0.0.1", &r, &e));
+		assert_string_equal(e.text, wrong[i][1]);
+		e = (struct err){0};
+	}
+}
+
+static void P61_A14_thresholds(void **state)
+{
+	const struct readiness r = {.success = 2, .failure = 3};
+	struct health_state s = {0};
+	/* What comes, and whether it is news; the first word needs its threshold, too. */
+	static const struct {
+		bool ok, news;
+	} steps[] = {{true, false}, {false, false}, {true, false}, {true, true}, {true, false}, {false, false},
+		{false, false}, {true, false}, {false, false}, {false, false}, {false, true}, {false, false},
+		{true, false}, {true, true}};
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+		assert_int_equal(health_step(&s, &r, steps[i].ok), steps[i].news);
+	assert_true(s.known && s.healthy);
+}
+
 static void A11_nothing_to_probe(void **state)
 {
 	struct probe_specs s;
@@ -112,6 +169,8 @@ int main(void)
 		cmocka_unit_test(A11_every_kind_of_probe),
 		cmocka_unit_test(A11_addresses),
 		cmocka_unit_test(A11_what_cannot_be_done_is_refused),
+		cmocka_unit_test(P61_A14_readiness_of_a_proxy_config),
+		cmocka_unit_test(P61_A14_thresholds),
 		cmocka_unit_test(A11_nothing_to_probe),
 		cmocka_unit_test(A11_health_messages),
 	};
