@@ -124,11 +124,24 @@ static char *pod_locality(
 
 /* ---- sidecar */
 
+/* A gateway is an Envoy, but none that answers with mutual TLS for an application. */
+static bool pod_is_gateway(const struct object *pod)
+{
+	const char *templates = object_annotation(pod, "inject.istio.io/templates");
+	struct str rest = str_of(templates ? templates : ""), name;
+	while (str_split(&rest, ',', &name))
+		if (str_eqc(str_trim(name), "gateway"))
+			return true;
+	return false;
+}
+
 static bool pod_has_sidecar(const struct discovery_input *in, const struct object *pod)
 {
 	const char *mode = object_label(pod, "security.istio.io/tlsMode");
 	if (mode)
 		return streq(mode, "istio");
+	if (pod_is_gateway(pod))
+		return false;
 	if (object_annotation(pod, "sidecar.istio.io/status"))
 		return true;
 	const char *inject = object_label(pod, "sidecar.istio.io/inject");
