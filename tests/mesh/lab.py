@@ -36,11 +36,15 @@ rules = pytest.mark.rules
 
 
 def documents(text):
-    """Objects in full from "Kind namespace/name label=value" (namespace: default), each with its indented spec below; lines of --- between them."""
+    """Objects in full, from "Kind namespace/name label=value" (namespace: default) with the indented spec below; lines of --- between objects.
+    What has an apiVersion is left as it is."""
     found = []
     for part in re.split(r"^\s*---\s*$", textwrap.dedent(text).strip("\n"), flags=re.M):
         head, _, spec = part.strip("\n").partition("\n")
         if not head:
+            continue
+        if head.startswith("apiVersion:"):
+            found.append(part + "\n")
             continue
         match = HEADING.fullmatch(head.strip())
         assert match, f"no heading: {head!r}"
@@ -54,12 +58,13 @@ def documents(text):
 def pod(path, ip, *, app, version="", proxy=True, gateway=False, options="", labels=""):
     namespace, name = path.split("/")
     annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,cluster.outbound"' + (", inject.istio.io/templates: gateway" if gateway else "")
+    mode = "" if gateway else "security.istio.io/tlsMode: istio, " if proxy else 'sidecar.istio.io/inject: "false", '
     return f"""apiVersion: v1
 kind: Pod
 metadata:
   name: {name}
   namespace: {namespace}
-  labels: {{app: {app}, version: "{version}", {'security.istio.io/tlsMode: istio, ' if proxy else 'sidecar.istio.io/inject: "false", '}{labels}}}
+  labels: {{app: {app}, version: "{version}", {mode}{labels}}}
   annotations: {{{annotations}}}
 spec:
   serviceAccountName: {app}
@@ -198,7 +203,9 @@ class Lab(Mesh):
             s.connect(str(self.folder / "c" / path.split("/")[1]))
             s.sendall(json.dumps(order).encode() + b"\n")
             with s.makefile("rb") as stream:
-                return json.loads(stream.readline())
+                reply = json.loads(stream.readline() or '{"problem": "no answer"}')
+        assert not (isinstance(reply, dict) and "problem" in reply), (path, reply)
+        return reply
 
     def ask_many(self, host, path="/", count=1, *, pod=CLIENT, to=ECHO, port=80, headers=None, **order):
         """Answers to requests that were sent as if by an application in a pod. More of an order: parallel, method, body, close, tls, timeout."""
@@ -261,7 +268,7 @@ class Lab(Mesh):
     # ---- configuration
 
     def use(self, module, items):
-        """Everything that the tests of a module say, and nothing of another module."""
+        """Everything that the tests of a module say, and nothing of another module. The module's NAMES are what resolvers know."""
         if self.module == module:
             return
         assert self.refused != module, "its configuration did not come into force for an earlier test"
@@ -275,8 +282,6 @@ class Lab(Mesh):
             mark = item.get_closest_marker("rules")
             if item.module == module and mark:
                 self.put(f"{module.__name__}-{item.originalname}", *mark.args)
-        if hasattr(module, "RULES"):
-            self.put(module.__name__, module.RULES)
         self.settle()
         problems = [d for d in self.admin("galley").page("diagnostics") if d["severity"] == "error"]
         assert not problems, problems

@@ -61,12 +61,12 @@ def test_P24_P53_tcp_by_destination_subnet(lab):
     assert reached(lab, "10.96.24.99", 9026, 3) == {"out-1": 3}
 
 
-NAMES = ("one", "two", "three", "any")
+SERVER_NAMES = ("one", "two", "three", "any")
 
 
 @rules(f"""
 ServiceEntry p23
-  hosts: [{", ".join(f"{n}.p23.secure.test" for n in NAMES)}]
+  hosts: [{", ".join(f"{n}.p23.secure.test" for n in SERVER_NAMES)}]
   ports: [{{number: 4423, name: tls, protocol: TLS, targetPort: {TLS}}}]
   resolution: STATIC
   endpoints: [{{address: {OUT['out-1']}, labels: {{version: a}}}}, {{address: {OUT['out-2']}, labels: {{version: b}}}}, {{address: {OUT['out-3']}, labels: {{version: c}}}}]
@@ -76,7 +76,7 @@ DestinationRule p23
   subsets: [{{name: a, labels: {{version: a}}}}, {{name: b, labels: {{version: b}}}}, {{name: c, labels: {{version: c}}}}]
 ---
 VirtualService p23
-  hosts: [{", ".join(f"{n}.p23.secure.test" for n in NAMES)}]
+  hosts: [{", ".join(f"{n}.p23.secure.test" for n in SERVER_NAMES)}]
   tls:
   - match: [{{port: 4423, sniHosts: [one.p23.secure.test]}}]
     route: [{{destination: {{host: one.p23.secure.test, subset: a}}}}]

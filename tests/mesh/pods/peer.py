@@ -20,10 +20,6 @@ LINE_LIMIT = 1 << 25
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
 
-class Hello(Exception):
-    """The other side went away before it said all."""
-
-
 async def read_head(reader):
     """(first line, [(name, value)], what the PROXY protocol said or None)"""
     head, proxied = await reader.readuntil(b"\r\n\r\n"), None
@@ -219,7 +215,7 @@ async def http_exchange(order, reader, writer, answer):
         answer["tls"] = {"alpn": inner.selected_alpn_protocol(), "version": inner.version(),
                          "names": [v for _, v in (inner.getpeercert() or {}).get("subjectAltName", ())]}
     plain = dict(headers)
-    if method != "HEAD" and answer["status"] not in (204, 304):
+    if method not in ("HEAD", "CONNECT") and answer["status"] not in (204, 304):
         answer["body"] = (await read_body(reader, plain, True)).decode("latin-1")
     return not order.get("close") and plain.get("connection") != "close"
 
@@ -282,7 +278,11 @@ class Control:
     async def serve(self, reader, writer):
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self.do(json.loads(line))).encode() + b"\n")
+                try:
+                    reply = await self.do(json.loads(line))
+                except Exception as problem:  # pylint: disable=broad-exception-caught
+                    reply = {"problem": repr(problem)}
+                writer.write(json.dumps(reply).encode() + b"\n")
                 await writer.drain()
         except OSError:
             pass
