@@ -127,6 +127,10 @@ static int look(struct wait *w)
 		strbuf_addf(&w->state, "its newest version is not accepted by galley (%s)", json_text_at(o, "reason"));
 		return 0;
 	}
+	if (!json_is_true(json_at(o, "in_force"))) {
+		strbuf_adds(&w->state, "galley has not published it yet");
+		return 0;
+	}
 	if (!json_is_true(json_at(o, "applied")) || !json_at(o, "accepted")) {
 		strbuf_adds(&w->state, "objects of this kind are not distributed to proxies");
 		return -1;

@@ -18,7 +18,7 @@
 #include "galley/registered.h"
 #include "galley/source/directory.h"
 #include "galley/source/kubernetes.h"
-#include "galley/status/objects.h"
+#include "galley/status/cluster.h"
 #include "galley/webhook/webhook.h"
 
 /*
@@ -62,6 +62,7 @@ struct galleyd {
 	struct distribution *distribution; /* what pilots report on it */
 	struct registered *registered; /* workloads that register themselves */
 	struct timer *expiry; /* of those whose pilots are silent */
+	struct cluster_status *status; /* NULL: not a cluster */
 	struct map *reports; /* "<role> <instance> <topic>/<key>" -> JSON */
 	char *private_bus; /* the address of a run that only records */
 	bool once;
@@ -79,6 +80,8 @@ static bool looks_whole(void *ctx, struct str file, struct str text)
 static void put(void *ctx, struct str file, struct str text)
 {
 	struct galleyd *s = ctx;
+	if (s->status && !cluster_status_seen(s->status, file, text))
+		return;
 	s->touched = true;
 	galley_put(s->galley, file, text);
 }
@@ -87,6 +90,8 @@ static void drop(void *ctx, struct str file)
 {
 	struct galleyd *s = ctx;
 	s->touched = true;
+	if (s->status)
+		cluster_status_gone(s->status, file);
 	galley_remove(s->galley, file);
 }
 
@@ -166,6 +171,8 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	clock_format(clock_wall_ms(), cause);
 	size_t sent = bus_publish(s->publisher, changes, n, cause);
 	distribution_published(s->distribution, changes, n);
+	if (s->status)
+		cluster_status_changed(s->status);
 	galley_release(s->galley);
 	metric_add(&published_total, sent);
 	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
@@ -255,7 +262,15 @@ static bool start_kubernetes(struct galleyd *s, const struct galley_config *c, s
 	s->second = timer_new(daemon_loop(s->daemon), on_second, s);
 	s->kubernetes = kubernetes_new(daemon_loop(s->daemon), &o, e);
 	timer_start(s->second, 0, 1000);
-	return s->kubernetes || err_in(e, "--source kubernetes");
+	const struct cluster_status_options status = {.api = &o.api,
+		.namespace = c->root_namespace,
+		.identity = daemon_instance(s->daemon),
+		.lease_ms = c->status_lease_ms,
+		.write = !c->no_status && !c->once,
+		.galley = s->galley,
+		.distribution = s->distribution};
+	s->status = s->kubernetes ? cluster_status_new(daemon_loop(s->daemon), &status, e) : NULL;
+	return s->status || err_in(e, "--source kubernetes");
 }
 
 /* ---- status from below */
@@ -434,6 +449,7 @@ void galley_daemon_stop(void *self)
 	if (s->expiry)
 		timer_free(s->expiry);
 	kubernetes_free(s->kubernetes);
+	cluster_status_free(s->status);
 	if (s->retry)
 		timer_free(s->retry);
 	if (s->second)
@@ -484,25 +500,20 @@ static void page_bus(void *self, struct str query, struct strbuf *out)
 	bus_publisher_debug(((struct galleyd *)self)->publisher, out);
 }
 
-static void page_kubernetes(void *self, struct str query, struct strbuf *out)
-{
-	const struct galleyd *s = self;
-	(void)query;
-	if (s->kubernetes)
-		kubernetes_debug(s->kubernetes, out);
-	else
-		strbuf_adds(out, "null");
-}
-
-static void page_webhook(void *self, struct str query, struct strbuf *out)
-{
-	const struct galleyd *s = self;
-	(void)query;
-	if (s->webhook)
-		webhook_debug(s->webhook, out);
-	else
-		strbuf_adds(out, "null");
-}
+/* Of parts that are there only with some options. */
+#define PAGE_IF(name, part, debug) \
+	static void page_##name(void *self, struct str query, struct strbuf *out) \
+	{ \
+		const struct galleyd *s = self; \
+		(void)query; \
+		if (s->part) \
+			debug(s->part, out); \
+		else \
+			strbuf_adds(out, "null"); \
+	}
+PAGE_IF(kubernetes, kubernetes, kubernetes_debug)
+PAGE_IF(status_writer, status, cluster_status_debug)
+PAGE_IF(webhook, webhook, webhook_debug)
 
 static void page_registered(void *self, struct str query, struct strbuf *out)
 {
@@ -544,7 +555,7 @@ static void page_distribution(void *self, struct str query, struct strbuf *out)
 			only = xstrndup(value.ptr, value.len);
 	}
 	(void)distribution_expire(s->distribution, clock_mono_ms());
-	status_json(s->galley, s->distribution, only, out);
+	status_json(s->galley, s->distribution, only, s->status ? cluster_status_generation : NULL, s->status, out);
 }
 
 static void page_pilots(void *self, struct str query, struct strbuf *out)
@@ -568,6 +579,7 @@ const struct debug_page galley_pages[] = {
 	{"distribution",
 		"how many proxies have accepted which object, and who rejects it (?object=KIND/NAMESPACE/NAME)",
 		page_distribution},
+	{"status_writer", "statuses written to the cluster: who does it, how many wait", page_status_writer},
 	{"pilots", "the pilots that report, and how far they follow", page_pilots},
 	{"registered", "workloads that registered themselves, with their entries", page_registered},
 	{"status", "what subscribers reported about objects", page_status},

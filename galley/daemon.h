@@ -18,6 +18,8 @@ struct galley_config {
 	const char *domain_suffix;
 	bool once;
 	bool cluster_pods; /* pods have a sidecar only when they say so */
+	bool no_status; /* of the cluster's objects: is not written */
+	uint64_t status_lease_ms;
 	uint64_t debounce_ms;
 };
 

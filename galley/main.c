@@ -12,6 +12,10 @@ static const struct option_row options[] = {
 				 "context of the kubeconfig (default: its current one)")},
 	{"root-namespace", OPT_STR(struct galley_config, root_namespace, "istio-system",
 				   "where the ConfigMap istio with the mesh config is (--source kubernetes)")},
+	{"no-status", OPT_BOOL(struct galley_config, no_status, "write no status of the cluster's objects")},
+	{"status-lease", OPT_MS(struct galley_config, status_lease_ms, "15s", 1000, 600000,
+				 "of several galleys one writes statuses: after so much silence another takes over; "
+				 "counts alone are written after twice this time")},
 	{"record", OPT_STR(struct galley_config, record, NULL, "also write everything that is published to this file")},
 	{"once", OPT_BOOL(struct galley_config, once, "stop after the first publication")},
 	{"debounce", OPT_MS(struct galley_config, debounce_ms, "10ms", 1, 10000,

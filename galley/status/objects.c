@@ -86,6 +86,8 @@ void status_each(const struct galley *g, const struct distribution *d, const cha
 struct writing {
 	struct strbuf *json;
 	bool more;
+	int64_t (*generation)(void *ctx, const char *key);
+	void *ctx;
 };
 
 static void write_object(void *ctx, const struct status_object *o)
@@ -97,6 +99,8 @@ static void write_object(void *ctx, const struct status_object *o)
 	strbuf_addf(w->json, ",\"newest\":%s,\"in_force\":%s,\"applied\":%s,\"reason\":", o->newest ? "true" : "false",
 		o->in_force ? "true" : "false", o->applied ? "true" : "false");
 	strbuf_add_json(w->json, str_of(o->reason));
+	if (w->generation)
+		strbuf_addf(w->json, ",\"generation\":%lld", (long long)w->generation(w->ctx, o->key));
 	if (o->distributed) {
 		strbuf_addf(w->json, ",\"proxies\":%u,\"accepted\":%u,\"rejected\":%u,\"error\":", o->share.proxies,
 			o->share.accepted, o->share.rejected);
@@ -105,10 +109,11 @@ static void write_object(void *ctx, const struct status_object *o)
 	strbuf_addc(w->json, '}');
 }
 
-void status_json(const struct galley *g, const struct distribution *d, const char *only, struct strbuf *json)
+void status_json(const struct galley *g, const struct distribution *d, const char *only,
+	int64_t (*generation)(void *ctx, const char *key), void *ctx, struct strbuf *json)
 {
 	struct share all = distribution_of(d, TOPIC_NONE, STR(""));
-	struct writing w = {.json = json};
+	struct writing w = {.json = json, .generation = generation, .ctx = ctx};
 	strbuf_addf(json, "{\"pilots\":%zu,\"proxies\":%u,\"connecting\":%u,\"refusal\":", all.pilots, all.proxies,
 		all.connecting);
 	strbuf_add_json(json, str_of(all.refusal));

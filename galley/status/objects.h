@@ -1,6 +1,7 @@
 /* The objects that have a status: those of Istio's kinds, with what they became on the bus and how far that is distributed. */
 #pragma once
 
+#include "common/mesh/kinds.h"
 #include "galley/galley.h"
 #include "galley/status/distribution.h"
 
@@ -20,4 +21,6 @@ struct status_object {
 void status_each(const struct galley *g, const struct distribution *d, const char *only,
 	void (*fn)(void *ctx, const struct status_object *o), void *ctx);
 /* {"pilots", "proxies", "connecting", "refusal", "objects": [{"key", "newest", "in_force", "applied", "accepted", "rejected", "error"}]} */
-void status_json(const struct galley *g, const struct distribution *d, const char *only, struct strbuf *json);
+/* generation: of an object by its key, NULL: nobody knows. */
+void status_json(const struct galley *g, const struct distribution *d, const char *only,
+	int64_t (*generation)(void *ctx, const char *key), void *ctx, struct strbuf *json);

@@ -162,7 +162,12 @@ def test_each_account_has_what_it_needs_and_no_more(render):
     writes = [r for r in galley if {"create", "update", "delete", "patch"} & set(r["verbs"])]
     entries = [r for r in writes if r["apiGroups"] == ["networking.istio.io"]]
     assert [r["resources"] for r in entries] == [["workloadentries", "workloadentries/status"]]  # of workloads that register themselves
-    assert all(r.get("resourceNames") and r["apiGroups"] == ["admissionregistration.k8s.io"] for r in writes if r not in entries)
+    statuses = [r for r in writes if r["resources"] == ["*/status"]]
+    assert [(r["verbs"], len(r["apiGroups"])) for r in statuses] == [(["patch"], 4)]
+    leases = [(r["verbs"], r.get("resourceNames")) for r in writes if r["apiGroups"] == ["coordination.k8s.io"]]
+    assert leases == [(["create"], None), (["get", "update"], ["fairlead-galley-status"])]
+    rest = [r for r in writes if r not in entries + statuses and r["apiGroups"] != ["coordination.k8s.io"]]
+    assert all(r.get("resourceNames") and r["apiGroups"] == ["admissionregistration.k8s.io"] for r in rest)
     assert all(r["resourceNames"] == ["istio-ca-secret"] for r in may(citadel, "get", "secrets")) and not may(citadel, "list", "secrets")
     assert all(r["resourceNames"] == ["istio-ca-root-cert"] for r in may(citadel, "patch", "configmaps"))
     assert pilot == []

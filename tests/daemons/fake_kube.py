@@ -24,6 +24,8 @@ class FakeKube:
         self.oldest = 0  # watches from before this version get 410
         self.known = None  # resource paths that exist; None: all
         self.refusals = []  # (status, message) for the next requests
+        self.statuses = []  # (time, "ns/name", status) as they were written
+        self.clock = time.monotonic
         self.requests = []  # "GET /path?query"
         self.jwks = {"keys": []}
         self.issuer = "https://kubernetes.default.svc"
@@ -50,6 +52,8 @@ class FakeKube:
             self.version += 1
             obj = json.loads(json.dumps(obj))
             obj["metadata"]["resourceVersion"] = str(self.version)
+            old = self.objects.get(key, {})
+            obj["metadata"]["generation"] = old.get("metadata", {}).get("generation", 0) + (old.get("spec") != obj.get("spec") or not old)
             obj["metadata"]["managedFields"] = [{"manager": "test"}]
             self.events.append((self.version, path, "MODIFIED" if key in self.objects else "ADDED", obj))
             self.objects[key] = obj
@@ -120,9 +124,9 @@ class FakeKube:
                         self.answer(200, {"issuer": fake.issuer, "jwks_uri": fake.url + "/openid/v1/jwks"})
                     elif url.path == "/openid/v1/jwks":
                         self.answer(200, fake.jwks)
-                    elif url.path.rsplit("/", 1)[0].endswith("/secrets"):
+                    elif url.path.rsplit("/", 1)[0].endswith(("/secrets", "/leases")):
                         path, name = url.path.rsplit("/", 1)
-                        obj = fake.objects.get((path, f"{path.split('/')[4]}/{name}"))
+                        obj = fake.objects.get((path, f"{path.split('/')[-2]}/{name}"))
                         self.answer(200, obj) if obj else self.status(404, "not found")
                     elif not known:
                         self.status(404, "the server could not find the requested resource")
@@ -163,7 +167,7 @@ class FakeKube:
                     held = fake.objects.get(key)
                     fits = held and held["metadata"]["resourceVersion"] == body["metadata"]["resourceVersion"]
                     if fits:
-                        fake.puts.append((key, sorted(body["data"])))
+                        fake.puts.append((key, sorted(body.get("data", ()))))
                         fake.apply(path, body)
                         held = fake.objects[key]
                 if fits:
@@ -199,7 +203,8 @@ class FakeKube:
                 path, name = "/".join(parts[:at] + parts[at + 2:]), f"{body['metadata']['namespace']}/{body['metadata']['name']}"
                 before = fake.objects.get((path, name), {})
                 if url.path.endswith("/status"):
-                    body = before | {"status": body["status"]}
+                    fake.statuses.append((fake.clock(), name, body["status"]))
+                    body = before | {"status": before.get("status", {}) | body["status"]}
                 elif "status" in before:
                     body = body | {"status": before["status"]}
                 fake.apply(path, body)

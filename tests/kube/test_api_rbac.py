@@ -13,6 +13,12 @@ MAY = [
         "services", "pods", "nodes", "namespaces", "serviceaccounts", "secrets", "endpointslices.discovery.k8s.io", "virtualservices.networking.istio.io",
         "gateways.networking.istio.io", "sidecars.networking.istio.io", "peerauthentications.security.istio.io")),
     (GALLEY, "watch", "configmaps", SYSTEM, ""),
+    *((GALLEY, "patch", f"{plural}/status.{group}", "shop", "x") for plural, group in (
+        ("virtualservices", "networking.istio.io"), ("authorizationpolicies", "security.istio.io"), ("telemetries", "telemetry.istio.io"),
+        ("wasmplugins", "extensions.istio.io"))),
+    *((GALLEY, verb, "workloadentries.networking.istio.io", "shop", "") for verb in ("create", "patch", "delete")),
+    (GALLEY, "patch", "workloadentries/status.networking.istio.io", "shop", ""),
+    (GALLEY, "create", "leases.coordination.k8s.io", SYSTEM, ""), (GALLEY, "update", "leases.coordination.k8s.io", SYSTEM, "fairlead-galley-status"),
     (GALLEY, "patch", f"{WEBHOOKS[0]}.admissionregistration.k8s.io", "", WEBHOOKS[1]),
     (CITADEL, "create", "tokenreviews.authentication.k8s.io", "", ""), (CITADEL, "list", "namespaces", "", ""), (CITADEL, "watch", "configmaps", "", ""), (CITADEL, "create", "configmaps", "shop", ""),
     (CITADEL, "patch", "configmaps", "shop", "istio-ca-root-cert"),
@@ -27,6 +33,7 @@ MAY_NOT = [
     (GALLEY, "patch", f"{WEBHOOKS[0]}.admissionregistration.k8s.io", "", "of-others"),
     (GALLEY, "create", f"{WEBHOOKS[0]}.admissionregistration.k8s.io", "", ""),
     (GALLEY, "list", "configmaps", "default", ""),
+    (GALLEY, "update", "leases.coordination.k8s.io", SYSTEM, "of-others"), (GALLEY, "create", "leases.coordination.k8s.io", "default", ""),
     # pilot has nothing to ask of the API server: gateways' certificates come by the bus.
     *((PILOT, verb, resource, SYSTEM, "") for verb in ("get", "list", "watch", "create", "update", "patch", "delete") for resource in (
         "secrets", "configmaps", "pods", "services")),
@@ -78,5 +85,5 @@ def test_C08_the_tables_are_of_every_rule(plane, control_plane_objects):
     for role in control_plane_objects:
         if role["kind"] in ("Role", "ClusterRole") and "helm.sh/hook" not in role["metadata"].get("annotations", {}):
             for rule in role["rules"]:
-                granted = set(rule.get("resources", [])) - {"*", "validatingwebhookconfigurations"}
+                granted = set(rule.get("resources", [])) - {"*", "*/status", "validatingwebhookconfigurations"}
                 assert granted <= asked, f"{role['metadata']['name']}: {granted - asked}"
