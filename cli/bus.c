@@ -161,7 +161,8 @@ static const uint32_t *topics_of(struct arena *a, const struct bus_config *c, co
 	const struct topic *all = topics_all(&count);
 	uint32_t *ids = ARENA_ARRAY(a, uint32_t, count + 1);
 	for (size_t i = 0; i < count; i++)
-		if (streq(all[i].publisher, publisher) && (!c->topics[0] || is_listed(c->topics, all[i].name)))
+		if (streq(all[i].publisher, publisher) && bus_may_read("cli", all[i].id) &&
+			(!c->topics[0] || is_listed(c->topics, all[i].name)))
 			ids[n++] = all[i].id;
 	return ids;
 }

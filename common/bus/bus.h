@@ -36,6 +36,10 @@ bool bus_keys_load(const char *directory, const char *own_role, struct bus_keys 
 bool bus_keys_generate(const char *directory, const char *const *roles, struct err *e) MUST_CHECK;
 void bus_keys_free(struct bus_keys *k);
 
+/* Whether this role may read the topic; what not everybody may who follows its publisher is private: never on the live socket, never on disk. */
+bool bus_may_read(const char *role, uint32_t topic);
+bool bus_topic_private(uint32_t topic);
+
 /* ---- publisher */
 struct bus_publisher;
 struct bus_publisher_options {

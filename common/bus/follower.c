@@ -20,13 +20,14 @@
 #define STATUS_INTERVALS 5
 #define REQUEST_TIMEOUT_INTERVALS 5
 #define BACKOFF_FIRST_MS 10
+#define WITHHELD_MS 10 /* all who may read it ask */
 #define BACKOFF_MAX_MS 10000
 #define SETTLED_INTERVALS 3 /* synced for so long: the next resync is quick again */
 
 const char *follower_reason_name(enum follower_reason r)
 {
 	static const char *const names[FOLLOWER_REASON_COUNT] = {
-		"start", "epoch", "gap", "silent_gap", "overflow", "timeout", "broken", "refused"};
+		"start", "epoch", "gap", "silent_gap", "overflow", "timeout", "broken", "refused", "withheld"};
 	return names[r];
 }
 
@@ -119,6 +120,11 @@ void follower_resync(struct follower *f, uint64_t now, enum follower_reason why)
 	f->request++; /* answers to an earlier request are strangers from now on */
 	f->progress_ms = now;
 	f->request_at = now;
+	if (why == FOLLOWER_WITHHELD) {
+		f->request_at += random_jitter(WITHHELD_MS, 1);
+		f->o.ops->resync(f->o.ctx, why);
+		return;
+	}
 	if (why != FOLLOWER_START || f->attempts != 0)
 		f->request_at += random_backoff(f->attempts + 1, BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0.5);
 	f->attempts++;

@@ -16,6 +16,7 @@ enum follower_reason {
 	FOLLOWER_TIMEOUT, /* the snapshot did not arrive, or stalled */
 	FOLLOWER_BROKEN, /* the snapshot contradicted itself */
 	FOLLOWER_REFUSED, /* the publisher said no */
+	FOLLOWER_WITHHELD, /* something of ours changed that is not on the live socket: no trouble at all */
 	FOLLOWER_REASON_COUNT
 };
 const char *follower_reason_name(enum follower_reason r);

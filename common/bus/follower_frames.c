@@ -46,6 +46,12 @@ static void take_part(struct follower *f, uint64_t now, struct arena *a, const B
 		follower_resync(f, now, b->part != f->next_part ? FOLLOWER_GAP : FOLLOWER_OVERFLOW);
 		return;
 	}
+	for (size_t i = 0; i < b->n_withheld; i++) {
+		if (wire_topic_listed(f->o.topics, b->withheld[i])) {
+			follower_resync(f, now, FOLLOWER_WITHHELD); /* the whole batch comes with the snapshot */
+			return;
+		}
+	}
 	struct bus_change *changes = NULL;
 	size_t n = changes_of(f, a, b->changes, b->n_changes, &changes);
 	for (size_t i = 0; i < n; i++)

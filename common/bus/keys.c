@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "common/io/file.h"
+#include "common/mesh/kinds.h"
 
 #define Z85_LEN 40
 
@@ -24,6 +25,14 @@ static const struct bus_role {
 	{"pilot", {"galley", "citadel"}},
 	{"agent", {"citadel"}}, /* an agent sees nothing of other workloads */
 	{"cli", {"galley", "citadel"}},
+};
+
+/* Topics that are not for all who may follow their publisher. */
+static const struct private_topic {
+	uint32_t topic;
+	const char *reader;
+} private_topics[] = {
+	{TOPIC_SECRET, "pilot"}, /* keys of gateways */
 };
 
 struct bus_keys {
@@ -39,6 +48,24 @@ bool bus_role_may_follow(const char *role, const char *publisher)
 			if (roles[i].follows[k] && streq(roles[i].follows[k], publisher))
 				return true;
 	return false;
+}
+
+bool bus_topic_private(uint32_t topic)
+{
+	for (size_t i = 0; i < ARRAY_LEN(private_topics); i++)
+		if (private_topics[i].topic == topic)
+			return true;
+	return false;
+}
+
+bool bus_may_read(const char *role, uint32_t topic)
+{
+	const struct topic *t = topic_get(topic);
+	for (size_t i = 0; i < ARRAY_LEN(private_topics); i++)
+		if (private_topics[i].topic == topic && !streq(private_topics[i].reader, role))
+			return false;
+	return !t || bus_role_may_follow(
+			     role, t->publisher); /* a topic that this version does not know has no content here */
 }
 
 static const char *public_of(const struct bus_keys *k, const char *role)

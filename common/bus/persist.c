@@ -193,6 +193,10 @@ static bool copy_live(
 	void *value = NULL;
 	while (map_next(content->map, &cursor, &id, &value)) {
 		const struct bus_held *h = value;
+		if (!h->bytes) {
+			offsets[i++] = 0; /* private: not in the file */
+			continue;
+		}
 		if (!reclog_raw(from, h->offset, h->bytes, &record, e))
 			return false;
 		offsets[i++] = reclog_add_raw(to, strbuf_str(&record));

@@ -73,15 +73,33 @@ static void on_subscription(void *ctx, zmq_msg_t *parts, size_t n)
 		timer_start(p->heartbeat, 0, p->heartbeat_ms); /* one for all that arrive in this turn */
 }
 
-static void publish_frames(struct bus_publisher *p, const struct bus_change *changes, size_t n, const char *cause)
+static void withhold(struct arena *a, Bus__Batch *b, uint32_t topic)
+{
+	for (size_t i = 0; i < b->n_withheld; i++)
+		if (b->withheld[i] == topic)
+			return;
+	uint32_t *list = ARENA_ARRAY(a, uint32_t, b->n_withheld + 1);
+	if (b->n_withheld)
+		memcpy(list, b->withheld, b->n_withheld * sizeof(*list));
+	list[b->n_withheld++] = topic;
+	b->withheld = list;
+}
+
+/* Everybody who may follow us hears the live socket. What only some may read they fetch when they hear that there is something. */
+static void publish_frames(struct bus_publisher *p, const struct bus_change *all, size_t n_all, const char *cause)
 {
 	struct arena *a = arena_new();
+	struct bus_change *changes = ARENA_ARRAY(a, struct bus_change, n_all + 1);
+	size_t n = wire_public(all, n_all, changes);
 	Bus__Frame f = BUS__FRAME__INIT;
 	Bus__Batch b = BUS__BATCH__INIT;
 	b.cause = arena_strdup(a, cause ? cause : "");
 	b.time_ms = clock_wall_ms();
 	f.body_case = BUS__FRAME__BODY_BATCH;
 	f.batch = &b;
+	for (size_t i = 0; n < n_all && i < n_all; i++)
+		if (bus_topic_private(all[i].topic))
+			withhold(a, &b, all[i].topic);
 	do {
 		const size_t fit = wire_fit(changes, n);
 		b.changes = wire_changes(a, changes, fit);

@@ -136,6 +136,12 @@ static void on_request(struct bus_publisher *p, struct str routing, const char *
 		refuse(p, routing, r->request, "role", "this role may not follow this publisher", role);
 		return;
 	}
+	for (size_t i = 0; i < r->n_topics; i++) {
+		if (!bus_may_read(role, r->topics[i])) {
+			refuse(p, routing, r->request, "topic", "this role may not read one of these topics", role);
+			return;
+		}
+	}
 	struct peer *peer = peer_of(p, routing);
 	if (!peer) {
 		refuse(p, routing, r->request, "peers", "too many subscribers", r->instance);

@@ -43,7 +43,7 @@ static void add_part(struct recorder *r, struct arena *a, Bus__Frame *f, const s
 }
 
 void recorder_batch(struct recorder *r, uint64_t now_ms, uint64_t epoch, uint64_t sequence,
-	const struct bus_change *changes, size_t n, bool resync, const char *cause)
+	const struct bus_change *all, size_t n_all, bool resync, const char *cause)
 {
 	if (!r || !r->log)
 		return;
@@ -51,6 +51,8 @@ void recorder_batch(struct recorder *r, uint64_t now_ms, uint64_t epoch, uint64_
 		r->start_ms = now_ms;
 	r->started = true;
 	struct arena *a = arena_new();
+	struct bus_change *changes = ARENA_ARRAY(a, struct bus_change, n_all + 1);
+	size_t n = wire_public(all, n_all, changes); /* recordings are passed around */
 	Bus__Frame f = BUS__FRAME__INIT;
 	Bus__Batch b = BUS__BATCH__INIT;
 	f.epoch = epoch;

@@ -195,3 +195,12 @@ size_t wire_fit(const struct bus_change *changes, size_t n)
 	}
 	return n;
 }
+
+size_t wire_public(const struct bus_change *changes, size_t n, struct bus_change *out)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < n; i++)
+		if (!bus_topic_private(changes[i].topic))
+			out[kept++] = changes[i];
+	return kept;
+}
