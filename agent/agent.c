@@ -184,6 +184,12 @@ static bool write_bootstrap(struct agent *a, struct err *e)
 	       err_in(e, "Envoy's bootstrap");
 }
 
+static void on_drain_asked(void *ctx)
+{
+	struct agent *a = ctx;
+	envoy_drain_now(a->envoy);
+}
+
 static bool start_envoy(struct agent *a, struct err *e)
 {
 	if (a->config->no_envoy)
@@ -191,6 +197,7 @@ static bool start_envoy(struct agent *a, struct err *e)
 	a->envoy = envoy_new(a->loop, a->config, a->state_dir, e);
 	if (!a->envoy)
 		return err_in(e, "Envoy");
+	status_on_drain(a->status, on_drain_asked, a);
 	envoy_start(a->envoy);
 	return true;
 }

@@ -48,6 +48,8 @@ void ads_relay_debug(const struct ads_relay *r, struct strbuf *json);
 struct envoy;
 struct envoy *envoy_new(struct loop *l, const struct agent_config *c, const char *state_dir, struct err *e);
 void envoy_start(struct envoy *v);
+/* Drains listeners and goes on; envoy_drain() does not wait again then. */
+void envoy_drain_now(struct envoy *v);
 /* Drains listeners, waits, ends the process; done() once. */
 void envoy_drain(struct envoy *v, void (*done)(void *ctx), void *ctx);
 void envoy_free(struct envoy *v);
@@ -61,6 +63,8 @@ void status_free(struct status *s);
 struct admin;
 void status_mount(struct status *s, struct admin *a); /* the same pages on another server, which lives longer */
 void status_draining(struct status *s); /* not ready from now on: callers should go elsewhere */
+/* What POST /drain does; without, it is not found. */
+void status_on_drain(struct status *s, void (*fn)(void *ctx), void *ctx);
 /* Envoy's Prometheus text with our names: `envoy_istio_requests_total` -> `istio_requests_total`. */
 void status_rename_metrics(struct str in, struct strbuf *out);
 /* True when Envoy's /stats text says that it serves: live, workers started, first clusters and listeners received. *why gets what is missing. */

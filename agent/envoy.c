@@ -57,6 +57,7 @@ struct envoy {
 	struct http_client *http;
 	char *bootstrap;
 	char **own_env;
+	bool drained; /* on request, while it goes on */
 	uint64_t starts;
 	uint64_t started_ms;
 	uint64_t pause_ms; /* before the next start */
@@ -207,6 +208,7 @@ void envoy_start(struct envoy *v)
 		return;
 	}
 	v->state = ENVOY_RUNNING;
+	v->drained = false;
 	v->started_ms = clock_mono_ms();
 	v->starts++;
 	metric_add(&starts_total, 1);
@@ -309,9 +311,27 @@ static void on_timer(void *ctx)
 static void on_drain_answer(void *ctx, int status, struct str body, struct str type)
 {
 	struct envoy *v = ctx;
-	if (v->state == ENVOY_DRAINING && status != 200)
+	if ((v->state == ENVOY_DRAINING || v->drained) && status != 200)
 		log_warn(&envoy_log, "Envoy does not drain its listeners", KV("status", status),
 			KV("answer", str_sub(body, 0, 200)));
+}
+
+/* skip_exit: when Envoy ends is decided here. */
+static void drain_listeners(struct envoy *v)
+{
+	ask(v, "POST",
+		streq(v->config->type, "router") ? "/drain_listeners?graceful&skip_exit"
+						 : "/drain_listeners?inboundonly&graceful&skip_exit",
+		on_drain_answer);
+}
+
+void envoy_drain_now(struct envoy *v)
+{
+	if (v->drained || !v->proc || v->state != ENVOY_RUNNING)
+		return;
+	v->drained = true;
+	log_info(&envoy_log, "draining Envoy, which goes on");
+	drain_listeners(v);
 }
 
 void envoy_drain(struct envoy *v, void (*done)(void *ctx), void *ctx)
@@ -326,13 +346,14 @@ void envoy_drain(struct envoy *v, void (*done)(void *ctx), void *ctx)
 		timer_start(v->timer, 0, 0);
 		return;
 	}
+	if (v->drained) { /* whoever asked for it has waited as long as he wanted */
+		log_info(&envoy_log, "Envoy has been drained already");
+		terminate(v);
+		return;
+	}
 	v->state = ENVOY_DRAINING;
 	log_info(&envoy_log, "draining Envoy", KV("drain_ms", v->config->drain_duration_ms));
-	/* skip_exit: when Envoy ends is decided here. */
-	ask(v, "POST",
-		streq(v->config->type, "router") ? "/drain_listeners?graceful&skip_exit"
-						 : "/drain_listeners?inboundonly&graceful&skip_exit",
-		on_drain_answer);
+	drain_listeners(v);
 	timer_start(v->timer, v->config->drain_duration_ms, 0);
 }
 

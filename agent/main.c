@@ -41,7 +41,7 @@ static const struct option_row options[] = {
 	{.name = "base-id",
 		OPT_U32(struct agent_config, base_id, "0", 0, 0, "Envoy's base id; 0: Envoy without hot restart")},
 	{.name = "status-address",
-		OPT_STR(struct agent_config, status_address, "0.0.0.0:15020", "health and metrics of this workload")},
+		OPT_STR(struct agent_config, status_address, "*:15020", "health and metrics of this workload")},
 	{.name = "interception-mode",
 		OPT_STR(struct agent_config, interception_mode, "REDIRECT",
 			"how traffic reaches Envoy, by which pilot makes listeners: REDIRECT or NONE")},

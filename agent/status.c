@@ -44,6 +44,8 @@ struct status {
 	char *application_url; /* NULL: the application has no metrics, or does not want them merged */
 	unsigned scrapes; /* under way */
 	bool draining;
+	void (*on_drain)(void *ctx);
+	void *drain_ctx;
 };
 
 /* ---- reading Envoy's statistics */
@@ -324,15 +326,42 @@ void status_draining(struct status *s)
 	s->draining = true;
 }
 
-/* ---- /quitquitquit */
+/* ---- /quitquitquit, /drain */
+
+static bool from_inside(struct admin_request *r, const char *what)
+{
+	if (admin_request_is_local(r))
+		return true;
+	log_warn(&status_log, "refused from outside", KV("page", what));
+	admin_respond(r, 403, TEXT, STR("only from 127.0.0.1 or ::1\n"));
+	return false;
+}
+
+/* As pilot-agent does: listeners are drained, and nothing ends. */
+static void drain_page(void *ctx, struct admin_request *r)
+{
+	const struct status *s = ctx;
+	if (!from_inside(r, "/drain"))
+		return;
+	if (!s->on_drain) {
+		admin_respond(r, 404, TEXT, STR("this agent runs no Envoy\n"));
+		return;
+	}
+	log_info(&status_log, "asked to drain by /drain");
+	s->on_drain(s->drain_ctx);
+	admin_respond(r, 200, TEXT, STR("draining\n"));
+}
+
+void status_on_drain(struct status *s, void (*fn)(void *ctx), void *ctx)
+{
+	s->on_drain = fn;
+	s->drain_ctx = ctx;
+}
 
 static void quit_page(void *ctx, struct admin_request *r)
 {
-	if (!admin_request_is_local(r)) {
-		log_warn(&status_log, "refused /quitquitquit from outside");
-		admin_respond(r, 403, TEXT, STR("only from 127.0.0.1 or ::1\n"));
+	if (!from_inside(r, "/quitquitquit"))
 		return;
-	}
 	log_info(&status_log, "asked to end by /quitquitquit");
 	admin_respond(r, 200, TEXT, STR("ending\n"));
 	(void)raise(SIGTERM); /* the daemon's ordinary way out */
@@ -374,6 +403,7 @@ void status_mount(struct status *s, struct admin *a)
 	admin_route(a, "GET", "/stats/prometheus", metrics_page, s);
 	admin_route(a, "GET", "/stats/envoy", envoy_metrics_page, s);
 	admin_route(a, "POST", "/quitquitquit", quit_page, s);
+	admin_route(a, "POST", "/drain", drain_page, s);
 	probes_mount(s->probes, a);
 }
 

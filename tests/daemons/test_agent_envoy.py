@@ -427,6 +427,25 @@ def test_A10_only_the_pod_itself_may_end_the_agent(running):
     assert running.processes.pop("agent").wait(20) == 0
 
 
+def test_A10_A13_drain_on_request_ends_nothing_and_is_not_repeated(running):
+    url = "http://127.0.0.1:15020/drain"
+    assert running.get(f"http://{POD}:15020/drain", "-X", "POST", ns=running.outside) == (403, "only from 127.0.0.1 or ::1\n")
+    assert running.get(url)[0] == 405
+    pid = running.envoy()["pid"]
+    assert running.get(url, "-X", "POST") == (200, "draining\n")
+    until(lambda: running.get("http://127.0.0.1:15000/stats?filter=drain")[1].count("total_listeners_draining") and
+          "asked to drain by /drain" in running.log("agent"))
+    assert running.get(url, "-X", "POST") == (200, "draining\n")
+    assert running.envoy()["pid"] == pid
+    assert running.log("agent").count("draining Envoy, which goes on") == 1
+    agent = running.processes.pop("agent")
+    start = time.monotonic()
+    agent.terminate()
+    assert agent.wait(20) == 0
+    assert time.monotonic() - start < DRAIN_S  # nobody is waited for a second time
+    assert "Envoy has been drained already" in running.log("agent")
+
+
 def test_A13_drain_serves_until_the_end(running):
     envoy = running.envoy()["pid"]
     slow = running.outside.start("curl", "-s", "-m", "10", f"http://{POD}:8080/slow/1", stdout=subprocess.PIPE)
