@@ -7,7 +7,7 @@ static const struct option_row options[] = {
 	{.name = "xds-address",
 		OPT_STR(struct pilot_config, xds_address, "127.0.0.1:15010", "where proxies connect, plaintext")},
 	{.name = "xds-tls-address",
-		OPT_STR(struct pilot_config, xds_tls_address, "0.0.0.0:15012",
+		OPT_STR(struct pilot_config, xds_tls_address, "*:15012",
 			"where proxies connect with TLS; opened when there is a certificate (--ca-token)")},
 	{.name = "trust-domain",
 		OPT_STR(struct pilot_config, trust_domain, "cluster.local",

@@ -6,18 +6,15 @@
  */
 #include "common/daemon/admin.h"
 
-#include <errno.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/base/limits.h"
 #include "common/base/vec.h"
-#include "common/io/addr.h"
+#include "common/io/net.h"
 
 #define IDLE_TIMEOUT_S 120u
 #define MAX_CONNECTIONS 256u
@@ -222,53 +219,15 @@ void admin_respond(struct admin_request *r, unsigned status, const char *content
 	}
 }
 
-static uint16_t port_of(int fd)
-{
-	struct addr addr = {.len = sizeof(addr.sa)};
-	char text[128];
-	struct str host;
-	uint16_t port = 0;
-
-	if (getsockname(fd, (struct sockaddr *)&addr.sa, &addr.len) < 0 || addr_is_unix(&addr))
-		return 0;
-	addr_format(&addr, text);
-	return addr_split(str_of(text), &host, &port, NULL) ? port : 0;
-}
-
-/* What an earlier process left behind would make bind fail; what is no socket is not ours to remove. */
-static void remove_stale_socket(const struct addr *addr)
-{
-	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
-	struct stat st;
-
-	if (un->sun_path[0] && lstat(un->sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
-		(void)unlink(un->sun_path);
-}
-
 static int open_listener(const char *address, uint16_t *bound_port, struct err *e)
 {
 	struct addr addr;
-	int one = 1;
-	int fd;
+	int fd = -1;
 
 	if (!addr_parse(str_of(address), &addr, e))
 		return -1;
-	fd = socket(addr.sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		err_errno(e, "socket");
-		return -1;
-	}
-	if (addr_is_unix(&addr))
-		remove_stale_socket(&addr);
-	else
-		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (const struct sockaddr *)&addr.sa, addr.len) < 0 || listen(fd, 128) < 0) {
-		err_errno(e, "cannot listen on %s", address);
-		close(fd);
-		return -1;
-	}
-	if (bound_port)
-		*bound_port = port_of(fd);
+	if (!net_listen(&addr, &fd, bound_port, e))
+		(void)err_in(e, "cannot listen on %s", address);
 	return fd;
 }
 

@@ -66,9 +66,9 @@ bool addr_parse(struct str text, struct addr *out, struct err *e)
 	uint16_t port;
 	if (!addr_split(text, &host, &port, e))
 		return false;
-	uint8_t ip[16];
-	unsigned bits;
-	if (!ip_parse(host, ip, &bits))
+	uint8_t ip[16] = {0};
+	unsigned bits = 128;
+	if (!str_eqc(host, "*") && !ip_parse(host, ip, &bits))
 		return err_set(e, ERR_PEER, "address \"" STR_FMT "\": \"" STR_FMT "\" is not an IP address",
 			STR_ARG(text), STR_ARG(host));
 	memset(out, 0, sizeof(*out));
@@ -112,8 +112,10 @@ void addr_format(const struct addr *a, char out[128])
 		(void)snprintf(out, 128, "%s:%u", ip, ntohs(in->sin_port));
 	} else if (a->sa.ss_family == AF_INET6) {
 		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a->sa;
-		(void)inet_ntop(AF_INET6, &in6->sin6_addr, ip, sizeof(ip));
-		(void)snprintf(out, 128, "[%s]:%u", ip, ntohs(in6->sin6_port));
+		const bool v4 = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr); /* who came by IPv4 to a socket of both */
+		const uint8_t *bytes = in6->sin6_addr.s6_addr;
+		(void)inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? bytes + 12 : bytes, ip, sizeof(ip));
+		(void)snprintf(out, 128, v4 ? "%s:%u" : "[%s]:%u", ip, ntohs(in6->sin6_port));
 	} else {
 		(void)snprintf(out, 128, "unknown");
 	}

@@ -1,4 +1,7 @@
-/* Socket addresses as text: "127.0.0.1:15010", "[::1]:15010", "0.0.0.0:0", "unix:/run/x.sock". Names are not resolved here. */
+/*
+ * Socket addresses as text: "127.0.0.1:15010", "[::1]:15010", "0.0.0.0:0", "unix:/run/x.sock", and to listen "*:15012": every address, of IPv4 and
+ * IPv6. Names are not resolved here.
+ */
 #pragma once
 
 #include <sys/socket.h>

@@ -122,16 +122,38 @@ static bool bound_port_of(int fd, uint16_t *port, struct err *e)
 	return true;
 }
 
-bool net_listen(const struct addr *a, int *out_fd, uint16_t *bound_port, struct err *e)
+static bool is_any_v6(const struct addr *a)
 {
+	return a->sa.ss_family == AF_INET6 &&
+	       IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&a->sa)->sin6_addr);
+}
+
+/* A machine without IPv6 has IPv4's half of "every address". */
+static void settle_for_v4(struct addr *a)
+{
+	const in_port_t port = ((const struct sockaddr_in6 *)&a->sa)->sin6_port;
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = port, .sin_addr = {htonl(INADDR_ANY)}};
+	*a = (struct addr){.len = sizeof(in)};
+	memcpy(&a->sa, &in, sizeof(in));
+}
+
+bool net_listen(const struct addr *wanted, int *out_fd, uint16_t *bound_port, struct err *e)
+{
+	const int on = 1, off = 0;
+	struct addr at = *wanted, *a = &at;
 	if (addr_is_unix(a) && !remove_stale(a, e))
 		return false;
 	cleanup(close_p) int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 && errno == EAFNOSUPPORT && is_any_v6(a)) {
+		settle_for_v4(a);
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	}
 	if (fd < 0)
 		return err_errno(e, "socket");
-	const int on = 1;
 	if (!addr_is_unix(a) && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
 		return err_errno(e, "SO_REUSEADDR");
+	if (is_any_v6(a) && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)))
+		return err_errno(e, "IPV6_V6ONLY");
 	if (bind(fd, (const struct sockaddr *)&a->sa, a->len))
 		return err_errno(e, "bind");
 	if (listen(fd, 1024))

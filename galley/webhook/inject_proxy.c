@@ -197,7 +197,7 @@ static json_t *environment(const struct injection *i)
 	env_logs(i, env);
 	env_drain(i, env);
 	if (i->status_port && i->status_port != STATUS_PORT) {
-		char *address cleanup(free_p) = xasprintf("0.0.0.0:%u", i->status_port);
+		char *address cleanup(free_p) = xasprintf("*:%u", i->status_port);
 		env_text(env, "FAIRLEAD_AGENT_STATUS_ADDRESS", address);
 	}
 	json_object_foreach(json_object_get(i->config, "proxyMetadata"), key, value)

@@ -12,7 +12,7 @@
 struct webhook;
 
 struct webhook_options {
-	const char *address; /* "0.0.0.0:15017" */
+	const char *address; /* "*:15017" */
 	const char *domain_suffix;
 	/* One of the two: a folder, or citadel. */
 	const char *cert_dir;

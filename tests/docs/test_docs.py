@@ -59,7 +59,7 @@ def test_every_default_address_stands_in_the_ports_page():
     ports = (ROOT / "docs/PORTS.md").read_text()
     for daemon in ("galley", "pilot", "citadel", "agent"):
         text = subprocess.run([BUILD / daemon / daemon, "--help"], capture_output=True, text=True, check=True).stdout
-        found = re.findall(r"--([\w-]*address)=\S+.*\(default ((?:[\d.]+):\d+)\)", text)
+        found = re.findall(r"--([\w-]*address)=\S+.*\(default ((?:[\d.]+|\*):\d+)\)", text)
         assert found, daemon
         for option, address in found:
             assert f"`{address}`" in ports, f"{daemon} --{option}: {address}"

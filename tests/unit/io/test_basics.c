@@ -1,5 +1,6 @@
 /* DOC: Loop, addresses, files and child processes. */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 
 #include "common/io/addr.h"
 #include "common/io/file.h"
+#include "common/io/net.h"
 #include "common/io/proc.h"
 
 struct order {
@@ -289,9 +291,52 @@ static void missing_program_is_an_error(void **state)
 	loop_free(l);
 }
 
+static bool reached(const char *address, char peer[128])
+{
+	struct addr at, from = {.len = sizeof(from.sa)};
+	struct err e = {0};
+	int fd = -1;
+	assert_true(addr_parse(str_of(address), &at, &e));
+	if (!net_connect(&at, NULL, &fd, &e))
+		return false;
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	bool ok = net_connected(fd, &e);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&from.sa, &from.len), 0);
+	addr_format(&from, peer);
+	(void)close(fd);
+	return ok;
+}
+
+/* "*": by IPv4 and by IPv6, and who came by IPv4 is called by that address. */
+static void every_address_of_both_kinds(void **state)
+{
+	struct addr any;
+	struct err e = {0};
+	uint16_t port = 0;
+	int fd = -1;
+	char address[64], peer[128], seen[128];
+	assert_true(addr_parse(STR("*:0"), &any, &e));
+	assert_true(net_listen(&any, &fd, &port, &e));
+	for (int v6 = 0; v6 < 2; v6++) {
+		(void)snprintf(address, sizeof(address), v6 ? "[::1]:%u" : "127.0.0.1:%u", port);
+		if (v6 && any.sa.ss_family == AF_INET6 && !reached(address, peer))
+			continue; /* a machine without IPv6 on loopback */
+		if (!v6)
+			assert_true(reached(address, peer));
+		int client = accept(fd, NULL, NULL);
+		assert_true(client >= 0);
+		net_peer_address(client, seen);
+		assert_string_equal(seen, peer);
+		(void)close(client);
+	}
+	(void)close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_address_of_both_kinds),
 		cmocka_unit_test(posted_work_runs_in_order),
 		cmocka_unit_test(work_posted_before_free_still_runs),
 		cmocka_unit_test(timer_may_be_freed_in_its_callback),
