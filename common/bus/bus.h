@@ -36,7 +36,7 @@ bool bus_keys_load(const char *directory, const char *own_role, struct bus_keys 
 bool bus_keys_generate(const char *directory, const char *const *roles, struct err *e) MUST_CHECK;
 void bus_keys_free(struct bus_keys *k);
 
-/* Whether this role may read the topic; what not everybody may who follows its publisher is private: never on the live socket, never on disk. */
+/* A private topic is not for all who may follow its publisher: it is never on the live socket, on disk or in a recording. */
 bool bus_may_read(const char *role, uint32_t topic);
 bool bus_topic_private(uint32_t topic);
 
@@ -110,10 +110,7 @@ bool bus_recording_open(const char *path, struct bus_recording **out, struct err
 bool bus_recording_next(
 	struct bus_recording *r, const struct bus_change **changes, size_t *n, uint64_t *at_ms, struct err *e);
 void bus_recording_close(struct bus_recording *r);
-/*
- * Feeds a recording to the ops of a daemon as if a publisher had sent it; with_timing keeps the recorded pace. done()
- * at the end.
- */
+/* Feeds a recording to a daemon as if a publisher had sent it; with_timing keeps the recorded pace. done() at the end. */
 bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
 	void (*done)(void *ctx), struct err *e) MUST_CHECK;
 /* The same with a handle, for those who may want to end it before its end; it is gone when done() is called. */
