@@ -219,6 +219,19 @@ class Mesh:
     def metrics(self, pod, port, path="/metrics"):
         return util.parse_metrics(self.fetch(pod["status"]["podIP"], port, path)[1])
 
+    def envoy(self, pod, path):
+        """A page of a pod's Envoy, which serves it on the pod's loopback only: asked from inside of the pod's network."""
+        uid = pod["metadata"]["uid"]
+        for cgroup in pathlib.Path("/proc").glob("[0-9]*/cgroup"):
+            try:
+                if f"pod{uid}" in cgroup.read_text():
+                    done = subprocess.run(["nsenter", "-t", cgroup.parent.name, "-n", "curl", "-sf", "--max-time", "10", f"http://127.0.0.1:15000{path}"],
+                                          capture_output=True, text=True, check=True)
+                    return json.loads(done.stdout)
+            except FileNotFoundError:
+                continue
+        raise AssertionError(f"no process of pod {pod['metadata']['name']}")
+
     def reviews(self, headers=None):
         """Which version of reviews answered the page."""
         status, body = self.fetch(self.gateway, 80, "/productpage", headers)

@@ -36,6 +36,10 @@ def why_not():
         return f"not installed: {', '.join(missing) or 'the network plugins in /usr/lib/cni'}"
     if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
         return "no network namespace may be made"
+    if not os.path.exists("/dev/kmsg"):
+        return "there is no /dev/kmsg, which kubelet reads"
+    if not any(os.access(p, os.W_OK) for p in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/cgroup.subtree_control")):
+        return "no control groups may be made"
     with tempfile.TemporaryDirectory() as folder:
         for name in ("lower", "upper", "work", "at"):
             os.mkdir(f"{folder}/{name}")

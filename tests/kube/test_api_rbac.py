@@ -25,7 +25,7 @@ MAY = [
     (CITADEL, "get", "secrets", SYSTEM, "istio-ca-secret"), (CITADEL, "create", "secrets", SYSTEM, ""),
 ]
 MAY_NOT = [
-    # galley signs nothing and changes nothing of its users.
+    # galley signs nothing, and changes nothing of its users but the entries of workloads that register.
     *((GALLEY, verb, "secrets", ns, "") for verb in ("create", "update", "patch", "delete") for ns in ("", SYSTEM)),
     *((GALLEY, verb, "virtualservices.networking.istio.io", "default", "") for verb in ("create", "update", "patch", "delete")),
     *((GALLEY, "create", what, "", "") for what in (
