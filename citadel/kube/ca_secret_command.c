@@ -81,7 +81,8 @@ static bool once(struct ca_secret_config *c, bool edit, struct err *e)
 		.namespace = c->ns,
 		.name = c->name,
 		.dir = c->out,
-		.make = make_root,
+		.make = edit ? NULL
+			     : make_root, /* a Secret that is deleted meanwhile is to be restored, not replaced */
 		.edit = edit ? rotate : NULL,
 		.ctx = c,
 		.timeout_ms = c->timeout_ms};

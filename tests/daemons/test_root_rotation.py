@@ -218,6 +218,21 @@ def test_N15_an_operator_rotates_the_root_of_a_cluster(fake, tmp_path):
     assert c.stop() == 0 and keeper.stop() == 0
 
 
+def test_N15_a_secret_that_is_deleted_is_not_replaced_by_another_root(fake, tmp_path):
+    keeper = Keeper(tmp_path, "ca")
+    wait_until(lambda: (keeper.out / "root-cert.pem").exists() and KEY in fake.objects)
+    before, saved = keeper.bundle(), fake.objects[KEY]
+    made = fake.count("POST ")
+    fake.delete(SECRETS, "istio-system", "istio-ca-secret")
+    wait_until(lambda: "not found" in (tmp_path / "ca.log").read_text())
+    assert keeper.bundle() == before and fake.count("POST ") == made and KEY not in fake.objects
+    fake.apply(SECRETS, saved)
+    rotate("start", "--kubeconfig", tmp_path / "config", "--namespace", "istio-system")
+    wait_until(lambda: keeper.bundle().count("BEGIN") == 2)
+    assert keeper.bundle().startswith(before.strip())
+    assert keeper.stop() == 0
+
+
 def test_N15_a_write_that_crosses_another_starts_over(fake, tmp_path):
     where = ("--kubeconfig", tmp_path / "config", "--namespace", "istio-system")
     subprocess.run([CITADEL, "ca-secret", *where, "--out", tmp_path / "ca"], check=True, capture_output=True)
