@@ -74,6 +74,15 @@ static Lds__Listener *build_virtual(struct view *v, struct arena *a)
 	l->use_original_dst = build_bool(a, true);
 	chain_match(a, loop, port, "", NULL);
 	pb_add(a, l, filter_chains, loop);
+	if (view_unknown(v, NULL) == UNKNOWN_DNS) {
+		/* HTTP is looked up by its Host, on whatever port; for the rest there is only the address. */
+		Lds__FilterChain *http = filter_chain(a, "virtualOutbound-catchall-http",
+			build_http(&c, "outbound_virtualOutbound", routes_unknown(v, a, "virtualOutbound"), NULL));
+
+		chain_match(a, http, 0, "", alpn_plain_http);
+		pb_add(a, l, filter_chains, http);
+		listener_inspect(v, a, l, false, true);
+	}
 	pb_add(a, l, filter_chains,
 		filter_chain(a, "virtualOutbound-catchall-tcp", build_tcp_to(&c, cluster_name_unknown(v, a, false))));
 	return l;

@@ -190,6 +190,15 @@ static void add_rest(struct route_table *t)
 		pb_add(t->a, t->rc, virtual_hosts, vh);
 }
 
+Rds__RouteConfiguration *routes_unknown(struct view *v, struct arena *a, const char *name)
+{
+	struct route_table t;
+
+	route_table_init(&t, v, a, str_of(name));
+	add_rest(&t);
+	return route_table_finish(&t);
+}
+
 /* The hosts come as resources of their own (vhds.c); what is inline is for those that nobody knows. */
 static Rds__Vhds *hosts_apart(struct arena *a)
 {

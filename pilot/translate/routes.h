@@ -28,5 +28,8 @@ bool port_is_sniffed_vip(struct view *v, const Fl__Service *s, const Fl__Port *p
 void route_table_service(struct route_table *t, const Fl__Service *s, uint32_t port);
 bool route_table_orphan(struct route_table *t, const struct entry *vs, const char *host, uint32_t port);
 
+/* For HTTP on a port that nobody knows: all of it goes where unknown hosts go. */
+Rds__RouteConfiguration *routes_unknown(struct view *v, struct arena *a, const char *name);
+
 Rds__RouteConfiguration *routes_gateway(struct view *v, struct str name, struct arena *a);
 void gateway_route_names(struct view *v, struct arena *a, struct name_list *l);

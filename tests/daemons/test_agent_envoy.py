@@ -322,6 +322,31 @@ def test_P34_traffic_stays_in_the_callers_zone(running):
         servers.stdout.close()
 
 
+def test_P64_P86_http_on_a_port_that_nobody_knows_goes_by_its_host(running):
+    """The address leads nowhere. Services, which have listeners of their own, are reached as before."""
+    def by_host(url, *options):
+        return running.get(url, "-m", "2", *options)[1]
+
+    servers = running.outside.start(sys.executable, "-c", ZONE_SERVERS, stdout=subprocess.PIPE)
+    config = running.source / "zoned.yaml"
+    try:
+        assert servers.stdout.readline() == "up\n"
+        config.write_text(ZONES % "false" + """---
+apiVersion: fairlead.dev/v1
+kind: MeshConfig
+metadata: {name: default}
+spec: {outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}}
+""")
+        until(lambda: by_host("http://10.96.9.9:12345/", "-H", f"Host: {OUT}:9002") == "z2")
+        assert by_host("http://10.96.1.9/") in ("z1", "z2")
+        assert by_host(f"http://{OUT}:9001/") == "z1"
+    finally:
+        config.unlink(missing_ok=True)
+        servers.kill()
+        servers.wait()
+        servers.stdout.close()
+
+
 def test_A11_with_strict_mutual_tls_probes_reach_the_application_by_the_agent(running):
     """The kubelet has no certificate of the mesh: at the application's port it is refused like anybody."""
     def probe():

@@ -186,6 +186,7 @@ def test_P64_unknown_hosts_by_name_but_other_traffic_passes(mesh):
     m = mesh(case("mesh/P64-allow-any-dynamic-dns"))
     assert m.to(authority="nobody.example") == {"AllowAnyDynamicDNSCluster": 100}
     assert m.to(dst="192.0.2.1:12345", http=False) == {"PassthroughCluster": 100}
+    assert m.to(dst="192.0.2.1:12345", authority="nobody.example") == {"AllowAnyDynamicDNSCluster": 100}
     found = next(c for c in m.resources["cds"] if c["name"] == "AllowAnyDynamicDNSCluster")
     assert found["transportSocket"]["name"] == "envoy.transport_sockets.tls"
 
