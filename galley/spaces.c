@@ -366,16 +366,17 @@ static void assign_addresses(struct galley *g)
 	if (wants.len) {
 		qsort(wants.items, wants.len, sizeof(*wants.items), by_key);
 		struct str *keys = ARENA_ARRAY(g->batch, struct str, wants.len);
-		const char **addresses = ARENA_ARRAY(g->batch, const char *, wants.len);
+		struct allocated *addresses = ARENA_ARRAY(g->batch, struct allocated, wants.len);
 		for (size_t i = 0; i < wants.len; i++)
 			keys[i] = wants.items[i].key;
 		allocate_addresses(g->batch, keys, wants.len, addresses);
 		for (size_t i = 0; i < wants.len; i++) {
 			struct space *s = wants.items[i].space;
 			Fl__Service *service = s->found.items[wants.items[i].index].service;
-			if (streq(service->auto_address, addresses[i]))
+			if (streq(service->auto_address, addresses[i].v4))
 				continue;
-			service->auto_address = arena_strdup(s->arena, addresses[i]);
+			service->auto_address = arena_strdup(s->arena, addresses[i].v4);
+			service->auto_address_v6 = arena_strdup(s->arena, addresses[i].v6);
 			s->dirty = true; /* moved by another's arrival: publish it again */
 		}
 	}

@@ -172,15 +172,15 @@ void discovery_build(struct arena *a, const struct discovery_input *given, struc
 	free(hosts);
 }
 
-/* 240.240.0.1 .. 240.240.255.254. Each key has a place by its hash; who comes later in the order of keys moves on. */
+/* 240.240.0.1 .. 240.240.255.254, and 2001:2::1 on, as Istio has them. Each key has a place by its hash; who comes later in the order of keys moves on. */
 #define FIRST_ADDRESS 0xf0f00001u
 #define ADDRESSES 65534u
 
-void allocate_addresses(struct arena *a, const struct str *keys, size_t n, const char **out)
+void allocate_addresses(struct arena *a, const struct str *keys, size_t n, struct allocated *out)
 {
 	bool *used = ARENA_ARRAY(a, bool, ADDRESSES);
 	for (size_t i = 0; i < n; i++) {
-		out[i] = "";
+		out[i] = (struct allocated){"", ""};
 		if (i >= ADDRESSES)
 			continue; /* full: the rest have none, and are reached by host name at HTTP ports */
 		uint32_t at = (uint32_t)(hash64(keys[i]) % ADDRESSES);
@@ -188,6 +188,7 @@ void allocate_addresses(struct arena *a, const struct str *keys, size_t n, const
 			at = (at + 1) % ADDRESSES;
 		used[at] = true;
 		uint32_t ip = FIRST_ADDRESS + at;
-		out[i] = arena_printf(a, "%u.%u.%u.%u", ip >> 24, (ip >> 16) & 255, (ip >> 8) & 255, ip & 255);
+		out[i].v4 = arena_printf(a, "%u.%u.%u.%u", ip >> 24, (ip >> 16) & 255, (ip >> 8) & 255, ip & 255);
+		out[i].v6 = arena_printf(a, "2001:2::%x", at + 1);
 	}
 }

@@ -63,4 +63,7 @@ const struct object *pod_by_name(const struct discovery_input *in, const char *n
 const struct object *pod_by_address(const struct discovery_input *in, const char *address);
 
 /* Addresses for services that have none, in 240.240.0.0/16: a function of the set of keys alone. keys are sorted, out has n places. */
-void allocate_addresses(struct arena *a, const struct str *keys, size_t n, const char **out);
+struct allocated {
+	const char *v4, *v6;
+};
+void allocate_addresses(struct arena *a, const struct str *keys, size_t n, struct allocated *out);

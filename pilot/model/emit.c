@@ -38,6 +38,7 @@ static uint64_t service_shape(const Fl__Service *s, uint64_t h)
 {
 	h = mix_str(mix_str(h, s->hostname), s->namespace_);
 	h = mix_str(mix(mix(h, (uint64_t)s->resolution), s->headless != 0), s->auto_address);
+	h = mix_str(h, s->auto_address_v6);
 	h = mix(mix(mix(h, s->mesh_external != 0), (uint64_t)s->created_ms), (uint64_t)s->registry);
 	h = mix_list(h, s->addresses, s->n_addresses);
 	for (size_t i = 0; i < s->n_ports; i++) {

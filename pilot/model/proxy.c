@@ -64,6 +64,8 @@ static void parse_ips(struct arena *a, const Core__Node *n, struct proxy *p)
 		if (part.len && !str_eq(part, p->ip))
 			p->ips[p->n_ips++] = arena_str(a, part);
 	}
+	for (size_t i = 0; i < p->n_ips; i++)
+		*(memchr(p->ips[i].ptr, ':', p->ips[i].len) ? &p->ipv6 : &p->ipv4) = true;
 }
 
 static int str_order(const void *x, const void *y)

@@ -33,6 +33,7 @@ struct proxy {
 	struct str ip; /* first */
 	struct str *ips;
 	size_t n_ips;
+	bool ipv4, ipv6; /* families of its addresses */
 	struct proxy_label *labels; /* sorted by key */
 	size_t n_labels;
 	struct str service_account;

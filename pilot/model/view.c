@@ -330,6 +330,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 		p->no_capture ? "nocapture" : "");
 	if (p->vhds)
 		strbuf_adds(b, "|vhds");
+	if (p->ipv6)
+		strbuf_adds(b, p->ipv4 ? "|dual" : "|v6");
 	if (p->self_discovery)
 		strbuf_addf(b, "|self=" STR_FMT, STR_ARG(p->workload));
 	if (p->config)
@@ -417,6 +419,8 @@ const struct scope *scope_of(
 		.hidden = p->hidden,
 		.n_hidden = p->n_hidden,
 		.config = p->config,
+		.ipv4 = p->ipv4,
+		.ipv6 = p->ipv6,
 		.no_capture = p->no_capture,
 		.vhds = p->vhds};
 	s->kind = kind;

@@ -117,6 +117,7 @@ static Cds__Cluster *build_any_host(struct view *v, struct str name, struct aren
 static void set_discovery(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__Service *s, const Fl__Port *port,
 	const struct rule *r, const Cfg__Subset *subset)
 {
+	const struct proxy *own = v->scope->attributes;
 	const Mesh__MeshConfig *mesh = view_mesh(v);
 
 	switch (service_discovery(v, s)) {
@@ -139,7 +140,9 @@ static void set_discovery(struct view *v, struct arena *a, Cds__Cluster *c, cons
 		c->type = CDS__CLUSTER__DISCOVERY_TYPE__LOGICAL_DNS;
 		break;
 	}
-	c->dns_lookup_family = CDS__CLUSTER__DNS_LOOKUP_FAMILY__V4_ONLY;
+	c->dns_lookup_family = !own->ipv6  ? CDS__CLUSTER__DNS_LOOKUP_FAMILY__V4_ONLY
+			       : own->ipv4 ? CDS__CLUSTER__DNS_LOOKUP_FAMILY__ALL
+					   : CDS__CLUSTER__DNS_LOOKUP_FAMILY__V6_ONLY;
 	c->respect_dns_ttl = true;
 	c->dns_refresh_rate = mesh->dns_refresh_rate ? build_duration(a, mesh->dns_refresh_rate) : build_ms(a, 60000);
 	c->load_assignment = endpoints_for(v, a, c->name, s, port, r, subset);

@@ -142,12 +142,27 @@ bool inbound_is_cluster(struct str name)
 	return str_starts(name, STR("inbound|")) || str_eqc(name, passthrough);
 }
 
-static Core__BindConfig *local_source(struct arena *a)
+/* Capture lets these pass; Envoy takes the one of the destination's family. */
+static Core__BindConfig *local_source(const struct view *v, struct arena *a)
 {
+	const struct proxy *p = v->scope->attributes;
 	Core__BindConfig *b = PB_NEW(a, Core__BindConfig, core__bind_config);
+	Core__ExtraSourceAddress *more;
 
-	b->source_address = build_address(a, STR("127.0.0.6"), 0)->socket_address;
+	b->source_address = build_address(a, p->ipv6 && !p->ipv4 ? STR("::6") : STR("127.0.0.6"), 0)->socket_address;
+	if (!p->ipv6 || !p->ipv4)
+		return b;
+	more = PB_NEW(a, Core__ExtraSourceAddress, core__extra_source_address);
+	more->address = build_address(a, STR("::6"), 0)->socket_address;
+	pb_add(a, b, extra_source_addresses, more);
 	return b;
+}
+
+static struct str loopback(const struct view *v)
+{
+	const struct proxy *p = v->scope->attributes;
+
+	return p->ipv6 && !p->ipv4 ? STR("::1") : STR("127.0.0.1");
 }
 
 static void set_endpoint(struct arena *a, Cds__Cluster *c, struct str address, uint32_t port)
@@ -177,15 +192,15 @@ static void set_destination(struct view *v, struct arena *a, Cds__Cluster *c, co
 		set_endpoint(a, c, endpoint, 0);
 	} else if (str_starts(endpoint, STR("0.0.0.0:")) || str_starts(endpoint, STR("[::]:"))) {
 		set_endpoint(a, c, v->scope->attributes->ip, endpoint_number(p->ingress));
-		c->upstream_bind_config = local_source(a);
+		c->upstream_bind_config = local_source(v, a);
 	} else if (str_starts(endpoint, STR("[::1]:"))) {
 		set_endpoint(a, c, STR("::1"), endpoint_number(p->ingress));
 	} else if (endpoint.len || inbound_is_bound(v, p)) {
-		set_endpoint(a, c, STR("127.0.0.1"), endpoint_number(p->ingress));
+		set_endpoint(a, c, loopback(v), endpoint_number(p->ingress));
 	} else if (policy && policy->mode == MESH__MESH_CONFIG__INBOUND_TRAFFIC_POLICY__MODE__LOCALHOST) {
-		set_endpoint(a, c, STR("127.0.0.1"), p->number);
+		set_endpoint(a, c, loopback(v), p->number);
 	} else {
-		c->upstream_bind_config = local_source(a);
+		c->upstream_bind_config = local_source(v, a);
 	}
 }
 
@@ -233,7 +248,7 @@ Cds__Cluster *inbound_cluster(struct view *v, struct str name, struct arena *a)
 
 	if (str_eqc(name, passthrough)) {
 		c = cluster_original_dst(v, name, a, NULL);
-		c->upstream_bind_config = local_source(a);
+		c->upstream_bind_config = local_source(v, a);
 		return c;
 	}
 	if (!cluster_name_parse(name, &parsed))

@@ -219,7 +219,7 @@ static struct str *blocks_of(const struct chain *c, const Fl__Service *s, size_t
 	struct str *vips;
 	size_t all;
 
-	service_vips(c->v->scratch, s, &vips, &all);
+	service_vips(c->v, s, &vips, &all);
 	*n = 0;
 	for (size_t i = 0; i < all; i++)
 		if (memchr(vips[i].ptr, '/', vips[i].len))

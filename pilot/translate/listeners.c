@@ -132,6 +132,25 @@ static void lds_names(struct view *v, struct arena *a, struct str **out, size_t 
 	name_list_finish(&list, out, n);
 }
 
+/* Proxies with addresses of IPv6 listen there, too, under the same name. */
+static void add_families(const struct view *v, struct arena *a, Lds__Listener *l)
+{
+	const struct proxy *p = v->scope->attributes;
+	bool socket = l->address->address_case == CORE__ADDRESS__ADDRESS_SOCKET_ADDRESS;
+	Core__SocketAddress *at = socket ? l->address->socket_address : NULL;
+	Lds__AdditionalAddress *more;
+
+	if (!p->ipv6 || !at || !streq(at->address, "0.0.0.0"))
+		return;
+	if (!p->ipv4) {
+		at->address = arena_strdup(a, "::");
+		return;
+	}
+	more = PB_NEW(a, Lds__AdditionalAddress, lds__additional_address);
+	more->address = build_address(a, STR("::"), at->port_value);
+	pb_add(a, l, additional_addresses, more);
+}
+
 static const ProtobufCMessage *lds_build(struct view *v, struct str name, struct arena *a)
 {
 	Lds__Listener *l;
@@ -142,8 +161,10 @@ static const ProtobufCMessage *lds_build(struct view *v, struct str name, struct
 		l = inbound_build(v, name, a);
 	else
 		l = outbound_build(v, name, a);
-	if (l)
+	if (l) {
 		listener_settings(v, a, l);
+		add_families(v, a, l);
+	}
 	for (size_t i = 0; l && i < feature_count; i++)
 		if (features[i]->on_listener)
 			features[i]->on_listener(v, a, l);

@@ -86,17 +86,21 @@ enum discovery service_discovery(const struct view *v, const Fl__Service *s)
 	}
 }
 
-void service_vips(struct arena *a, const Fl__Service *s, struct str **out, size_t *n)
+void service_vips(const struct view *v, const Fl__Service *s, struct str **out, size_t *n)
 {
-	struct str *items = arena_array(a, s->n_addresses + 1, sizeof(*items));
+	struct str *items = arena_array(v->scratch, s->n_addresses + 2, sizeof(*items));
+	bool declared;
 	size_t len = 0;
 
 	for (size_t i = 0; i < s->n_addresses; i++)
 		if (!str_empty(s->addresses[i]) && !streq(s->addresses[i], "0.0.0.0") &&
 			!streq(s->addresses[i], "None"))
 			items[len++] = str_of(s->addresses[i]);
-	if (!len && !str_empty(s->auto_address))
+	declared = len > 0;
+	if (!declared && !str_empty(s->auto_address))
 		items[len++] = str_of(s->auto_address);
+	if (!declared && !str_empty(s->auto_address_v6) && v->scope->attributes->ipv6)
+		items[len++] = str_of(s->auto_address_v6);
 	*out = items;
 	*n = len;
 }

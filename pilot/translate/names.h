@@ -29,7 +29,7 @@ enum discovery { DISCOVERY_EDS, DISCOVERY_DNS, DISCOVERY_DNS_LOGICAL, DISCOVERY_
 enum discovery service_discovery(const struct view *v, const Fl__Service *s);
 
 /* Addresses that clients dial: declared or allocated; "0.0.0.0" counts as none. */
-void service_vips(struct arena *a, const Fl__Service *s, struct str **out, size_t *n);
+void service_vips(const struct view *v, const Fl__Service *s, struct str **out, size_t *n);
 
 /* Sorted names without repetition, for translator.names. */
 struct name_list {

@@ -26,7 +26,7 @@ static void add_addresses(
 	size_t n;
 
 	wildcard = egress_wildcard(v, &captured);
-	service_vips(v->scratch, s, &addresses, &n);
+	service_vips(v, s, &addresses, &n);
 	if (!n && s->headless && outbound_protocol(v, port) == PROTOCOL_TCP)
 		view_addresses(v, s, &addresses, &n);
 	else if (!n)
@@ -104,7 +104,7 @@ static bool has_address(struct view *v, const Fl__Service *s, const Fl__Port *po
 	struct str *list;
 	size_t n;
 
-	service_vips(v->scratch, s, &list, &n);
+	service_vips(v, s, &list, &n);
 	if (!n && s->headless && outbound_protocol(v, port) == PROTOCOL_TCP)
 		view_addresses(v, s, &list, &n);
 	for (size_t i = 0; i < n; i++)
@@ -181,7 +181,7 @@ static void add_wildcard_service(const struct chain *c, Lds__Listener *l, const 
 	bool blocks = false;
 	size_t n;
 
-	service_vips(c->v->scratch, s, &vips, &n);
+	service_vips(c->v, s, &vips, &n);
 	if (port_is_wildcard_http(c->v, s, port)) {
 		parts->http = true;
 		return;

@@ -63,7 +63,7 @@ static bool has_vip(const struct view *v, const Fl__Service *s)
 	struct str *vips;
 	size_t n;
 
-	service_vips(v->scratch, s, &vips, &n);
+	service_vips(v, s, &vips, &n);
 	return n > 0;
 }
 
@@ -113,7 +113,7 @@ static void add_service_domains(struct route_table *t, Rds__VirtualHost *vh, con
 		add_domain(t, vh, names[i], port);
 	if (s->headless)
 		(void)route_table_domain(t, vh, arena_printf(t->a, "*.%s", s->hostname));
-	service_vips(t->v->scratch, s, &vips, &n_vips);
+	service_vips(t->v, s, &vips, &n_vips);
 	for (size_t i = 0; i < n_vips; i++)
 		if (!memchr(vips[i].ptr, '/', vips[i].len))
 			add_domain(t, vh, vips[i], port);

@@ -101,7 +101,7 @@ static bool claims(struct view *v, const Fl__Service *s, struct str domain)
 		return true;
 	if (s->headless && str_cut(domain, '.', &head, &rest) && str_eqc(head, "*") && str_eqc(rest, s->hostname))
 		return true;
-	service_vips(v->scratch, s, &vips, &n);
+	service_vips(v, s, &vips, &n);
 	for (size_t i = 0; i < n; i++)
 		if (str_eq(vips[i], domain))
 			return true;

@@ -31,7 +31,8 @@ static void read_request(json_t *q, struct request *r, char ip[64])
 
 	if (!colon || !str_u32(str_of(colon + 1), 65535, &port))
 		port = 0;
-	(void)snprintf(ip, 64, "%.*s", colon ? (int)(colon - dst) : (int)strlen(dst), dst);
+	int brackets = *dst == '['; /* "[::1]:80" */
+	(void)snprintf(ip, 64, "%.*s", (colon ? (int)(colon - dst) : (int)strlen(dst)) - 2 * brackets, dst + brackets);
 	*r = (struct request){.inbound = json_is_true(json_object_get(q, "inbound")),
 		.tls = json_is_true(json_object_get(q, "tls")),
 		.http = !http || json_is_true(http),

@@ -708,3 +708,39 @@ def test_P124_a_proxys_own_config_comes_over_the_meshs(mesh, tmp_path):
 def test_P120_listeners_log_what_no_filter_chain_takes(mesh):
     log = found(mesh(case("mesh/access-log-json-stdout")), "virtualInbound", "lds")["accessLog"]
     assert [l["filter"] for l in log] == [{"responseFlagFilter": {"flags": ["NR"]}}]
+
+
+# ---- families of addresses
+def bound(m, name):
+    l = found(m, name, "lds")
+    return [a["address"]["socketAddress"]["address"] for a in [l, *l.get("additionalAddresses", [])]]
+
+
+def test_P55_P83_a_proxy_with_both_families_knows_both_addresses(mesh, tmp_path):
+    m = mesh(case("services/P55-two-families"), node=GOLDEN / "services/P55-two-families.node.json")
+    names = [r["name"] for r in m.resources["lds"] if r["name"].endswith("_5432")]
+    assert len(names) == 2 and any(n.startswith("240.240.") for n in names) and any(n.startswith("2001:2::") for n in names)
+    six = next(n for n in names if ":" in n).removesuffix("_5432")
+    assert m.to(dst=f"[{six}]:5432", http=False) == {cluster(port=5432, host="tcp.example.com"): 100}
+    assert m.to(dst="10.96.9.9:80", authority=f"[{six}]") == {cluster(port=80, host="tcp.example.com"): 100}
+    for name in "virtualOutbound", "virtualInbound", "0.0.0.0_9080":
+        assert bound(m, name) == ["0.0.0.0", "::"]
+    assert found(m, cluster(port=5432, host="tcp.example.com"))["dnsLookupFamily"] == "ALL"
+    source = found(m, "inbound|9080||")["upstreamBindConfig"]
+    assert (source["sourceAddress"]["address"], source["extraSourceAddresses"][0]["address"]["address"]) == ("127.0.0.6", "::6")
+
+
+def test_P55_P83_a_proxy_of_ipv6_alone_listens_there(mesh, tmp_path):
+    node = json.loads((GOLDEN / "sidecar.node.json").read_text())
+    node["id"] = node["id"].replace("10.88.1.11", "fd00::b")
+    path = tmp_path / "node.json"
+    path.write_text(json.dumps(node))
+    m = mesh(case("services/P55-two-families"), node=path)
+    assert bound(m, "virtualOutbound") == bound(m, "virtualInbound") == ["::"]
+    assert found(m, cluster(port=5432, host="tcp.example.com"))["dnsLookupFamily"] == "V6_ONLY"
+    assert found(m, "InboundPassthroughCluster")["upstreamBindConfig"]["sourceAddress"]["address"] == "::6"
+
+
+def test_P55_a_proxy_of_ipv4_knows_one_address(mesh):
+    m = mesh(case("services/P55-two-families"))
+    assert len([r for r in m.resources["lds"] if r["name"].endswith("_5432")]) == 1 and bound(m, "virtualOutbound") == ["0.0.0.0"]
