@@ -24,6 +24,7 @@
 #define ADS "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 #define QUEUE_BYTES_MAX (256u << 10) /* of unsent output before a stream's changes begin to merge */
 #define CALL_WAIT_S 2
+#define WRITE_TURN_US 10000u
 #define TEND_MS 5000u
 
 METRIC(connected, GAUGE, "pilot_xds", "xDS streams that are open");
@@ -169,12 +170,18 @@ static void pump(struct stream *s, uint64_t now)
 		timer_start(w->wake, wake > now ? (wake - now) / 1000 + 1 : 1, 0);
 }
 
+/* A response is written at once, while all that belongs to the proxy is at hand; after a while answers have a turn first. */
 static void pump_all(void *ctx)
 {
 	struct worker *w = ctx;
-	uint64_t now = clock_mono_us();
-	for (size_t i = 0; i < w->streams.len; i++)
+	uint64_t now = clock_mono_us(), end = now + WRITE_TURN_US;
+	bool write = true;
+	for (size_t i = 0; i < w->streams.len; i++) {
 		pump(w->streams.items[i], now);
+		write = write && clock_mono_us() < end;
+		if (write)
+			grpc_server_flush(w->server);
+	}
 }
 
 static void tend(void *ctx)

@@ -87,6 +87,9 @@ void grpc_server_on_accept(
 /* GOAWAY on all, no new connections; done() when the last stream ended or grace_ms passed. */
 void grpc_server_drain(struct grpc_server *s, uint64_t grace_ms, void (*done)(void *ctx), void *ctx);
 void grpc_server_free(struct grpc_server *s); /* closes everything; on_close comes for what is open */
+/* Writes now what streams have queued, instead of before the loop waits: who sends to thousands does all for one while it is at hand. Of
+ * the handlers on_message and on_writable may be called from here, on_close is not. */
+void grpc_server_flush(struct grpc_server *s);
 size_t grpc_server_connections(const struct grpc_server *s);
 /* One JSON object per connection, comma-separated, for the debug page. */
 void grpc_server_debug(const struct grpc_server *s, struct strbuf *json);

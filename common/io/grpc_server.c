@@ -253,6 +253,11 @@ void grpc_server_free(struct grpc_server *s)
 	free(s);
 }
 
+void grpc_server_flush(struct grpc_server *s)
+{
+	h2_env_flush(s->env);
+}
+
 size_t grpc_server_connections(const struct grpc_server *s)
 {
 	return s->env->n_conns;

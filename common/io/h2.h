@@ -86,6 +86,7 @@ void h2_env_ref(struct h2_env *env);
 void h2_env_unref(struct h2_env *env);
 void h2_env_tell_ended(struct h2_env *env);
 void h2_env_wake(struct h2_env *env);
+void h2_env_flush(struct h2_env *env); /* what is marked, now */
 
 /* ---- connections */
 /* Takes the socket. The TLS context may be NULL. */

@@ -69,6 +69,18 @@ static struct h2_conn *next_dirty(struct h2_env *env)
 	return c;
 }
 
+void h2_env_flush(struct h2_env *env)
+{
+	struct h2_conn *c, *last = env->dirty_last;
+	/* Not those that are marked meanwhile. */
+	while (env->dirty && (c = next_dirty(env))) {
+		bool end = c == last;
+		h2_conn_flush(c);
+		if (end)
+			break;
+	}
+}
+
 static void count(struct h2_env *env)
 {
 	const char *side = env->o.server ? "server" : "client";

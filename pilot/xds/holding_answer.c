@@ -80,6 +80,25 @@ static void add_fresh(struct xds_holding *h, struct xds_answer *a)
 	}
 }
 
+/* Pieces that were packed one by one would be an entry each in the queues of all who get the answer. */
+#define JOIN_MIN 3
+#define JOIN_PIECE_BYTES 4096u
+
+static void join_pieces(struct xds_answer *a)
+{
+	if (a->slices.len < JOIN_MIN || a->bytes / a->slices.len > JOIN_PIECE_BYTES)
+		return;
+	struct buf *all = buf_new(a->bytes);
+	uint8_t *p = all->data;
+	for (size_t i = 0; i < a->slices.len; i++) {
+		memcpy(p, a->slices.items[i].ptr, a->slices.items[i].len);
+		p += a->slices.items[i].len;
+		buf_unref(a->slices.items[i].buf);
+	}
+	a->slices.items[0] = (struct buf_slice){all, all->data, a->bytes};
+	a->slices.len = 1;
+}
+
 static struct str routes_of(const struct xds_entry *host)
 {
 	size_t slash;
@@ -123,6 +142,7 @@ static struct xds_answer *examine(struct xds_holding *h)
 	if (h->mode == XDS_SOTW && !xds_type_info(h->type)->wildcard)
 		entry_list_clear(&a->absent); /* no way to say it */
 	add_fresh(h, a);
+	join_pieces(a);
 	forget(h, &a->absent);
 	return a;
 }
