@@ -230,36 +230,53 @@ static uint64_t content_hash(struct arena *scratch, const struct object *o)
 	return hash64_seed(pb_pack(scratch, o->message), hash64(pb_pack(scratch, &meta)));
 }
 
-static struct object *finish(
-	struct reading *r, struct arena **arena, const struct kind *kind, ProtobufCMessage *message)
+static struct object *copy_object(struct arena *a, const struct object *o)
 {
-	struct arena *a = *arena;
+	struct object *n = ARENA_NEW(a, struct object);
+	*n = *o;
+	n->arena = a;
+	n->ns = arena_strdup(a, o->ns);
+	n->name = arena_strdup(a, o->name);
+	n->file = arena_strdup(a, o->file);
+	n->origin = arena_strdup(a, o->origin);
+	n->meta = pb_copy(a, o->meta);
+	n->message = pb_copy(a, o->message);
+	return n;
+}
+
+/* An object lives as long as its file says the same: what reading and normalising left behind is not kept with it. */
+static struct object *only_object(const struct object *o)
+{
+	cleanup(arena_free_p) struct arena *trial = arena_new();
+	(void)copy_object(trial, o);
+	return copy_object(arena_new_sized(arena_used(trial)), o);
+}
+
+static struct object *finish(struct reading *r, struct arena *a, const struct kind *kind, ProtobufCMessage *message)
+{
 	struct normal normal = {a, str_of(r->ns), str_of(r->options->domain_suffix)};
 	const struct kind_ops *ops = kind_ops(kind->id);
-	struct object *o = ARENA_NEW(a, struct object);
 	if (ops->normalise)
 		ops->normalise(&normal, message);
 	pb_sort_maps(message);
 	pb_sort_maps(r->meta);
-	*o = (struct object){
+	struct object o = {
 		.refs = 1,
-		.arena = a,
 		.kind = kind,
-		.ns = arena_strdup(a, r->ns),
-		.name = arena_strdup(a, r->name),
-		.file = arena_strdup(a, r->options->file),
+		.ns = r->ns,
+		.name = r->name,
+		.file = r->options->file,
 		.line = r->root->line,
 		.meta = r->meta,
 		.message = message,
 	};
 	if (!str_empty(r->meta->creation_timestamp))
-		(void)!clock_parse(r->meta->creation_timestamp, &o->created_ms);
+		(void)!clock_parse(r->meta->creation_timestamp, &o.created_ms);
 	if (kind->id == KIND_WORKLOAD_ENTRY)
-		read_health(r, o);
-	o->hash = content_hash(r->arena, o) + (uint64_t)o->health;
-	o->origin = arena_printf(a, "%s:%u@%016llx", o->file, o->line, (unsigned long long)o->hash);
-	*arena = NULL;
-	return o;
+		read_health(r, &o);
+	o.hash = content_hash(a, &o) + (uint64_t)o.health;
+	o.origin = arena_printf(a, "%s:%u@%016llx", o.file, o.line, (unsigned long long)o.hash);
+	return only_object(&o);
 }
 
 /* The diagnostics that this document added get its name. */
@@ -298,7 +315,7 @@ static void read_object(struct reading *r, const struct kind *kind)
 		fault(r, DIAG_WARNING, "not-applied", "kind",
 			arena_printf(r->arena, "%s is checked and stored, but this version does not apply it yet",
 				kind->name));
-	r->out->object = finish(r, &arena, kind, message);
+	r->out->object = finish(r, arena, kind, message);
 	r->out->state = DOCUMENT_OK;
 }
 

@@ -143,7 +143,7 @@ static struct unit *unit_parse(struct str file, struct str text, const char *dom
 	cleanup(arena_free_p) struct arena *tree = arena_new();
 	struct documents documents = {0};
 	u->file = xstrndup(file.ptr, file.len);
-	u->arena = arena_new();
+	u->arena = arena_new_sized(256);
 	diags_init(&u->diags, u->arena);
 	u->broken = !yaml_parse(tree, text, u->file, &documents, &u->diags) || u->diags.errors > 0;
 	const struct document_options o = {u->file, domain_suffix};

@@ -82,6 +82,23 @@ struct arena *arena_new(void)
 	return a;
 }
 
+struct arena *arena_new_sized(size_t bytes)
+{
+	struct arena *a = arena_new();
+
+	a->next_size = max_size(bytes, ALIGNMENT);
+	return a;
+}
+
+size_t arena_used(const struct arena *a)
+{
+	size_t used = 0;
+
+	for (const struct chunk *c = a->current; c; c = c->next)
+		used += c->used;
+	return used;
+}
+
 void arena_free(struct arena *a)
 {
 	struct chunk *c;

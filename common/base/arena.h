@@ -25,6 +25,9 @@ struct str arena_str(struct arena *a, struct str s); /* copy, also NUL-terminate
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void arena_attach(struct arena *a, struct ref *r); /* takes one reference, dropped with the arena */
 
+/* For what lives long and is as large as is known: its first piece has this size. */
+struct arena *arena_new_sized(size_t bytes);
+size_t arena_used(const struct arena *a); /* of what was taken from the system: what allocations took */
 /* Bytes taken from the system, for debug pages and budgets. */
 size_t arena_bytes(const struct arena *a);
 

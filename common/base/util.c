@@ -84,7 +84,8 @@ void close_p(const int *fd)
 
 void *vec_grow(void *items, size_t *cap, size_t item_size)
 {
-	size_t bigger = *cap ? *cap * 2 : 8;
+	size_t first = item_size < 64 ? 64 / item_size : 1;
+	size_t bigger = *cap ? *cap * 2 : first;
 	size_t bytes = 0;
 
 	if (bigger < *cap || __builtin_mul_overflow(bigger, item_size, &bytes))
