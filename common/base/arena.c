@@ -49,6 +49,7 @@ struct arena {
 	struct attachment *attached;
 	size_t bytes;
 	size_t next_size;
+	bool sized; /* the first chunk is expected to be all */
 };
 
 static struct chunk *chunk_new(struct arena *a, size_t size)
@@ -87,6 +88,7 @@ struct arena *arena_new_sized(size_t bytes)
 	struct arena *a = arena_new();
 
 	a->next_size = max_size(bytes, ALIGNMENT);
+	a->sized = true;
 	return a;
 }
 
@@ -137,7 +139,11 @@ static void *alloc_slow(struct arena *a, size_t size, size_t step)
 	c = chunk_new(a, max_size(a->next_size, step));
 	c->next = a->current;
 	a->current = c;
-	a->next_size = min_size(a->next_size * 2, LARGEST_CHUNK);
+	if (a->sized) /* a little more than was expected */
+		a->next_size = max_size(a->next_size / 4, 256);
+	else
+		a->next_size = min_size(a->next_size * 2, LARGEST_CHUNK);
+	a->sized = false;
 	return chunk_take(c, size, step);
 }
 

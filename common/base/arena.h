@@ -25,7 +25,7 @@ struct str arena_str(struct arena *a, struct str s); /* copy, also NUL-terminate
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void arena_attach(struct arena *a, struct ref *r); /* takes one reference, dropped with the arena */
 
-/* For what lives long and is as large as is known: its first piece has this size. */
+/* For what lives long and whose size is known, about: its first piece has this size, the next one a quarter of it. */
 struct arena *arena_new_sized(size_t bytes);
 size_t arena_used(const struct arena *a); /* of what was taken from the system: what allocations took */
 /* Bytes taken from the system, for debug pages and budgets. */

@@ -19,19 +19,19 @@
 #include "common/pb/pb.h"
 
 const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
-	{TOPIC_SERVICE, "service", &fl__service__descriptor, NULL, service_emit},
-	{TOPIC_ENDPOINTS, "endpoints", &fl__endpoint_set__descriptor, NULL, endpoints_emit},
-	{TOPIC_NAMESPACE, "namespace", &fl__namespace__descriptor, NULL, namespace_emit},
-	{TOPIC_MESH, "mesh", &fl__object__descriptor, &mesh__mesh_config__descriptor, mesh_emit},
-	{TOPIC_VIRTUAL_SERVICE, "virtual_service", &fl__object__descriptor, &cfg__virtual_service__descriptor,
+	{TOPIC_SERVICE, 860, "service", &fl__service__descriptor, NULL, service_emit},
+	{TOPIC_ENDPOINTS, 460, "endpoints", &fl__endpoint_set__descriptor, NULL, endpoints_emit},
+	{TOPIC_NAMESPACE, 900, "namespace", &fl__namespace__descriptor, NULL, namespace_emit},
+	{TOPIC_MESH, 1400, "mesh", &fl__object__descriptor, &mesh__mesh_config__descriptor, mesh_emit},
+	{TOPIC_VIRTUAL_SERVICE, 870, "virtual_service", &fl__object__descriptor, &cfg__virtual_service__descriptor,
 		virtual_service_emit},
-	{TOPIC_DESTINATION_RULE, "destination_rule", &fl__object__descriptor, &cfg__destination_rule__descriptor,
+	{TOPIC_DESTINATION_RULE, 1100, "destination_rule", &fl__object__descriptor, &cfg__destination_rule__descriptor,
 		destination_rule_emit},
-	{TOPIC_GATEWAY, "gateway", &fl__object__descriptor, &cfg__gateway__descriptor, gateway_emit},
-	{TOPIC_SIDECAR, "sidecar", &fl__object__descriptor, &cfg__sidecar__descriptor, sidecar_emit},
-	{TOPIC_PEER_AUTHN, "peer_authn", &fl__object__descriptor, &sec__peer_authentication__descriptor,
+	{TOPIC_GATEWAY, 900, "gateway", &fl__object__descriptor, &cfg__gateway__descriptor, gateway_emit},
+	{TOPIC_SIDECAR, 900, "sidecar", &fl__object__descriptor, &cfg__sidecar__descriptor, sidecar_emit},
+	{TOPIC_PEER_AUTHN, 900, "peer_authn", &fl__object__descriptor, &sec__peer_authentication__descriptor,
 		peer_authn_emit},
-	{TOPIC_SECRET, "secret", &fl__credential__descriptor, NULL, secret_emit},
+	{TOPIC_SECRET, 300, "secret", &fl__credential__descriptor, NULL, secret_emit},
 };
 
 struct emitter {
@@ -147,7 +147,7 @@ struct entry *entry_new(const struct model_topic *t, const struct bus_change *c,
 	struct entry *e = xzalloc(sizeof(*e));
 
 	ref_init(&e->ref, entry_destroy);
-	e->arena = arena_new();
+	e->arena = arena_new_sized(c->value.len * t->unpacked / 100 + 128);
 	e->topic = t->topic;
 	e->key = arena_str(e->arena, c->key);
 	if (!decode(t, e, c->value, err)) {

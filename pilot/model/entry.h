@@ -73,6 +73,7 @@ struct entry {
 /* The topics that the model holds, and how their values are read. */
 struct model_topic {
 	uint32_t topic;
+	unsigned unpacked; /* a value takes about so many hundredths of its packed size */
 	const char *name;
 	const ProtobufCMessageDescriptor *message;
 	const ProtobufCMessageDescriptor *spec; /* of Fl__Object, or NULL */

@@ -23,6 +23,7 @@
 
 #define PROXIES 50
 #define OTHER_NAMESPACE PROXIES
+#define PLACES 3 /* gen_mesh.py's zones: proxies of each share their endpoints */
 #define WORK(name, call) \
 	do { \
 		CALLGRIND_ZERO_STATS; \
@@ -245,22 +246,25 @@ static size_t model_heap(struct bench *b, const char *mesh, struct galley_counts
 
 static void bytes(struct bench *b, const char *mesh, const char *fewer)
 {
-	struct client clients[PROXIES], first;
+	struct client clients[PROXIES], first[PLACES];
 	struct galley_counts many, few;
 	size_t all = model_heap(b, mesh, &many), rest = model_heap(b, fewer, &few);
 	size_t endpoint = (all - rest) / (many.endpoints - few.endpoints);
 	load(b, mesh);
 	apply(b, true);
-	connect_one(b, &first, NULL, false, 0);
+	connect_one(b, &first[0], NULL, false, 0);
+	for (size_t i = 1; i < PLACES; i++)
+		connect_one(b, &first[i], &first[0], false, i);
 	size_t before = heap();
 	for (size_t i = 0; i < PROXIES; i++)
-		connect_one(b, &clients[i], &first, false, i);
+		connect_one(b, &clients[i], &first[0], false, i);
 	size_t proxy = (heap() - before) / PROXIES;
 	(void)printf("{\"service\":%zu,\"endpoint\":%zu,\"proxy\":%zu}\n",
 		(all - endpoint * many.endpoints) / many.services, endpoint, proxy);
 	for (size_t i = 0; i < PROXIES; i++)
 		disconnect(&clients[i]);
-	disconnect(&first);
+	for (size_t i = 0; i < PLACES; i++)
+		disconnect(&first[i]);
 }
 
 static void read_specs(struct bench *b, const char *file)
