@@ -86,6 +86,11 @@ static void put(void *ctx, struct str file, struct str text)
 	galley_put(s->galley, file, text);
 }
 
+static void ahead(void *ctx, const struct source_text *files, size_t n)
+{
+	galley_ahead(((struct galleyd *)ctx)->galley, files, n);
+}
+
 static void drop(void *ctx, struct str file)
 {
 	struct galleyd *s = ctx;
@@ -95,7 +100,7 @@ static void drop(void *ctx, struct str file)
 	galley_remove(s->galley, file);
 }
 
-static const struct directory_ops directory_ops = {looks_whole, put, drop};
+static const struct directory_ops directory_ops = {looks_whole, ahead, put, drop};
 
 static void log_diag(const struct diag *d)
 {

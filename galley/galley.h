@@ -26,6 +26,9 @@ void galley_free(struct galley *g);
 /* `file` names the unit in diagnostics and decides who is first among several definitions of one object. */
 void galley_put(struct galley *g, struct str file, struct str text);
 void galley_remove(struct galley *g, struct str file);
+struct source_text;
+/* What is put next, with just these texts: read now, on all processors. Nothing else may come between. */
+void galley_ahead(struct galley *g, const struct source_text *files, size_t n);
 /* Whether the text would replace what the file holds now without a parse error and without emptying it: a file that is being
  * written right now often fails this. */
 bool galley_looks_whole(const struct galley *g, struct str file, struct str text);

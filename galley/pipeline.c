@@ -52,6 +52,11 @@ void galley_put(struct galley *g, struct str file, struct str text)
 	source_store_put(&g->store, file, text, g->domain_suffix);
 }
 
+void galley_ahead(struct galley *g, const struct source_text *files, size_t n)
+{
+	source_store_ahead(&g->store, files, n, g->domain_suffix);
+}
+
 void galley_remove(struct galley *g, struct str file)
 {
 	source_store_remove(&g->store, file);

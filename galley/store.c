@@ -1,6 +1,9 @@
 #include "galley/store.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/base/limits.h"
 
@@ -32,7 +35,11 @@ static void slot_free(struct slot *s)
 
 void source_store_init(struct store *s)
 {
-	*s = (struct store){.units = map_new(), .slots = map_new(), .remarked = map_new(), .contested = map_new()};
+	*s = (struct store){.units = map_new(),
+		.ahead = map_new(),
+		.slots = map_new(),
+		.remarked = map_new(),
+		.contested = map_new()};
 }
 
 void source_store_done(struct store *s)
@@ -43,8 +50,11 @@ void source_store_done(struct store *s)
 		slot_free(value);
 	for (size_t i = 0; map_next(s->units, &i, &key, &value);)
 		unit_free(value);
+	for (size_t i = 0; map_next(s->ahead, &i, &key, &value);)
+		unit_free(value);
 	map_free(s->slots);
 	map_free(s->units);
+	map_free(s->ahead);
 	map_free(s->remarked);
 	map_free(s->contested);
 	vec_done(&s->touched);
@@ -155,6 +165,45 @@ static struct unit *unit_parse(struct str file, struct str text, const char *dom
 	return u;
 }
 
+/* ---- ahead: reading a file touches nothing but its own unit, so files are read side by side (docs/decisions/reading-threads.md) */
+#define AHEAD_MIN 64 /* files that are worth threads */
+#define AHEAD_THREADS_MAX 8
+
+struct reading_ahead {
+	const struct source_text *files;
+	size_t n;
+	const char *domain_suffix;
+	struct unit **units;
+	atomic_size_t next;
+};
+
+static void *read_ahead(void *ctx)
+{
+	struct reading_ahead *r = ctx;
+	for (size_t i; (i = atomic_fetch_add(&r->next, 1)) < r->n;)
+		r->units[i] = unit_parse(r->files[i].file, r->files[i].text, r->domain_suffix);
+	return NULL;
+}
+
+void source_store_ahead(struct store *s, const struct source_text *files, size_t n, const char *domain_suffix)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	pthread_t threads[AHEAD_THREADS_MAX];
+	size_t started = 0, wanted = processors > 1 ? min_size((size_t)processors - 1, AHEAD_THREADS_MAX) : 0;
+	if (n < AHEAD_MIN || !wanted)
+		return;
+	struct reading_ahead r = {.files = files, .n = n, .domain_suffix = domain_suffix};
+	r.units = xzalloc(n * sizeof(struct unit *));
+	while (started < wanted && pthread_create(&threads[started], NULL, read_ahead, &r) == 0)
+		started++;
+	(void)read_ahead(&r); /* also when no thread could be had */
+	for (size_t i = 0; i < started; i++)
+		(void)pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < n; i++)
+		unit_free(map_put(s->ahead, files[i].file, r.units[i]));
+	free(r.units);
+}
+
 static size_t foreign_documents(const struct unit *u)
 {
 	size_t n = 0;
@@ -176,7 +225,9 @@ static void count_unit(struct store *s, struct str file, struct unit *u, const s
 
 void source_store_put(struct store *s, struct str file, struct str text, const char *domain_suffix)
 {
-	struct unit *u = unit_parse(file, text, domain_suffix);
+	struct unit *u = map_len(s->ahead) ? map_del(s->ahead, file) : NULL;
+	if (!u)
+		u = unit_parse(file, text, domain_suffix);
 	struct unit *before = map_get(s->units, file);
 	if (before) {
 		if (u->broken)

@@ -7,6 +7,7 @@
 #include "common/base/map.h"
 #include "common/base/vec.h"
 #include "galley/document.h"
+#include "galley/source/directory.h"
 
 struct unit {
 	char *file;
@@ -34,6 +35,7 @@ struct slot {
 
 struct store {
 	struct map *units; /* by file */
+	struct map *ahead; /* by file: read, not yet put */
 	struct map *slots; /* by key */
 	VEC(struct slot *) touched;
 	/* Kept up, so that a change does not look at all there is. */
@@ -45,6 +47,8 @@ struct store {
 
 void source_store_init(struct store *s);
 void source_store_done(struct store *s);
+/* Reads files that are put next, with those texts, on as many threads as there are processors; they cost little then. */
+void source_store_ahead(struct store *s, const struct source_text *files, size_t n, const char *domain_suffix);
 void source_store_put(struct store *s, struct str file, struct str text, const char *domain_suffix);
 void source_store_remove(struct store *s, struct str file);
 const struct unit *source_store_unit(const struct store *s, struct str file); /* NULL: absent */

@@ -245,11 +245,30 @@ static void drop(struct directory *d, struct file *f, const struct directory_ops
 	file_free(f);
 }
 
+static bool is_to_put(const struct file *f)
+{
+	return f->seen && f->settled && f->changed && f->text;
+}
+
+static void tell_ahead(const struct directory *d, const struct directory_ops *ops, void *ctx)
+{
+	VEC(struct source_text) files = {0};
+	for (size_t i = 0; ops->ahead && i < d->looked_at.len; i++) {
+		const struct file *f = d->looked_at.items[i];
+		if (is_to_put(f))
+			vec_push(&files, ((struct source_text){str_of(f->name), str_n(f->text, f->len)}));
+	}
+	if (files.len)
+		ops->ahead(ctx, files.items, files.len);
+	vec_done(&files);
+}
+
 /* Leaves in the list what is still there. */
 static void hand_on(struct directory *d, const struct directory_ops *ops, void *ctx)
 {
 	VEC(struct file *) gone = {0};
 	size_t kept = 0;
+	tell_ahead(d, ops, ctx);
 	for (size_t i = 0; i < d->looked_at.len; i++) {
 		struct file *f = d->looked_at.items[i];
 		if (f->settled && !f->seen) {
@@ -257,7 +276,7 @@ static void hand_on(struct directory *d, const struct directory_ops *ops, void *
 			continue;
 		}
 		d->looked_at.items[kept++] = f;
-		if (f->settled && f->changed && f->text) {
+		if (is_to_put(f)) {
 			ops->put(ctx, str_of(f->name), str_n(f->text, f->len));
 			free(take(f->text));
 			f->reported = true;

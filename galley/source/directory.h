@@ -20,8 +20,14 @@
 
 struct directory;
 
+struct source_text {
+	struct str file, text;
+};
+
 struct directory_ops {
 	bool (*looks_whole)(void *ctx, struct str file, struct str text);
+	/* All that will be put next; may be NULL. The texts stay until they are put. */
+	void (*ahead)(void *ctx, const struct source_text *files, size_t n);
 	void (*put)(void *ctx, struct str file, struct str text);
 	void (*remove)(void *ctx, struct str file);
 };

@@ -274,7 +274,10 @@ static bool names_equal(const struct xds_names *n, const struct str *items, size
 
 static void names_replace(struct xds_names *n, const struct str *items, size_t len)
 {
-	struct arena *a = arena_new();
+	size_t bytes = (len + 1) * sizeof(*items);
+	for (size_t i = 0; i < len; i++)
+		bytes += items[i].len + 16;
+	struct arena *a = arena_new_sized(bytes);
 	n->n = len;
 	n->items = ARENA_ARRAY(a, struct str, len);
 	for (size_t i = 0; i < len; i++)

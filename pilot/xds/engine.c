@@ -13,6 +13,7 @@
 #include "pilot/xds/watch.h"
 
 #define UPDATES_KNOWN 64u
+#define SCOPE_BYTES 768u /* what most scopes take */
 
 struct engine {
 	const struct engine_source *source;
@@ -234,7 +235,7 @@ static struct str scope_id(struct arena *a, const struct scope *scope)
 static struct xds_scope *scope_for(
 	struct engine *e, const struct proxy *p, enum scope_kind kind, struct read_keys *reads)
 {
-	cleanup(arena_free_p) struct arena *a = arena_new();
+	cleanup(arena_free_p) struct arena *a = arena_new_sized(SCOPE_BYTES);
 	const struct scope *scope = e->source->scope_of(a, e->model, p, kind, reads);
 	struct str id = scope_id(a, scope);
 	struct xds_scope *s = map_get(e->scopes, id);

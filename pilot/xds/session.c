@@ -108,7 +108,7 @@ static bool attach(struct xds_session *s, struct str packed, struct err *e)
 		return err_set(e, ERR_PEER, "the first request of a stream must carry the node");
 	if (packed.len > LIMIT_NODE_METADATA_BYTES)
 		return err_set(e, ERR_LIMIT, "the node is larger than %u bytes", LIMIT_NODE_METADATA_BYTES);
-	cleanup(arena_free_p) struct arena *a = arena_new(), *scratch = arena_new();
+	cleanup(arena_free_p) struct arena *a = arena_new_sized(1024), *scratch = arena_new();
 	struct proxy *p = NULL;
 	const Core__Node *node = PB_UNPACK(scratch, Core__Node, core__node, packed.ptr, packed.len, e);
 	if (!node || !proxy_parse(a, node, &p, e))

@@ -20,6 +20,8 @@ SIDECARS = 1000
 MANY = 10000
 REPEAT = 5
 CHURN_SECONDS, CHURN_RATE = 30, 100
+SNAPSHOT_BYTES, VALUE_BYTES = 200 << 20, 20 << 10
+LEAK_CYCLES, LEAK_SECONDS, LEAK_RATE = 10, 50, 2000  # of SIDECARS; 100,000 changes
 TYPES = ("cds", "eds", "lds", "rds", "vhds")
 
 
@@ -74,6 +76,10 @@ ROWS = {
     "huge_eds_cpu_s": Row("... one endpoint to 100 sidecars: CPU", "s"),
     "galley_100k_s": Row("galley with 100,000 objects from nothing, until pilot is ready", "s"),
     "galley_100k_mb": Row("... private memory, three daemons", "MB"),
+    "bus_snapshot_s": Row("a bus snapshot of 200 MB in 10,000 values: time until a follower has it", "s"),
+    "bus_snapshot_cpu_s": Row("... CPU of both sides", "s"),
+    "leak_cycles_ratio": Row("memory after 10,000 connects and disconnects, of that before", "", 1.02),
+    "leak_changes_ratio": Row("memory after 100,000 changes of endpoints, of that before", "", 1.02),
 }
 
 
@@ -309,6 +315,40 @@ def galley(b):
         mesh.stop()
 
 
+def bus(b):
+    """A publisher and a follower alone; the floor of its CPU is writing as many bytes to a loopback socket."""
+    address = f"ipc://{b.folder}/bus-{{role}}"
+    out = subprocess.run([BUILD / "tests/bench/bus_load", address, str(SNAPSHOT_BYTES), str(VALUE_BYTES)], capture_output=True, text=True)
+    if out.returncode:
+        raise Failed(f"bus_load: {out.stderr}")
+    answer = json.loads(out.stdout)
+    least = floor("loopback", 1 << 20, SNAPSHOT_BYTES >> 20, 1)
+    b.put("bus_snapshot_s", answer["seconds"], least)
+    b.put("bus_snapshot_cpu_s", answer["cpu_s"], least)
+
+
+def leaks(b):
+    """Memory comes back: after the first rounds have made the heap as large as such bursts need it."""
+    generated = b.mesh()
+    with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
+        load.ask("connect", "delta", 100)
+        load.ask("churn", 5, LEAK_RATE, generated / "changes.list")
+        before = memory_mb(load)
+        load.ask("churn", LEAK_SECONDS, LEAK_RATE, generated / "changes.list")
+        b.put("leak_changes_ratio", memory_mb(load) / before)
+        load.ask("connect", "delta", SIDECARS)
+        cycle(load, 2)
+        before = memory_mb(load)
+        cycle(load, LEAK_CYCLES)
+        b.put("leak_cycles_ratio", memory_mb(load) / before)
+
+
+def cycle(load, times):
+    for _ in range(times):
+        load.ask("close")
+        load.ask("reconnect")
+
+
 def grow(b):
     """How cost grows: three sizes each of services, endpoints, proxies and changes."""
     for n in (300, 1000, 3000):
@@ -353,7 +393,7 @@ def csr(b):
             b.put(name, figures[name], figures[name + "_floor"])
 
 
-WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, vhds, churn, many, scopes, gateway, huge, galley, csr, grow)}
+WORKLOADS = {f.__name__: f for f in (ready, delta, sotw, vhds, churn, many, scopes, gateway, huge, galley, bus, leaks, csr, grow)}
 
 
 def write_json(path, b):

@@ -41,7 +41,7 @@ static bool looks_whole(void *ctx, struct str file, struct str text)
 	return ((struct bench *)ctx)->whole;
 }
 
-static const struct directory_ops ops = {looks_whole, put, drop};
+static const struct directory_ops ops = {looks_whole, NULL, put, drop};
 
 static int setup(void **state)
 {

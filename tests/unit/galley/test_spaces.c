@@ -10,6 +10,7 @@
 #include "common/base/map.h"
 #include "common/mesh/kinds.h"
 #include "galley/galley.h"
+#include "galley/source/directory.h"
 
 #define META(name, ns, more) "metadata: {name: " name ", namespace: " ns more "}\n"
 #define ENTRY(name, ns, spec) \
@@ -215,11 +216,52 @@ static void a_workload_publishes_its_endpoints(void **state)
 	galley_free(g);
 }
 
+#define MANY 200
+
+/* Files that are read side by side are put as if each had been read when it was put; a broken one says so. */
+static void read_ahead_is_read_one_by_one(void **state)
+{
+	struct galley *one = galley_new(NULL), *ahead = galley_new(NULL);
+	struct map *x = map_new(), *y = map_new();
+	struct arena *a = arena_new();
+	struct source_text *files = ARENA_ARRAY(a, struct source_text, MANY);
+	struct diags diags;
+
+	(void)state;
+	for (unsigned i = 0; i < MANY; i++) {
+		files[i].file = str_of(arena_printf(a, "%u.yaml", i));
+		files[i].text = i == 7 ? STR("kind: [")
+				       : str_of(arena_printf(a,
+						 ENTRY("e%u", "a", "hosts: [h%u.test], resolution: DNS, " HTTP), i, i));
+	}
+	galley_ahead(ahead, files, MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		galley_put(one, files[i].file, files[i].text);
+		galley_put(ahead, files[i].file, files[i].text);
+	}
+	assert_int_equal(take_changes(one, x), take_changes(ahead, y));
+	assert_int_equal(map_len(x), 1 + 2 * (MANY - 1));
+	struct str key;
+	void *value;
+	for (size_t i = 0; map_next(x, &i, &key, &value);)
+		assert_true(str_eq(strbuf_str(value), strbuf_str(map_get(y, key))));
+	diags_init(&diags, a);
+	galley_diags(ahead, &diags);
+	assert_int_equal(diags.errors, 1);
+	forget(x);
+	forget(y);
+	galley_free(one);
+	galley_ahead(ahead, files, MANY); /* and what is never put is freed */
+	galley_free(ahead);
+	arena_free(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(kept_up_equals_made_from_nothing),
 		cmocka_unit_test(a_workload_publishes_its_endpoints),
+		cmocka_unit_test(read_ahead_is_read_one_by_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
