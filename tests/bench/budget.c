@@ -210,7 +210,7 @@ static void counts(struct bench *b, const char *mesh, const char *vs_file, const
 	WORK("model_cold", apply(b, true));
 	connect_one(b, &teacher, NULL, false, 0);
 	WORK("proxy_first", connect_one(b, &first, &teacher, false, OTHER_NAMESPACE));
-	WORK("proxy_next", connect_one(b, &next, &teacher, false, 1));
+	WORK("proxy_next", connect_one(b, &next, &teacher, false, PLACES)); /* of the same place */
 	connect_one(b, &again, &teacher, true, 0);
 	WORK("proxy_back", connect_one(b, &back, &teacher, true, 0));
 	expect("again to who holds it", back.resources, 0);
