@@ -56,8 +56,7 @@ size_t grpc_stream_queued(const struct grpc_stream *s);
 /* Server: sends trailers after what is queued. Client: half-closes. */
 void grpc_stream_finish(struct grpc_stream *s, enum grpc_status status, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void grpc_stream_cancel(struct grpc_stream *s); /* client: RST_STREAM(CANCEL); on_close follows */
-struct str grpc_stream_header(
-	const struct grpc_stream *s, const char *name); /* request metadata (server), empty if absent */
+struct str grpc_stream_header(const struct grpc_stream *s, const char *name); /* server: request metadata, or empty */
 const struct tls_peer *grpc_stream_peer(const struct grpc_stream *s); /* NULL on plaintext */
 const char *grpc_stream_address(const struct grpc_stream *s); /* "10.0.0.1:4711", "unix" */
 /* Backpressure on input: while paused no more on_message (HTTP/2 window is not renewed). */
@@ -87,9 +86,7 @@ void grpc_server_on_accept(
 /* GOAWAY on all, no new connections; done() when the last stream ended or grace_ms passed. */
 void grpc_server_drain(struct grpc_server *s, uint64_t grace_ms, void (*done)(void *ctx), void *ctx);
 void grpc_server_free(struct grpc_server *s); /* closes everything; on_close comes for what is open */
-/* Writes now what streams have queued, instead of before the loop waits: who sends to thousands does all for one while it is at hand. Of
- * the handlers on_message and on_writable may be called from here, on_close is not. */
-void grpc_server_flush(struct grpc_server *s);
+void grpc_server_flush(struct grpc_server *s); /* writes what is queued now, not before the loop waits; no on_close */
 size_t grpc_server_connections(const struct grpc_server *s);
 /* One JSON object per connection, comma-separated, for the debug page. */
 void grpc_server_debug(const struct grpc_server *s, struct strbuf *json);
