@@ -153,6 +153,9 @@ static void tell_webhook(struct galleyd *s)
 	galley_proxy_config(s->galley, &json);
 	if (s->webhook)
 		webhook_set_proxy_config(s->webhook, json.len ? json.ptr : "");
+	strbuf_clear(&json);
+	if (s->webhook && galley_proxy_configs(s->galley, &json))
+		webhook_set_proxy_configs(s->webhook, json.ptr);
 }
 
 static void commit(struct galleyd *s, uint64_t began_us);
@@ -388,6 +391,7 @@ static bool start_webhook(struct galleyd *s, const struct galley_config *c, stru
 	o.inject = c->inject;
 	o.inject.trust_domain = c->trust_domain;
 	o.inject.domain_suffix = c->domain_suffix;
+	o.inject.root_namespace = c->root_namespace;
 	if (!inject_resources_check(c->inject.resources, e))
 		return err_in(e, "--inject-resources");
 	if (str_empty(c->webhook_address))

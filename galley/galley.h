@@ -45,6 +45,8 @@ void galley_analyze(const struct galley *g, struct diags *out);
 
 /* The mesh config's defaultConfig as JSON; "" when it says nothing. */
 void galley_proxy_config(const struct galley *g, struct strbuf *json);
+/* The ProxyConfig resources as a JSON list, the oldest first. False: as when it was last asked. */
+bool galley_proxy_configs(struct galley *g, struct strbuf *json) MUST_CHECK;
 
 /* What the agent of a workload must be told to register itself with a WorkloadGroup, as JSON: {"serviceAccount", "network", "locality", "labels",
  * "proxyConfig"}; the last is the mesh's defaultConfig with the group's probe. */

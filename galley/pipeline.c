@@ -106,6 +106,44 @@ void galley_proxy_config(const struct galley *g, struct strbuf *json)
 		strbuf_add(json, strbuf_str(&text));
 }
 
+static int by_age(const void *a, const void *b)
+{
+	const struct object *x = *(struct object *const *)a, *y = *(struct object *const *)b;
+	int order = (x->created_ms > y->created_ms) - (x->created_ms < y->created_ms);
+	order = order ? order : strcmp(x->ns, y->ns);
+	return order ? order : strcmp(x->name, y->name);
+}
+
+bool galley_proxy_configs(struct galley *g, struct strbuf *json)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	const struct object **list = ARENA_ARRAY(a, const struct object *, map_len(g->store.slots) + 1);
+	struct str key;
+	void *value;
+	size_t n = 0;
+	if (!g->proxy_configs_dirty)
+		return false;
+	g->proxy_configs_dirty = false;
+	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);) {
+		const struct slot *slot = value;
+		if (slot->kind->id == KIND_PROXY_CONFIG && slot->good)
+			list[n++] = slot->good;
+	}
+	qsort(list, n, sizeof(*list), by_age);
+	strbuf_addc(json, '[');
+	for (size_t i = 0; i < n; i++) {
+		strbuf_addf(json, "%s{\"metadata\":{\"namespace\":", i ? "," : "");
+		strbuf_add_json(json, str_of(list[i]->ns));
+		strbuf_adds(json, ",\"name\":");
+		strbuf_add_json(json, str_of(list[i]->name));
+		strbuf_adds(json, "},\"spec\":");
+		pb_to_json(list[i]->message, &(struct pb_encode_options){0}, json);
+		strbuf_addc(json, '}');
+	}
+	strbuf_addc(json, ']');
+	return true;
+}
+
 bool galley_selects(struct galley *g, const Mesh__MeshConfig *mesh, const char *ns)
 {
 	return !mesh->n_discovery_selectors || namespace_selected(mesh, galley_namespace_labels(g, ns), ns);
@@ -115,6 +153,7 @@ static void on_change(void *ctx, struct slot *slot, const struct object *before)
 {
 	struct galley *g = ctx;
 	const struct object *any = slot->good ? slot->good : before;
+	g->proxy_configs_dirty |= slot->kind->id == KIND_PROXY_CONFIG;
 	if (slot->kind->id == KIND_MESH_CONFIG)
 		g->mesh_dirty = true;
 	else if (slot->kind->id == KIND_NODE)

@@ -4,7 +4,7 @@
 #include "galley/checks/values.h"
 #include "galley/kind.h"
 
-/* DOC: ProxyConfig: what is different for the proxies of some workloads. Whole numbers of threads, values of bounded length. */
+/* DOC: ProxyConfig: what is different for the proxies of some workloads; injection reads it. Whole numbers of threads, values of bounded length. */
 
 static const struct rule rules[] = {
 	{"concurrency", check_wrapped, 0, 2147483647, .source = "api: ProxyConfig.concurrency"},
@@ -24,4 +24,4 @@ static void validate(struct check *c, const void *message)
 }
 
 extern const struct kind_ops proxy_config_ops;
-const struct kind_ops proxy_config_ops = {RULES(rules), .validate = validate, .not_applied = true};
+const struct kind_ops proxy_config_ops = {RULES(rules), .validate = validate};

@@ -174,7 +174,7 @@ static bool read_pod(struct injection *i, struct err *e)
 		!check_named(i->spec, "imagePullSecrets", false, e) ||
 		!annotations_check(i->annotations, i->warnings, e) || !read_template(i, e) ||
 		!config_parse(annotation_of(i, "proxy.istio.io/config", NULL), &i->config, i->warnings, e) ||
-		!config_add_defaults(i->config, i->o->proxy_config, e))
+		!config_add_resources(i, e) || !config_add_defaults(i->config, i->o->proxy_config, e))
 		return false;
 	read_settings(i);
 	read_stats_matcher(i);

@@ -25,6 +25,8 @@ struct inject_options {
 	const char *resources; /* of the proxy, JSON as in a container */
 	const char **never; /* labels "key=value" or "key" of pods that get no proxy unless they ask for it */
 	const char *proxy_config; /* the mesh's defaultConfig, JSON; under what pods say; "": nothing */
+	const char *proxy_configs; /* ProxyConfig resources, a JSON list, what counts first in front; "": none */
+	const char *root_namespace; /* "": istio-system */
 	const char *trust_domain, *domain_suffix; /* NULL: cluster.local */
 };
 
@@ -53,6 +55,9 @@ struct inject_options {
 			OPT_STR(config, at.proxy_config, "", \
 				"settings of proxies where pods do not say, Istio's ProxyConfig as JSON; " \
 				"galley takes the mesh config's defaultConfig, if there is one")}, \
+		{prefix "proxy-configs", \
+			OPT_STR(config, at.proxy_configs, "", \
+				"ProxyConfig resources as a JSON list; galley takes those of its source")}, \
 		{prefix "resources", OPT_STR(config, at.resources, INJECT_RESOURCES, \
 					     "resources of the proxy, JSON, where annotations do not say")}, \
 	{ \

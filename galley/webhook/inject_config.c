@@ -182,16 +182,21 @@ bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct
 	return true;
 }
 
+void config_add_missing(json_t *config, json_t *more)
+{
+	json_t *own = json_object_get(config, "proxyMetadata"), *theirs = json_object_get(more, "proxyMetadata");
+	if (own && theirs)
+		(void)json_object_update_missing(own, theirs);
+	(void)json_object_update_missing(config, more);
+}
+
 bool config_add_defaults(json_t *config, const char *defaults, struct err *e)
 {
 	json_error_t error;
 	json_t *more = json_loads(str_empty(defaults) ? "{}" : defaults, 0, &error);
 	bool ok = json_is_object(more);
-	json_t *own = json_object_get(config, "proxyMetadata"), *theirs = json_object_get(more, "proxyMetadata");
-	if (own && theirs)
-		(void)json_object_update_missing(own, theirs);
 	if (ok)
-		(void)json_object_update_missing(config, more);
+		config_add_missing(config, more);
 	else
 		(void)err_set(e, ERR_PEER, "the default ProxyConfig is not a JSON object");
 	json_decref(more);

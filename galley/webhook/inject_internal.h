@@ -38,6 +38,9 @@ const char *annotation_of(const struct injection *i, const char *name, const cha
 bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct err *e) MUST_CHECK;
 /* Adds what `config` does not say; of proxyMetadata each variable. */
 bool config_add_defaults(json_t *config, const char *defaults, struct err *e) MUST_CHECK;
+void config_add_missing(json_t *config, json_t *more);
+/* ---- inject_resources.c: over and under the pod's annotation, which is in i->config */
+bool config_add_resources(struct injection *i, struct err *e) MUST_CHECK;
 
 /* ---- inject_proxy.c, inject_volumes.c: what is injected */
 json_t *proxy_container(const struct injection *i);

@@ -27,6 +27,7 @@ static struct log_scope webhook_log = LOG_SCOPE("webhook", "admission webhooks")
 
 struct webhook {
 	char *proxy_config; /* of the mesh config */
+	char *proxy_configs; /* of the source; NULL: the option's */
 	struct loop *loop;
 	struct webhook_options o;
 	struct admin *server;
@@ -115,6 +116,8 @@ static void on_inject(void *ctx, struct admin_request *q)
 	struct inject_options o = w->o.inject;
 	if (!str_empty(w->proxy_config))
 		o.proxy_config = w->proxy_config;
+	if (!str_empty(w->proxy_configs))
+		o.proxy_configs = w->proxy_configs;
 	char *answer = inject_review(&r, admin_request_path(q), &o, &result, &e);
 	count_injection(w, result, &r, e.text);
 	metric_observe(&injection_seconds, (double)(clock_mono_us() - began) / 1e6);
@@ -258,6 +261,7 @@ void webhook_free(struct webhook *w)
 	identity_free(w->identity);
 	registrar_free(w->registrar);
 	timer_free(w->retry);
+	free(w->proxy_configs);
 	free(w->proxy_config);
 	free(w);
 }
@@ -266,6 +270,12 @@ void webhook_set_proxy_config(struct webhook *w, const char *json)
 {
 	free(w->proxy_config);
 	w->proxy_config = xstrdup(json);
+}
+
+void webhook_set_proxy_configs(struct webhook *w, const char *json)
+{
+	free(w->proxy_configs);
+	w->proxy_configs = xstrdup(json);
 }
 
 bool webhook_serving(const struct webhook *w)

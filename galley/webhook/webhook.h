@@ -33,5 +33,7 @@ struct webhook *webhook_new(struct loop *l, const struct webhook_options *o, str
 void webhook_free(struct webhook *w);
 void webhook_set_proxy_config(
 	struct webhook *w, const char *json); /* instead of the option's; "": the option's again */
+/* The source's ProxyConfig resources, a JSON list. */
+void webhook_set_proxy_configs(struct webhook *w, const char *json);
 bool webhook_serving(const struct webhook *w);
 void webhook_debug(const struct webhook *w, struct strbuf *json);

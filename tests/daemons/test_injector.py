@@ -238,6 +238,31 @@ spec: {defaultConfig: {concurrency: 3, terminationDrainDuration: 7s, gatewayTopo
     wait_until(lambda: "PROXY_CONFIG" not in env_of(hook.injected(POD)[0]))
 
 
+def test_I03_proxy_config_resources_come_with_the_source(hook):
+    source = hook.folder / "source/proxy-config.yaml"
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop", "labels": {"app": "cart"}},
+           "spec": {"containers": [{"name": "app", "image": "app"}]}}
+
+    def concurrency():
+        return env_of(hook.injected(copy(pod))[0]).get("FAIRLEAD_AGENT_CONCURRENCY")
+    before = concurrency()
+    source.write_text("""
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: all, namespace: istio-system}
+spec: {concurrency: 5}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: cart, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, concurrency: 6, environmentVariables: {WHO: cart}}
+""")
+    wait_until(lambda: concurrency() == "6")
+    assert env_of(hook.injected(copy(pod))[0])["WHO"] == "cart"
+    source.unlink()
+    wait_until(lambda: concurrency() == before)
+
+
 def test_I03_the_agent_accepts_every_argument_of_istio_init(hook):
     """What injection lets through, capture must: an istio-init that fails stops the pod without a word to its user."""
     seen = set()
