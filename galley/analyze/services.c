@@ -42,6 +42,76 @@ static void addresses(struct world *w, const struct object *o)
 					e->hosts[k], e->ports[i]->number);
 }
 
+static struct audience audience_of_entry(const struct object *o)
+{
+	const Cfg__ServiceEntry *e = (const void *)o->message;
+
+	return (struct audience){e->export_to, e->n_export_to, o->ns};
+}
+
+/* The other protocol of a host's port; NULL: there is none. */
+static const char *other_protocol(const Cfg__ServiceEntry *e, const Cfg__ServicePort *port)
+{
+	for (size_t i = 0; i < e->n_ports; i++)
+		if (e->ports[i]->number == port->number &&
+			!str_ieq(str_of(e->ports[i]->protocol), str_of(port->protocol)))
+			return e->ports[i]->protocol;
+	return NULL;
+}
+
+/* Entries by host: the objects that have it, one after the other. */
+struct claim {
+	const struct object *object;
+	struct claim *next;
+};
+
+static struct map *claims_of(struct world *w, struct object_list entries)
+{
+	struct map *claims = map_new();
+
+	for (size_t i = entries.n; i-- > 0;) {
+		const Cfg__ServiceEntry *e = (const void *)entries.items[i]->message;
+
+		for (size_t k = 0; k < e->n_hosts; k++) {
+			struct claim *c = ARENA_NEW(w->a, struct claim);
+
+			*c = (struct claim){entries.items[i], map_get(claims, str_of(e->hosts[k]))};
+			(void)map_put(claims, str_of(e->hosts[k]), c);
+		}
+	}
+	return claims;
+}
+
+/* Proxies that see both know one of them, by age, and speak its protocol to the other's endpoints. */
+static bool conflict(struct world *w, const struct object *o, const struct object *other, const char *host)
+{
+	const Cfg__ServiceEntry *e = (const void *)o->message, *x = (const void *)other->message;
+
+	if (o == other || !audience_overlaps(audience_of_entry(o), audience_of_entry(other)))
+		return false;
+	for (size_t k = 0; k < e->n_ports; k++) {
+		const char *protocol = other_protocol(x, e->ports[k]);
+
+		if (!protocol)
+			continue;
+		world_report(w, "IST0177", o, arena_printf(w->a, "spec.ports[%zu].protocol", k),
+			"%s port %u is %s here and %s in %s/%s", host, e->ports[k]->number, e->ports[k]->protocol,
+			protocol, other->ns, other->name);
+		return true;
+	}
+	return false;
+}
+
+static void conflicts(struct world *w, const struct map *claims, const struct object *o)
+{
+	const Cfg__ServiceEntry *e = (const void *)o->message;
+
+	for (size_t i = 0; i < e->n_hosts; i++)
+		for (const struct claim *c = map_get(claims, str_of(e->hosts[i])); c; c = c->next)
+			if (conflict(w, o, c->object, e->hosts[i]))
+				return;
+}
+
 void analyze_services(struct world *w)
 {
 	struct object_list services = w->in->of[KIND_SERVICE], entries = w->in->of[KIND_SERVICE_ENTRY];
@@ -50,4 +120,8 @@ void analyze_services(struct world *w)
 		port_names(w, services.items[i]);
 	for (size_t i = 0; i < entries.n; i++)
 		addresses(w, entries.items[i]);
+	struct map *claims = claims_of(w, entries);
+	for (size_t i = 0; i < entries.n; i++)
+		conflicts(w, claims, entries.items[i]);
+	map_free(claims);
 }
