@@ -296,12 +296,8 @@ static Cds__Cluster *build_outbound(struct view *v, struct str name, struct aren
 	set_discovery(v, a, c, s, port, &rule, subset);
 	policy = policy_resolve(view_mesh(v), rule.policy, subset, parsed.port);
 	policy_apply(a, &policy, view_mesh(v), c);
-	if (by_sni) {
-		/* Bytes pass as they are. */
-		if (c->eds_cluster_config)
-			c->eds_cluster_config->service_name = cluster_name_outbound(
-				a, parsed.port, parsed.subset, parsed.host);
-	} else {
+	/* By server name, bytes pass as they are. */
+	if (!by_sni) {
 		http = upstream_of(port, &policy, view_mesh(v));
 		cluster_http_options(v, a, c, http, &policy);
 		set_tls(v, a, c, s, &policy, alpn_of(port->protocol, http), &parsed);

@@ -13,6 +13,7 @@
 #include "pilot/translate/endpoint_build.h"
 #include "pilot/translate/locality.h"
 #include "pilot/translate/names.h"
+#include "pilot/translate/tls.h"
 #include "pilot/translate/translate.h"
 
 static const char own_cluster[] = "local_cluster"; /* Istio's name; it is in the agent's bootstrap */
@@ -337,10 +338,15 @@ static void eds_names(struct view *v, struct arena *a, struct str **out, size_t 
 	name_list_finish(&list, out, n);
 }
 
+/*
+ * A cluster by server name has endpoints under its own name: Envoy asks once for a name, so that a second cluster that shared the name of
+ * another's would wait for ever.
+ */
 static const ProtobufCMessage *eds_build(struct view *v, struct str name, struct arena *a)
 {
 	struct cluster_name parsed;
-	const Fl__Service *s = cluster_name_parse(name, &parsed) ? view_service(v, parsed.host) : NULL;
+	bool known = cluster_name_parse(name, &parsed) || tls_sni_parse(name, &parsed);
+	const Fl__Service *s = known ? view_service(v, parsed.host) : NULL;
 	const Fl__Port *port = s ? service_port(s, parsed.port) : NULL;
 	const Cfg__Subset *subset = NULL;
 	struct rule rule;

@@ -49,10 +49,12 @@ def inline_endpoints(cluster, assignments, missing):
     if "edsClusterConfig" not in cluster:
         return
     name = cluster.pop("edsClusterConfig").get("serviceName", cluster["name"])
+    if name.startswith("outbound_."):  # by server name: rendered only when it is asked for, the same as without
+        name = name.replace("_.", "|", 3)
     if name not in assignments:
         missing.append(name)
     cluster["type"] = "STATIC"
-    cluster["loadAssignment"] = assignments.get(name, {"clusterName": name})
+    cluster["loadAssignment"] = {**assignments.get(name, {}), "clusterName": name}
 
 
 def bootstrap(rendered):
