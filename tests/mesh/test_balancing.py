@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from lab import CLIENT, HTTP, OUT, assert_share, rules, service
+from lab import CALLER, CLIENT, HTTP, OUT, assert_share, rules, service
 from util import until
 
 
@@ -167,6 +167,34 @@ def test_P28_P60_subsets_and_weights_of_endpoints(lab):
     assert lab.versions("p28.ext.example", "/b", 10) == {"out-3": 10}
     seen = lab.versions("p28.ext.example", count=400)
     assert seen == {"out-1": 100, "out-2": 300}
+
+
+def connections(lab, host, **order):
+    """How many connections ten requests one after the other had."""
+    return len({a.said["connection"] for a in lab.ask_many(host, count=10, **order)})
+
+
+def ones(name, namespace="default", spec="connectionPool: {http: {maxRequestsPerConnection: 1}}", more=""):
+    """A rule that shows where it holds: every request has a connection of its own."""
+    return f"DestinationRule {namespace}/{name}\n  host: {name.partition('-')[0]}.ext.example\n{more}  trafficPolicy: {{{spec}}}\n---\n"
+
+
+@rules(external("p27a", "out-1"), ones("p27a"), ones("p27a", "other", "loadBalancer: {simple: RANDOM}"), external("p27b", "out-1"), ones("p27b", "istio-system"),
+       external("p27c", "out-1, labels: {version: a}", "out-2, labels: {version: b}"),
+       "DestinationRule p27c\n  host: p27c.ext.example\n  subsets: [{name: a, labels: {version: a}}]\n---\n"
+       "DestinationRule p27c-more\n  host: p27c.ext.example\n  subsets: [{name: b, labels: {version: b}}]\n---\n"
+       "VirtualService p27c\n  hosts: [p27c.ext.example]\n  http:\n  - {match: [{uri: {prefix: /b}}], route: [{destination: {host: p27c.ext.example, subset: b}}]}\n"
+       "  - {route: [{destination: {host: p27c.ext.example, subset: a}}]}\n")
+def test_P27_the_callers_namespace_comes_first_and_rules_of_a_host_are_merged(lab):
+    assert connections(lab, "p27a.ext.example") == 10 and connections(lab, "p27a.ext.example", pod=CALLER) == 1
+    assert connections(lab, "p27b.ext.example") == connections(lab, "p27b.ext.example", pod=CALLER) == 10, "the root namespace's is for all"
+    assert lab.versions("p27c.ext.example", count=4) == {"out-1": 4} and lab.versions("p27c.ext.example", "/b", 4) == {"out-2": 4}
+
+
+@rules(external("p29", "out-1"), ones("p29", more="  workloadSelector: {matchLabels: {app: client}}\n"), external("p30", "out-1"), ones("p30", more='  exportTo: ["."]\n'))
+def test_P29_P30_whom_a_rule_is_for(lab):
+    assert connections(lab, "p29.ext.example") == 10 and connections(lab, "p29.ext.example", pod="default/echo-v1") == 1, "only these workloads"
+    assert connections(lab, "p30.ext.example") == 10 and connections(lab, "p30.ext.example", pod=CALLER) == 1, "only this namespace"
 
 
 def test_P33_localities_are_in_the_proxys_node(lab):

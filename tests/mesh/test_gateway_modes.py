@@ -104,6 +104,23 @@ def test_P48_istio_mutual_for_callers_of_the_mesh(lab):
     assert not shake(lab, 8466, "p48e.secure.test", *client_certificate(lab))[0], "only the mesh's own certificates count"
 
 
+@rules(gateway("across", 8477, "{mode: AUTO_PASSTHROUGH}", '["*.local"]', "TLS"),
+       service("istio-system/across", 67, "{istio: ingressgateway}", "[{name: tls, port: 8477, targetPort: 8477}]"), """
+DestinationRule across
+  host: across.istio-system.svc.cluster.local
+  trafficPolicy:
+    tls: {mode: ISTIO_MUTUAL, sni: outbound_.80_.v2_.echo.default.svc.cluster.local, subjectAltNames: ["spiffe://cluster.local/ns/default/sa/echo"]}
+---
+VirtualService across
+  hosts: [p48x.secure.test]
+  http: [{route: [{destination: {host: across.istio-system.svc.cluster.local, port: {number: 8477}}}]}]
+""")
+def test_P48_auto_passthrough_goes_by_the_meshs_own_server_names(lab):
+    got = lab.ask("p48x.secure.test")
+    assert got.status == 200 and got.version == "v2", got
+    assert "ns/default/sa/client" in got.said["headers"]["x-forwarded-client-cert"], "the gateway did not end the mutual TLS"
+
+
 @rules(gateway("redirect", 8467, "{httpsRedirect: true}", '["p48f.secure.test"]', "HTTP"), to_echo("redirect", "p48f.secure.test"))
 def test_P48_https_redirect(lab):
     got = lab.ask("p48f.secure.test", "/x?y=1", pod=OUTSIDE, to=INGRESS_IP, port=8467)
