@@ -133,19 +133,32 @@ static void index_done_p(struct label_index **x)
 	label_index_done(*x);
 }
 
+/* Slices name their pods: looked up for each endpoint, of which there are as many as pods. */
+static void index_pod(const struct object *pod, struct map *names, struct map *addresses)
+{
+	const Kube__PodStatus *s = ((const Kube__Pod *)pod->message)->status;
+	(void)map_put(names, str_of(pod->name), (void *)(uintptr_t)pod);
+	if (s && !str_empty(s->podip) && !map_get(addresses, str_of(s->podip)))
+		(void)map_put(addresses, str_of(s->podip), (void *)(uintptr_t)pod);
+}
+
 void discovery_build(struct arena *a, const struct discovery_input *given, struct discovery_output *out)
 {
 	cleanup(arena_free_p) struct arena *scratch = arena_new();
 	cleanup(index_done_p) struct label_index *workloads = label_index_new(scratch),
 						 *pods = label_index_new(scratch);
-	cleanup(map_free_p) struct map *by_host = map_new();
+	cleanup(map_free_p) struct map *by_host = map_new(), *names = map_new(), *addresses = map_new();
 	struct discovery_input copy = *given, *in = &copy;
 	struct build b = {.arena = a, .in = in, .by_host = by_host};
 	for (size_t i = 0; i < in->workloads.n; i++)
 		label_index_add(
 			workloads, LABELS((const Cfg__WorkloadEntry *)in->workloads.items[i]->message, labels), i);
-	for (size_t i = 0; i < in->pods.n; i++)
+	for (size_t i = 0; i < in->pods.n; i++) {
 		label_index_add(pods, LABELS(in->pods.items[i]->meta, labels), i);
+		index_pod(in->pods.items[i], names, addresses);
+	}
+	copy.pod_names = names;
+	copy.pod_addresses = addresses;
 	copy.workload_index = workloads;
 	copy.pod_index = pods;
 	for (size_t i = 0; i < in->services.n; i++)

@@ -25,6 +25,7 @@ struct discovery_input {
 	size_t n_export_to;
 	/* filled in by discovery_build(): positions in workloads and pods by label */
 	const struct label_index *workload_index, *pod_index;
+	const struct map *pod_names, *pod_addresses; /* -> const struct object * */
 	Mesh__ServiceEntryVisibility__Visibility
 		visibility; /* how far ServiceEntries may be seen at most; 0: anywhere */
 };

@@ -1,6 +1,7 @@
 #include "galley/discovery/discovery.h"
 
 #include "cfg/networking/workload_entry.pb-c.h"
+#include "common/base/map.h"
 #include "common/mesh/labels.h"
 
 /*
@@ -240,18 +241,10 @@ Fl__Endpoint *endpoint_of_inline(struct arena *a, const struct object *entry, co
 
 const struct object *pod_by_name(const struct discovery_input *in, const char *name)
 {
-	for (size_t i = 0; i < in->pods.n; i++)
-		if (streq(in->pods.items[i]->name, name))
-			return in->pods.items[i];
-	return NULL;
+	return map_get(in->pod_names, str_of(name));
 }
 
 const struct object *pod_by_address(const struct discovery_input *in, const char *address)
 {
-	for (size_t i = 0; i < in->pods.n; i++) {
-		const Kube__PodStatus *s = ((const Kube__Pod *)in->pods.items[i]->message)->status;
-		if (s && streq(s->podip, address))
-			return in->pods.items[i];
-	}
-	return NULL;
+	return map_get(in->pod_addresses, str_of(address));
 }
