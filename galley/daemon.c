@@ -42,6 +42,7 @@ METRIC(scan_seconds, HISTOGRAM, "galley_scan_seconds", "reading, validating and 
 METRIC(source_age, GAUGE, "galley_source_age_seconds", "since the stalest kind of the Kubernetes API was heard");
 
 #define AGE_NOTED_MS 5000
+#define REST_MAX_MS 500 /* after a commit, twice as long as it took */
 #define REPORTS_MAX 10000
 #define REGISTERED_CHECK_MS 10000
 #define DIAGS_LOGGED 50 /* of one commit; /debug/diagnostics has all */
@@ -57,6 +58,7 @@ struct galleyd {
 	struct timer *second;
 	struct trim *trim;
 	uint64_t debounce_ms;
+	uint64_t rest_until_ms; /* Kubernetes: the next commit is not before */
 	struct bus_keys *keys;
 	struct bus_publisher *publisher;
 	struct distribution *distribution; /* what pilots report on it */
@@ -226,20 +228,24 @@ static void on_file(void *ctx, const char *path, bool complete)
 
 /* ---- the Kubernetes API */
 
+/* A commit of a large namespace takes a while; when thousands of pods change, the pauses keep the loop answering and make the batches larger. */
 static void commit_settled(void *ctx)
 {
 	struct galleyd *s = ctx;
+	uint64_t began_us = clock_mono_us();
 	if (s->touched || !s->published)
-		commit(s, clock_mono_us());
+		commit(s, began_us);
 	s->touched = false;
+	s->rest_until_ms = clock_mono_ms() + min_size((clock_mono_us() - began_us) / 500, REST_MAX_MS);
 }
 
 /* What comes in one go (a list, an apply of several objects) is one batch. */
 static void on_settled(void *ctx)
 {
 	struct galleyd *s = ctx;
+	uint64_t now = clock_mono_ms(), rest = s->rest_until_ms > now ? s->rest_until_ms - now : 0;
 	if (!timer_active(s->retry))
-		timer_start(s->retry, s->debounce_ms, 0);
+		timer_start(s->retry, rest > s->debounce_ms ? rest : s->debounce_ms, 0);
 }
 
 static void on_second(void *ctx)
