@@ -38,7 +38,6 @@ METRIC(services_gauge, GAUGE, "galley_services", "services found");
 METRIC(endpoints_gauge, GAUGE, "galley_endpoints", "endpoints found");
 METRIC(published_total, COUNTER, "galley_published_total", "changes published");
 METRIC(scan_seconds, HISTOGRAM, "galley_scan_seconds", "reading, validating and publishing one change of the source");
-
 METRIC(source_age, GAUGE, "galley_source_age_seconds", "since the stalest kind of the Kubernetes API was heard");
 
 #define AGE_NOTED_MS 5000
@@ -235,7 +234,6 @@ static void commit_settled(void *ctx)
 	uint64_t began_us = clock_mono_us();
 	if (s->touched || !s->published)
 		commit(s, began_us);
-	s->touched = false;
 	s->rest_until_ms = clock_mono_ms() + min_size((clock_mono_us() - began_us) / 500, REST_MAX_MS);
 }
 
