@@ -11,14 +11,12 @@ import re
 import socket
 import subprocess
 import textwrap
-import threading
 import time
 from dataclasses import dataclass
 
 import pytest
 import util
 from mesh import Mesh
-from util import until
 
 CLIENT, CALLER, OUTSIDE = "default/client", "other/caller", "outside/out-1"
 INGRESS, EGRESS = "istio-system/istio-ingressgateway", "istio-system/egress"
@@ -83,7 +81,8 @@ PODS = [
     pod(INGRESS, INGRESS_IP, app="istio-ingressgateway", gateway=True, labels="istio: ingressgateway"),
     pod(EGRESS, EGRESS_IP, app="egress", gateway=True, labels="istio: egressgateway"),
     *(pod(f"default/echo-{v}", f"10.88.2.1{v[1]}", app="echo", version=v, proxy=v != "v3", options=SERVERS) for v in ("v1", "v2", "v3")),
-    *(pod(f"outside/{name}", ip, app="out", version=name, proxy=False, options=f"{SERVERS} --http {HTTP} {MORE} 80 --https {HTTPS} 443") for name, ip in OUT.items()),
+    *(pod(f"outside/{name}", ip, app="out", version=name, proxy=False, options=f"{SERVERS} --http {HTTP} {MORE} 80 --https {HTTPS} 443")
+      for name, ip in OUT.items()),
 ]
 # All hosts of the tests live on the ports of these services; a VirtualService may have a host that is no service.
 SERVICES = f"""
@@ -248,22 +247,6 @@ class Lab(Mesh):
                 "-ign_eof", *options]
         done = subprocess.run([*self.enter(), *map(str, argv)], input=text, capture_output=True, text=True, timeout=20, check=False)
         return done.returncode == 0, done.stdout + done.stderr
-
-    @contextlib.contextmanager
-    def meanwhile(self, *args, **order):
-        """Requests that go on during the block; their answers are in the list afterwards."""
-        found, problems = [], []
-
-        def run():
-            try:
-                found.extend(self.ask_many(*args, **order))
-            except Exception as problem:  # pylint: disable=broad-exception-caught
-                problems.append(problem)
-        thread = threading.Thread(target=run)
-        thread.start()
-        yield found
-        thread.join()
-        assert not problems, problems
 
     # ---- configuration
 

@@ -10,7 +10,8 @@ from util import until
 def external(name, *endpoints, port=80):
     """A ServiceEntry over the servers outside; an endpoint is "out-1" with more of its fields."""
     rows = "".join(f"\n  - {{address: {OUT[e[:5]]}, ports: {{http: {HTTP}}}{e[5:]}}}" for e in endpoints)
-    return f"ServiceEntry {name}\n  hosts: [{name}.ext.example]\n  ports: [{{number: {port}, name: http, protocol: HTTP}}]\n  resolution: STATIC\n  endpoints:{rows}\n---\n"
+    return (f"ServiceEntry {name}\n  hosts: [{name}.ext.example]\n  ports: [{{number: {port}, name: http, protocol: HTTP}}]\n"
+            f"  resolution: STATIC\n  endpoints:{rows}\n---\n")
 
 
 def policy(name, spec, host=None):
@@ -179,11 +180,13 @@ def ones(name, namespace="default", spec="connectionPool: {http: {maxRequestsPer
     return f"DestinationRule {namespace}/{name}\n  host: {name.partition('-')[0]}.ext.example\n{more}  trafficPolicy: {{{spec}}}\n---\n"
 
 
-@rules(external("p27a", "out-1"), ones("p27a"), ones("p27a", "other", "loadBalancer: {simple: RANDOM}"), external("p27b", "out-1"), ones("p27b", "istio-system"),
+@rules(external("p27a", "out-1"), ones("p27a"), ones("p27a", "other", "loadBalancer: {simple: RANDOM}"),
+       external("p27b", "out-1"), ones("p27b", "istio-system"),
        external("p27c", "out-1, labels: {version: a}", "out-2, labels: {version: b}"),
        "DestinationRule p27c\n  host: p27c.ext.example\n  subsets: [{name: a, labels: {version: a}}]\n---\n"
        "DestinationRule p27c-more\n  host: p27c.ext.example\n  subsets: [{name: b, labels: {version: b}}]\n---\n"
-       "VirtualService p27c\n  hosts: [p27c.ext.example]\n  http:\n  - {match: [{uri: {prefix: /b}}], route: [{destination: {host: p27c.ext.example, subset: b}}]}\n"
+       "VirtualService p27c\n  hosts: [p27c.ext.example]\n  http:\n"
+       "  - {match: [{uri: {prefix: /b}}], route: [{destination: {host: p27c.ext.example, subset: b}}]}\n"
        "  - {route: [{destination: {host: p27c.ext.example, subset: a}}]}\n")
 def test_P27_the_callers_namespace_comes_first_and_rules_of_a_host_are_merged(lab):
     assert connections(lab, "p27a.ext.example") == 10 and connections(lab, "p27a.ext.example", pod=CALLER) == 1
@@ -191,7 +194,8 @@ def test_P27_the_callers_namespace_comes_first_and_rules_of_a_host_are_merged(la
     assert lab.versions("p27c.ext.example", count=4) == {"out-1": 4} and lab.versions("p27c.ext.example", "/b", 4) == {"out-2": 4}
 
 
-@rules(external("p29", "out-1"), ones("p29", more="  workloadSelector: {matchLabels: {app: client}}\n"), external("p30", "out-1"), ones("p30", more='  exportTo: ["."]\n'))
+@rules(external("p29", "out-1"), ones("p29", more="  workloadSelector: {matchLabels: {app: client}}\n"),
+       external("p30", "out-1"), ones("p30", more='  exportTo: ["."]\n'))
 def test_P29_P30_whom_a_rule_is_for(lab):
     assert connections(lab, "p29.ext.example") == 10 and connections(lab, "p29.ext.example", pod="default/echo-v1") == 1, "only these workloads"
     assert connections(lab, "p30.ext.example") == 10 and connections(lab, "p30.ext.example", pod=CALLER) == 1, "only this namespace"

@@ -37,7 +37,8 @@ def test_P48_simple(lab):
 
 
 @rules(gateway("mutual", 8462, f"{{mode: MUTUAL, {CERTIFICATE}, caCertificates: CERTS/ca.pem}}"), to_echo("mutual", "p48b.secure.test"),
-       gateway("names", 8463, f"{{mode: MUTUAL, {CERTIFICATE}, caCertificates: CERTS/ca.pem, subjectAltNames: [visitor.example]}}"), to_echo("names", "p48c.secure.test"))
+       gateway("names", 8463, f"{{mode: MUTUAL, {CERTIFICATE}, caCertificates: CERTS/ca.pem, subjectAltNames: [visitor.example]}}"),
+       to_echo("names", "p48c.secure.test"))
 def test_P48_P49_mutual(lab):
     good, text = shake(lab, 8462, "p48b.secure.test", *client_certificate(lab))
     assert good and "x-forwarded-client-cert" in text and "visitor" in text, text
@@ -128,7 +129,8 @@ def test_P48_https_redirect(lab):
 
 
 @rules(gateway("new", 8468, f"{{mode: SIMPLE, {CERTIFICATE}, minProtocolVersion: TLSV1_3}}"), to_echo("new", "p49a.secure.test"),
-       gateway("old", 8469, f"{{mode: SIMPLE, {CERTIFICATE}, maxProtocolVersion: TLSV1_2, cipherSuites: [ECDHE-ECDSA-AES256-GCM-SHA384]}}"), to_echo("old", "p49b.secure.test"))
+       gateway("old", 8469, f"{{mode: SIMPLE, {CERTIFICATE}, maxProtocolVersion: TLSV1_2, cipherSuites: [ECDHE-ECDSA-AES256-GCM-SHA384]}}"),
+       to_echo("old", "p49b.secure.test"))
 def test_P49_versions_and_ciphers(lab):
     assert shake(lab, 8468, "p49a.secure.test", "-tls1_3")[0] and not shake(lab, 8468, "p49a.secure.test", "-tls1_2")[0]
     good, text = shake(lab, 8469, "p49b.secure.test")

@@ -57,8 +57,11 @@ EJECT = "interval: 0.5s, baseEjectionTime: 1s, maxEjectionPercent: 100"
 
 
 @rules(external("p38", *ALL), policy("p38", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutive5xxErrors: 3, {EJECT}}}}}"),
-       external("p38g", *ALL), policy("p38g", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutiveGatewayErrors: 2, consecutive5xxErrors: 0, {EJECT}}}}}"),
-       external("p38m", *ALL), policy("p38m", "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 34, baseEjectionTime: 60s}}"))
+       external("p38g", *ALL),
+       policy("p38g", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutiveGatewayErrors: 2, consecutive5xxErrors: 0, {EJECT}}}}}"),
+       external("p38m", *ALL),
+       policy("p38m", "{loadBalancer: {simple: ROUND_ROBIN}, "
+              "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 34, baseEjectionTime: 60s}}"))
 def test_P38_what_fails_is_ejected_and_comes_back(lab):
     sick = {"x-do-out-2": "status=500"}
     assert lab.versions("p38.ext.example", count=9, headers=sick)["out-2"] == 0
@@ -73,8 +76,8 @@ def test_P38_what_fails_is_ejected_and_comes_back(lab):
 
 
 @rules(external("p38l", "out-1", "out-2").replace(f"{OUT['out-2']}, ports: {{http: {HTTP}}}", f"{OUT['out-2']}, ports: {{http: 1}}"),
-       policy("p38l", "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 2, consecutive5xxErrors: 0, "
-              "baseEjectionTime: 60s, maxEjectionPercent: 100}}"),
+       policy("p38l", "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {splitExternalLocalOriginErrors: true, "
+              "consecutiveLocalOriginFailures: 2, consecutive5xxErrors: 0, baseEjectionTime: 60s, maxEjectionPercent: 100}}"),
        "VirtualService p38l\n  hosts: [p38l.ext.example]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: p38l.ext.example}}]}]")
 def test_P38_an_endpoint_that_cannot_be_reached_is_ejected(lab):
     first = lab.versions("p38l.ext.example", count=4)

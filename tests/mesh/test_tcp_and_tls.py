@@ -90,7 +90,8 @@ VirtualService p23
 def test_P23_tls_by_server_name(lab):
     def by_name(name, count=1, **order):
         # A name of three labels is not in the server's certificate; what is asked is where the connection goes.
-        return reached(lab, f"{name}.p23.secure.test", 4423, count, tls={"name": f"{name}.p23.secure.test", "ca": str(lab.certificates.ca), "any_name": True}, **order)
+        host = f"{name}.p23.secure.test"
+        return reached(lab, host, 4423, count, tls={"name": host, "ca": str(lab.certificates.ca), "any_name": True}, **order)
 
     assert by_name("one", 3) == {"out-1": 3}
     assert by_name("two", 3) == {"out-2": 3}
