@@ -77,7 +77,6 @@ static void normalise(struct normal *n, void *message)
 {
 	const Cfg__WorkloadGroup *g = message;
 	Cfg__ReadinessProbe *p = g->probe;
-	text_default(n, &g->template_->service_account, "default");
 	if (!p)
 		return;
 	number_default(&p->timeout_seconds, 1);

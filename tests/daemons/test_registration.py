@@ -107,12 +107,12 @@ class Mesh:
             "--ca-token", self.token("istio-system", "istiod"), "--ca-address", f"127.0.0.1:{self.ca}", "--ca-roots", roots,
             "--ca-name", "spiffe://cluster.local/ns/istio-system/sa/citadel")
         until(lambda: "TLS is open" in self.pilot.log())
-        probe = {"httpGet": {"port": self.application.port, "path": "/ready"}, "periodSeconds": 1}
+        probe = {"httpGet": {"port": self.application.port, "path": "/ready"}}
         self.agent_options = [
             "--no-envoy", "--pod-name", "vm-1", "--pod-namespace", "vms", "--pod-ip", IP, "--service-account", "billing", "--workload", "billing",
             "--labels", '{"version":"v2"}', "--locality", "r/z", "--ca-roots", roots, "--token-file", self.token("vms", "billing"),
-            "--status-address", f"127.0.0.1:{free_port()}", "--discovery-address", f"127.0.0.1:{self.xds}",
-            "--proxy-config", json.dumps({"readinessProbe": probe})]
+            "--status-address", f"127.0.0.1:{free_port()}", "--discovery-address", f"127.0.0.1:{self.xds}"]
+        self.probe(probe)
 
     def add(self, name, *options, prefix=()):
         self.daemons.append(Daemon(self.folder, name, "--bus", f"ipc://{self.folder}/{{role}}", *options, prefix=prefix))
@@ -125,8 +125,11 @@ class Mesh:
              account], capture_output=True, text=True, check=True).stdout)
         return path
 
+    def probe(self, handler):
+        self.proxy_config = ["--proxy-config", json.dumps({"readinessProbe": {"periodSeconds": 1, **handler}})]
+
     def start_workload(self):
-        self.agent = self.add("agent", *self.agent_options, prefix=("env", "ISTIO_META_AUTO_REGISTER_GROUP=billing"))
+        self.agent = self.add("agent", *self.agent_options, *self.proxy_config, prefix=("env", "ISTIO_META_AUTO_REGISTER_GROUP=billing"))
         until((self.folder / "agent/envoy-rev.json").exists)
         node = json.loads((self.folder / "agent/envoy-rev.json").read_text())["node"]
         packed = xds.node(node["id"], node["cluster"], {k: v for k, v in node["metadata"].items() if isinstance(v, (str, dict))})
@@ -207,18 +210,23 @@ def test_P61_a_workload_registers_is_probed_and_goes_after_its_grace(source):
 
 def test_P61_the_group_may_come_later_and_go():
     with a_mesh(Files, group=False) as m:
-        m.application.ready = True
+        flag = m.folder / "ready"
+        m.probe({"exec": {"command": ["test", "-f", str(flag)]}})
         m.start_workload()
         problem = until(lambda: [r["problem"] for r in m.galley.page("registered") or [] if r["problem"]])
         assert problem == ["there is no WorkloadGroup vms/billing"] and m.entry() is None
         m.source.put(GROUP)
+        until(lambda: m.endpoints() == {IP: "UNHEALTHY"})
+        assert "the command ended with status 1" in until(m.entry)["status"]["conditions"][0]["message"]
+        flag.touch()
         until(lambda: m.endpoints() == {IP: "HEALTHY"})
         wrong = json.loads(json.dumps(GROUP))
         wrong["spec"]["template"]["serviceAccount"] = "other"
         m.source.put(wrong)
         until(lambda: m.endpoints() == {})
         assert "is for service account other, not billing" in m.galley.log()
-        m.source.put(GROUP)
+        del wrong["spec"]["template"]["serviceAccount"]
+        m.source.put(wrong)  # a group that names none takes any
         until(lambda: m.endpoints() == {IP: "HEALTHY"})
         m.source.drop(GROUP)
         until(lambda: m.endpoints() == {})
@@ -226,7 +234,7 @@ def test_P61_the_group_may_come_later_and_go():
 
 def test_P61_registered_workloads_outlive_a_restart_of_galley_and_of_pilot():
     with a_mesh(Files) as m:
-        m.application.ready = True
+        m.probe({"tcpSocket": {"port": m.application.port}})
         m.start_workload()
         until(lambda: m.endpoints() == {IP: "HEALTHY"})
         registered = m.folder / "galley/registered.json"

@@ -34,6 +34,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else if (!*e.text) {
 		abort();
 	}
+	e = (struct err){0};
+	struct readiness *r = NULL;
+	if (readiness_parse(text, "10.0.0.1", &r, &e) ? r && (!r->spec.timeout_ms || !r->success || !r->failure)
+						      : !*e.text)
+		abort();
+	readiness_free(r);
 	free(text);
 	return 0;
 }
