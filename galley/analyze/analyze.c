@@ -6,7 +6,8 @@
 void analysis_build(struct arena *a, const struct analysis_input *in, struct analysis *out)
 {
 	static void (*const parts[])(struct world * w) = {analyze_references, analyze_verdicts, analyze_gateways,
-		analyze_sidecars, analyze_services, analyze_destination_rules};
+		analyze_sidecars, analyze_services, analyze_destination_rules, analyze_workloads,
+		analyze_envoy_filters};
 	struct world w;
 
 	*out = (struct analysis){0};

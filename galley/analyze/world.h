@@ -53,3 +53,5 @@ void analyze_gateways(struct world *w);
 void analyze_sidecars(struct world *w);
 void analyze_services(struct world *w);
 void analyze_destination_rules(struct world *w);
+void analyze_workloads(struct world *w);
+void analyze_envoy_filters(struct world *w);
