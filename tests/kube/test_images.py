@@ -7,7 +7,6 @@ import tarfile
 
 import pytest
 
-import node as node_module
 import toolbox
 from conftest import daemons
 from node import images
@@ -87,7 +86,3 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 def test_wrong_usage_is_said(arguments, told):
     done = subprocess.run([toolbox.ROOT / "images/images.py", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and told in done.stderr
-
-
-def test_a_machine_without_a_node_says_why():
-    assert isinstance(node_module.why_not(), str)

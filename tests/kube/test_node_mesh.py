@@ -5,7 +5,6 @@ import time
 import pytest
 
 import toolbox
-from api import Refused
 from conftest import SYSTEM, until
 
 STEPS = toolbox.ROOT / "samples/bookinfo-steps"
@@ -23,7 +22,7 @@ def test_P93_an_empty_cluster_has_a_mesh_by_helm(mesh):
     assert mesh.api.exists("Secret", "fairlead-bus", SYSTEM) and mesh.api.exists("Secret", "istio-ca-secret", SYSTEM)
     assert not mesh.api.exists("Job", "fairlead-bus-keys", SYSTEM, "batch/v1"), "the job that makes the keys is removed when it is done"
     restarts = [c["restartCount"] for name in ("galley", "pilot", "citadel") for p in mesh.daemons(name) for c in p["status"]["containerStatuses"]]
-    assert restarts == [0, 0, 0]
+    assert len(restarts) >= 3 and not any(restarts), restarts
 
 
 def test_I01_each_pod_has_its_proxy_confined(mesh):
@@ -65,7 +64,7 @@ def test_P83_what_is_applied_takes_effect(mesh):
         print(f"{step}: {1000 * (time.monotonic() - start):.0f} ms from kubectl's end to its effect on requests")
     apply_step(mesh, "reviews-jason-v2.yaml")
     until(lambda: mesh.reviews({"end-user": "jason", "Cookie": "user=jason"}) == "v2", what="v2 for jason")
-    assert mesh.reviews() != "v2" or mesh.reviews() == "v1"
+    assert mesh.reviews() != "v2"
     apply_step(mesh, "reviews-v1.yaml")
     until(lambda: {mesh.reviews() for _ in range(3)} == {"v1"}, what="v1 again")
 
@@ -118,6 +117,11 @@ def test_A10_probes_reach_the_application_although_it_is_strict(mesh):
         assert next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")["status"] == "True"
 
 
+def requests_served(mesh, pod):
+    return sum(value for name, labels, value in mesh.metrics(pod, 15020, "/stats/prometheus")
+               if name == "istio_requests_total" and labels["reporter"] == "destination")
+
+
 def test_P85_endpoints_follow_the_pods(mesh):
     """Scaled under load: requests are spread over the new ones, and those that end take none with them."""
     with mesh.load(rate=40) as load:
@@ -127,20 +131,9 @@ def test_P85_endpoints_follow_the_pods(mesh):
         load.more(60)
         served = []
         for pod in mesh.pods("default", "app=reviews,version=v1"):
-            served.append(util_requests(mesh, pod))
+            served.append(requests_served(mesh, pod))
         assert len(served) == 3 and all(served), served
         mesh.node.kubectl("scale", "deployment/reviews-v1", "--replicas=1")
         until(lambda: len(mesh.api.list("Pod", "default", labelSelector="app=reviews,version=v1")) == 1, 90, "two pods gone")
         load.more(40)
     load.assert_clean(60)
-
-
-def util_requests(mesh, pod):
-    return sum(value for name, labels, value in mesh.metrics(pod, 15020, "/stats/prometheus")
-               if name == "istio_requests_total" and labels["reporter"] == "destination")
-
-
-def test_C16_a_workload_of_another_namespace_has_its_own_identity(mesh):
-    """A token is good for one account only, also on the way over pilot; see test_api_citadel for all refusals."""
-    with pytest.raises(Refused):
-        mesh.api.with_token(mesh.api.token_of("outside", "default", "istio-ca")).list("Secret", SYSTEM)
