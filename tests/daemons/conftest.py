@@ -1,0 +1,35 @@
+"""A test that fails halfway must not leave its daemons behind: what its call started, and nobody ended, ends here."""
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+
+def children():
+    tasks = pathlib.Path("/proc/self/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+
+
+def end(pid):
+    try:
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            os.kill(pid, number)
+        for _ in range(100):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.1)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    before = children()
+    outcome = yield
+    if outcome.excinfo:
+        for pid in children() - before:
+            end(pid)
