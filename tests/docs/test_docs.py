@@ -6,6 +6,7 @@ from the root of the checkout, with $DIR an empty folder.
 import os
 import pathlib
 import re
+import signal
 import subprocess
 
 import pytest
@@ -29,9 +30,14 @@ def test_there_are_examples():
 def test_examples_run(page, tmp_path):
     script = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + "\n".join(blocks(page, "sh"))
     script = script.replace("build/gcc/", f"{BUILD}/")
-    result = subprocess.run(["bash", "-c", script], cwd=ROOT, env=dict(os.environ, DIR=str(tmp_path)), capture_output=True, text=True, timeout=120,
-                            check=False)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    shell = subprocess.Popen(["bash", "-c", script], cwd=ROOT, env=dict(os.environ, DIR=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True, start_new_session=True)
+    try:
+        said = shell.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(shell.pid, signal.SIGTERM)
+        said = "not done after 120 s\n" + shell.communicate()[0]
+    assert shell.returncode == 0, said[-6000:]
 
 
 @pytest.mark.parametrize("page", PAGES)
