@@ -20,6 +20,14 @@ static bool is_alnum(char ch)
 	return is_lower_alnum(ch) || (ch >= 'A' && ch <= 'Z');
 }
 
+bool name_has_only(struct str s, const char *extra)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!is_alnum(s.ptr[i]) && (s.ptr[i] == '\0' || !strchr(extra, s.ptr[i])))
+			return false;
+	return s.len > 0;
+}
+
 bool name_is_label(struct str s)
 {
 	if (s.len == 0 || s.len > 63 || !is_lower_alnum(s.ptr[0]) || !is_lower_alnum(s.ptr[s.len - 1]))

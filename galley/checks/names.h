@@ -5,6 +5,7 @@
 
 bool name_is_label(struct str s); /* RFC 1123 label, at most 63 bytes, lower case */
 bool name_is_subdomain(struct str s); /* labels joined by dots, at most 253 bytes */
+bool name_has_only(struct str s, const char *extra); /* ASCII letters and digits, and what `extra` has; not empty */
 const char *label_key_problem(struct arena *a, struct str key);
 const char *label_value_problem(struct arena *a, struct str value);
 const char *host_problem(struct arena *a, struct str host); /* wildcards in the first label are fine */

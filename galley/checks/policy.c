@@ -82,14 +82,7 @@ void check_port_text(struct check *c, const struct rule *r, const struct pb_plac
 /* RFC 3986: pchar. */
 static bool is_path_literal(struct str s)
 {
-	static const char extra[] = "-._~%!$&'()+,;:@=";
-	for (size_t i = 0; i < s.len; i++) {
-		char ch = s.ptr[i];
-		bool alnum = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9');
-		if (!alnum && (ch == '\0' || !strchr(extra, ch)))
-			return false;
-	}
-	return s.len > 0;
+	return name_has_only(s, "-._~%!$&'()+,;:@=");
 }
 
 static struct str without_slashes(struct str s)

@@ -6,6 +6,7 @@
 #include "common/re/re.h"
 #include "cfg/networking/virtual_service.pb-c.h"
 #include "wkt/duration.pb-c.h"
+#include "galley/checks/names.h"
 #include "wkt/wrappers.pb-c.h"
 
 /*
@@ -169,14 +170,7 @@ void check_without_header(struct check *c, const struct rule *r, const struct pb
 
 bool header_name_ok(struct str s)
 {
-	static const char extra[] = "!#$%&'*+-.^_`|~";
-	for (size_t i = 0; i < s.len; i++) {
-		char ch = s.ptr[i];
-		bool alnum = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9');
-		if (!alnum && (ch == '\0' || !strchr(extra, ch)))
-			return false;
-	}
-	return s.len > 0;
+	return name_has_only(s, "!#$%&'*+-.^_`|~");
 }
 
 #define HEADER_VALUE_MAX 16384 /* envoy: HeaderValue.value */

@@ -11,6 +11,7 @@
 #include "common/mesh/kinds.h"
 #include "galley/galley.h"
 #include "galley/source/directory.h"
+#include "tests/unit/slots.h"
 
 #define META(name, ns, more) "metadata: {name: " name ", namespace: " ns more "}\n"
 #define ENTRY(name, ns, spec) \
@@ -32,11 +33,6 @@
 		"}") "addressType: IPv4\nports: [{name: http, port: 8080}]\nendpoints: [{addresses: [" ip "]}]\n"
 #define MESH(spec) "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {" spec "}\n"
 #define NAMESPACE(name, labels) "apiVersion: v1\nkind: Namespace\nmetadata: {name: " name ", labels: {" labels "}}\n"
-
-struct slot {
-	const char *file;
-	const char *variants[7];
-};
 
 static const struct slot slots[] = {
 	{"entry-1.yaml",
@@ -81,21 +77,6 @@ static const struct slot slots[] = {
 	{"namespaces.yaml",
 		{NAMESPACE("a", "mesh: in"), NAMESPACE("a", "mesh: out") "---\n" NAMESPACE("b", "mesh: in"), NULL}},
 };
-
-static size_t n_variants(const struct slot *s)
-{
-	size_t n = 0;
-
-	while (s->variants[n])
-		n++;
-	return n;
-}
-
-static uint32_t next_random(uint32_t *state)
-{
-	*state = *state * 1664525u + 1013904223u;
-	return *state >> 8;
-}
 
 static void put_slot(struct galley *g, size_t slot, size_t variant)
 {

@@ -11,6 +11,7 @@
 
 #include "tests/unit/pilot/certificate.h"
 #include "tests/unit/pilot/world.h"
+#include "tests/unit/slots.h"
 
 #define META(name, ns) "metadata: {name: " name ", namespace: " ns "}\n"
 
@@ -48,12 +49,6 @@
 	"apiVersion: v1\nkind: Secret\n" META( \
 		name, ns) "stringData:\n  cacert: |\n    -----BEGIN CERTIFICATE-----\n    " CERTIFICATE \
 			  "\n    -----END CERTIFICATE-----\n"
-
-/* A file and the contents that it may have; an empty one is no file. */
-struct slot {
-	const char *file;
-	const char *variants[8];
-};
 
 static const struct slot slots[] = {
 	{"a.yaml", {SERVICE("a", "10.96.0.1", "9080", "http"), SERVICE("a", "10.96.0.1", "9081", "http"),
@@ -175,21 +170,6 @@ static struct proxies proxies_new(void)
 	for (size_t i = 0; i < ARRAY_LEN(p.list); i++)
 		p.list[i]->verified_ns = p.list[i]->ns;
 	return p;
-}
-
-static size_t n_variants(const struct slot *s)
-{
-	size_t n = 0;
-
-	while (s->variants[n])
-		n++;
-	return n;
-}
-
-static uint32_t next_random(uint32_t *state)
-{
-	*state = *state * 1664525u + 1013904223u;
-	return *state >> 8;
 }
 
 static void put_slot(struct world *w, size_t slot, size_t variant)

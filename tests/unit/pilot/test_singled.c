@@ -13,6 +13,7 @@
 #include "pilot/model/query.h"
 #include "pilot/model/singled.h"
 #include "tests/unit/pilot/world.h"
+#include "tests/unit/slots.h"
 
 #define OBJECT(kind, name, ns, spec) \
 	"apiVersion: networking.istio.io/v1\nkind: " kind "\nmetadata: {name: " name ", namespace: " ns \
@@ -34,11 +35,6 @@
 	"apiVersion: v1\nkind: Service\nmetadata: {name: k, namespace: " ns \
 	"}\nspec: {clusterIP: 10.9.0.2, selector: {app: k}, ports: " \
 	"[{name: http, port: 80}]}\n"
-
-struct slot {
-	const char *file;
-	const char *variants[8];
-};
 
 static const struct slot slots[] = {
 	{"entry-a.yaml",
@@ -87,21 +83,6 @@ static const struct slot slots[] = {
 };
 
 static const char *const namespaces[] = {"a", "b", "c", "other", "istio-system"};
-
-static size_t n_variants(const struct slot *s)
-{
-	size_t n = 0;
-
-	while (s->variants[n])
-		n++;
-	return n;
-}
-
-static uint32_t next_random(uint32_t *state)
-{
-	*state = *state * 1664525u + 1013904223u;
-	return *state >> 8;
-}
 
 static struct proxy *proxy_of(struct arena *a, const char *ns)
 {
