@@ -3,10 +3,10 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "galley/checks/names.h"
 #include "common/re/re.h"
 #include "cfg/networking/virtual_service.pb-c.h"
 #include "wkt/duration.pb-c.h"
-#include "galley/checks/names.h"
 #include "wkt/wrappers.pb-c.h"
 
 /*
