@@ -107,6 +107,18 @@ class Api:
     def replace(self, obj, **query):
         return self.json("PUT", self._path_to(obj, True, **query), obj)
 
+    def edit(self, kind, name, change, ns="default", version="v1"):
+        """Reads, changes and replaces, again where somebody else (galley writes statuses) wrote in between."""
+        for _ in range(20):
+            obj = self.get(kind, name, ns, version)
+            change(obj)
+            try:
+                return self.replace(obj)
+            except Refused as refused:
+                if refused.status != 409:
+                    raise
+        raise AssertionError(f"{kind} {ns}/{name} is written by others all the time")
+
     def apply(self, *objects, manager="test"):
         """Server-side apply; returns what the last one became."""
         made = None

@@ -97,9 +97,7 @@ def test_N21_what_slips_in_while_galley_is_away_is_quarantined(plane, galley):
     until(lambda: galley.in_force("Gateway/default/edge"), what="the gateway in force")
     galley.daemon.stop()
     try:
-        bad = gateway("GOPHER")
-        bad["metadata"]["resourceVersion"] = plane.api.get("Gateway", "edge", version=NETWORKING)["metadata"]["resourceVersion"]  # its status was written
-        plane.api.replace(bad)
+        plane.api.edit("Gateway", "edge", lambda o: o.update(spec=gateway("GOPHER")["spec"]), version=NETWORKING)
         plane.api.create({**gateway("GOPHER"), "metadata": {"name": "never-good", "namespace": "default"}})
     finally:
         port = galley.port()

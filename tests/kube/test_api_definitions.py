@@ -6,6 +6,7 @@ import yaml
 
 import toolbox
 from api import Refused
+from conftest import until
 
 NETWORKING = "networking.istio.io/v1"
 
@@ -38,7 +39,7 @@ def changed(path, value, kind="VirtualService"):
     ("peerauthentications.spec.portLevelMtls", "<map[string]Object>"),
 ])
 def test_P95_kubectl_explain_knows_the_fields(plane, definitions, field, told):
-    assert told in plane.kubectl("explain", field)
+    until(lambda: told in plane.kubectl("explain", field), what="the group in discovery")
 
 
 # Steps that show what is said about a file that is wrong.
@@ -107,8 +108,7 @@ def test_P95_all_versions_are_one_object(plane, definitions):
         for version in ("v1", "v1beta1", "v1alpha3"):
             got = plane.api.get("VirtualService", "old", version=f"networking.istio.io/{version}")
             assert got["apiVersion"] == f"networking.istio.io/{version}" and got["spec"] == made["spec"]
-        got["spec"]["http"][0]["timeout"] = "2s"
-        plane.api.replace(got)
+        plane.api.edit("VirtualService", "old", lambda o: o["spec"]["http"][0].update(timeout="2s"), version="networking.istio.io/v1alpha3")
         assert plane.api.get("VirtualService", "old", version=NETWORKING)["spec"]["http"][0]["timeout"] == "2s"
     finally:
         plane.api.delete("VirtualService", "old", version=NETWORKING)
@@ -130,8 +130,7 @@ def test_P95_status_is_a_subresource(plane, definitions):
         after = plane.api.patch("VirtualService", "told", status, version=NETWORKING, sub="status")
         assert after["status"]["conditions"][0]["type"] == "Reconciled"
         assert after["spec"]["hosts"] == ["cart"] and after["metadata"]["generation"] == 1
-        after["spec"]["hosts"], after["status"] = ["other"], {}
-        after = plane.api.replace(after)
+        after = plane.api.edit("VirtualService", "told", lambda o: (o["spec"].update(hosts=["other"]), o.update(status={})), version=NETWORKING)
         assert after["metadata"]["generation"] == 2 and after["status"]["conditions"]
     finally:
         plane.api.delete("VirtualService", "told", version=NETWORKING)
