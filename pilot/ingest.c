@@ -118,6 +118,7 @@ void ingest_tick(struct pilot *p)
 static void replayed(void *ctx)
 {
 	struct pilot *p = ctx;
+	p->replay = NULL;
 	log_info(&ingest_log, "recording replayed", KV("objects", map_len(p->objects)));
 	push_open(p);
 }
@@ -162,7 +163,7 @@ bool ingest_start(struct pilot *p, struct err *e)
 
 	daemon_not_ready(p->daemon, "snapshot", "no configuration yet");
 	if (!str_empty(p->config->replay))
-		return bus_replay(p->loop, p->config->replay, false, &galley, p, replayed, e);
+		return bus_replay_start(p->loop, p->config->replay, false, &galley, p, replayed, &p->replay, e);
 	if (daemon_bus_keys_dir(p->daemon) && !bus_keys_load(daemon_bus_keys_dir(p->daemon), "pilot", &p->keys, e))
 		return err_in(e, "--bus-keys");
 	p->galley = follow(p, "galley", &galley, e);
@@ -178,6 +179,8 @@ void ingest_stop(struct pilot *p)
 	struct str key;
 	void *o;
 
+	if (p->replay)
+		bus_replay_stop(p->replay);
 	if (p->galley)
 		bus_replica_free(p->galley);
 	if (p->citadel)

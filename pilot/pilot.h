@@ -43,6 +43,7 @@ struct pilot {
 	const struct pilot_config *config;
 	struct bus_keys *keys;
 	struct bus_replica *galley, *citadel;
+	struct bus_replay *replay; /* instead of them; NULL when it has ended */
 	struct pilot_push push;
 	struct map *objects; /* "topic/key" -> struct pilot_object, for the debug pages */
 	struct registry *registry; /* workloads that register themselves */

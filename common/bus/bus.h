@@ -110,10 +110,8 @@ bool bus_recording_open(const char *path, struct bus_recording **out, struct err
 bool bus_recording_next(
 	struct bus_recording *r, const struct bus_change **changes, size_t *n, uint64_t *at_ms, struct err *e);
 void bus_recording_close(struct bus_recording *r);
-/* Feeds a recording to a daemon as if a publisher had sent it; with_timing keeps the recorded pace. done() at the end. */
-bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
-	void (*done)(void *ctx), struct err *e) MUST_CHECK;
-/* The same with a handle, for those who may want to end it before its end; it is gone when done() is called. */
+/* Feeds a recording to a daemon as if a publisher had sent it; with_timing keeps the recorded pace. The handle is gone when done() is called at
+ * the end; who goes before that (ctx would be gone) ends it with bus_replay_stop(). */
 struct bus_replay;
 bool bus_replay_start(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
 	void (*done)(void *ctx), struct bus_replay **out, struct err *e) MUST_CHECK;

@@ -211,10 +211,3 @@ bool bus_replay_start(struct loop *l, const char *path, bool with_timing, const 
 	*out = p;
 	return true;
 }
-
-bool bus_replay(struct loop *l, const char *path, bool with_timing, const struct bus_replica_ops *ops, void *ctx,
-	void (*done)(void *ctx), struct err *e)
-{
-	struct bus_replay *p = NULL;
-	return bus_replay_start(l, path, with_timing, ops, ctx, done, &p, e);
-}

@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -368,6 +369,11 @@ def test_a_recording_is_replayed_by_pilot(plane, tmp_path):
          f"unix:{tmp_path}/admin"], capture_output=True, text=True, timeout=60, check=True)
     names = {c["name"] for c in json.loads(rendered.stdout)["cds"]}
     assert "outbound|9080|v3|reviews.default.svc.cluster.local" in names
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        refused = subprocess.run([BUILD / "pilot/pilot", "--replay", file, "--xds-address", address, "--admin-address", f"unix:{tmp_path}/admin"],
+                                 capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1 and f"--xds-address: listen on {address}" in refused.stderr.splitlines()[-1]
     none = plane.ask("bus", "record", file, "--bus", f"ipc://{tmp_path}/{{role}}", "--timeout", "300ms")
     assert none.returncode == 1 and "galley does not answer on the bus" in none.stderr
 

@@ -288,8 +288,9 @@ static void replay_done(void *ctx)
 static void replay_into(struct bench *b, const char *path, bool with_timing, struct replayed *r)
 {
 	struct err e = {0};
+	struct bus_replay *replay;
 	*r = (struct replayed){.daemon = {.bench = b, .content = map_new()}};
-	assert_true(bus_replay(b->loop, path, with_timing, &daemon_ops, &r->daemon, replay_done, &e));
+	assert_true(bus_replay_start(b->loop, path, with_timing, &daemon_ops, &r->daemon, replay_done, &replay, &e));
 	run_until(b, r->done);
 }
 
