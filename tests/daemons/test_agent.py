@@ -361,8 +361,8 @@ def test_A19_N14_agent_and_envoy_start_without_pilot(mesh):
     agent = start_agent(mesh)
     envoy = ads(mesh)
     held = whole(envoy)
-    envoy.close()
     settled(mesh, agent)
+    envoy.close()
     assert agent.stop() == 0
     mesh.pilot.kill()
     mesh.citadel.kill()
@@ -381,8 +381,8 @@ def test_A19_N14_changed_cache_is_refused_and_pilot_serves(mesh):
     agent = start_agent(mesh)
     envoy = ads(mesh)
     whole(envoy)
-    envoy.close()
     cache = settled(mesh, agent)
+    envoy.close()
     assert cache.stat().st_mode & 0o777 == 0o600
     assert agent.stop() == 0
     data = bytearray(cache.read_bytes())
