@@ -322,6 +322,27 @@ void holding_follow_routes(struct xds_holding **h, const struct xds_answer *rout
 		holding_remember(&from->steps, (struct holding_step){STEP_FOLLOW, routes->serial, n, NULL, false});
 }
 
+static void take_back(struct xds_holding *h, const xds_entry_list *list, uint64_t version)
+{
+	for (size_t i = 0; i < list->len; i++) {
+		if (list->items[i]->scope != h->scope)
+			continue;
+		struct xds_slot *slot = holding_slot(h, list->items[i]->name);
+		holding_set_version(h, slot, version);
+		holding_mark(h, slot);
+	}
+}
+
+void holding_take_back(struct xds_holding **h, const struct xds_answer *refused)
+{
+	struct xds_holding *from;
+	if (!*h || (*h)->mode != XDS_DELTA)
+		return;
+	struct xds_holding *n = holding_private(h, &from);
+	take_back(n, &refused->fresh, XDS_VERSION_NONE);
+	take_back(n, &refused->absent, XDS_VERSION_ABSENT + 1); /* some version */
+}
+
 void holding_move(struct xds_holding **h, struct xds_scope *to)
 {
 	struct xds_holding *old = *h;

@@ -89,6 +89,8 @@ const struct xds_answer *holding_whole(struct xds_holding *h); /* borrowed */
 void holding_follow(struct xds_holding **h, const struct xds_answer *clusters);
 /* Virtual hosts must follow routes that were sent. */
 void holding_follow_routes(struct xds_holding **h, const struct xds_answer *routes);
+/* The client took nothing of an answer: all of it is to be said again. */
+void holding_take_back(struct xds_holding **h, const struct xds_answer *refused);
 /* The same names and versions out of another scope; all are looked at. */
 void holding_move(struct xds_holding **h, struct xds_scope *to);
 

@@ -219,6 +219,9 @@ bool session_nacked(struct xds_session *s, struct xds_watch *w, const struct xds
 	free(w->nack);
 	w->nack = xstrndup(text.ptr ? text.ptr : "", min_size(text.len, 2048));
 	if (str_eqc(r->nonce, w->nonce)) {
+		/* Of clusters and listeners Envoy takes the good ones; of others it may stop at the first bad one (VHDS, rule 4). */
+		if (w->type != XDS_CDS && w->type != XDS_LDS && trial_takes(s, n))
+			watch_take_back(w);
 		watch_answered(w);
 		trial_refused(s, w, suspects, n, str_sub(text, 0, 2048));
 	}

@@ -122,6 +122,21 @@ static void accuse(struct xds_session *s, struct trial_span g)
 	wait_for(&s->trial, g.from, middle);
 }
 
+bool trial_takes(const struct xds_session *s, size_t n)
+{
+	const struct xds_trial *t = &s->trial;
+
+	switch (t->phase) {
+	case TRIAL_IDLE:
+		return n && t->gave_up != model_version(engine_model(s->engine));
+	case TRIAL_CLEARING:
+		return !t->absent;
+	case TRIAL_SHOWING:
+		break;
+	}
+	return true;
+}
+
 void trial_refused(
 	struct xds_session *s, struct xds_watch *w, const struct source_ref *suspects, size_t n, struct str text)
 {
@@ -129,7 +144,7 @@ void trial_refused(
 
 	switch (t->phase) {
 	case TRIAL_IDLE:
-		if (!n || t->gave_up == model_version(engine_model(s->engine)))
+		if (!trial_takes(s, n))
 			return;
 		t->phase = TRIAL_CLEARING;
 		t->type = w->type;
@@ -149,7 +164,7 @@ void trial_refused(
 		t->shown = (struct trial_span){0, t->n};
 		break;
 	case TRIAL_CLEARING:
-		if (t->absent) {
+		if (!trial_takes(s, n)) {
 			give_up(s);
 			return;
 		}

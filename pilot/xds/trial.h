@@ -42,6 +42,8 @@ struct xds_trial {
 
 /* May the object be hidden? Not what security rests on. */
 bool trial_hideable(const struct source_ref *s);
+/* Will a refusal with n suspects be tried, so that something else is sent? */
+bool trial_takes(const struct xds_session *s, size_t n);
 /* The client refused a response of w; suspects changed since it last accepted one. */
 void trial_refused(
 	struct xds_session *s, struct xds_watch *w, const struct source_ref *suspects, size_t n, struct str text);

@@ -61,6 +61,13 @@ void watch_answered(struct xds_watch *w)
 	vec_done(&w->in_flight);
 }
 
+void watch_take_back(struct xds_watch *w)
+{
+	for (size_t i = 0; i < w->in_flight.len; i++)
+		for (unsigned k = 0; k < SCOPE_KIND_COUNT; k++)
+			holding_take_back(&w->held[k], w->in_flight.items[i]);
+}
+
 void watch_done(struct xds_watch *w)
 {
 	watch_answered(w);

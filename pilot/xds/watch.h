@@ -86,6 +86,8 @@ bool delta_recv(struct xds_session *s, const struct xds_request *r, uint64_t now
 /* ---- compose.c: false: there was nothing to say. */
 bool compose_changes(struct xds_session *s, struct xds_watch *w, struct xds_response *out) MUST_CHECK;
 bool compose_removals(struct xds_session *s, struct xds_watch *w, struct xds_response *out) MUST_CHECK;
+/* The client took nothing, or not all, of what is in flight: it is sent again. */
+void watch_take_back(struct xds_watch *w);
 /* ---- nack.c */
 /* Says who refused what. Objects that may be the cause and may be hidden go to *suspects, in the arena. */
 size_t nack_report(struct xds_session *s, struct xds_watch *w, struct str nonce, struct str text, struct arena *a,

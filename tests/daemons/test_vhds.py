@@ -13,6 +13,8 @@ import urllib.request
 
 import pytest
 
+from xds_client import CDS, LDS, RDS, VHDS, Envoy, node
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 ENVOY = subprocess.run([ROOT / "tools/envoy-path"], capture_output=True, text=True, check=True).stdout.strip()
@@ -217,3 +219,99 @@ def test_a_proxy_that_comes_back_is_sent_nothing_again_and_routes_the_same(mesh)
         assert mesh.call(host(i))[0] == 200
     traffic.stop()
     assert mesh.metric("pilot_total_xds_rejects") == 0
+
+
+# ---- what a server must do, seen by a client that can be made to refuse
+
+METADATA = {"NAMESPACE": "default", "INTERCEPTION_MODE": "NONE", "FAIRLEAD_VHDS": "true"}
+
+
+def client(mesh, **options):
+    return Envoy(f"127.0.0.1:{mesh.xds}", node("sidecar~127.0.0.1~client.default~default.svc.cluster.local", "client", METADATA), **options)
+
+
+def whole(c, *routes):
+    """Asks as Envoy does: one subscription without names, and nothing for RouteConfigurations that come later."""
+    for type_url in (CDS, LDS):
+        c.subscribe(type_url)
+        until(lambda: c.held.get(type_url))
+    c.subscribe(RDS, *routes)
+    c.subscribe(VHDS)
+    until(lambda: set(c.held.get(RDS, ())) == set(routes))
+    for route in routes:
+        until(lambda: len(hosts_of(c, route)) >= HOSTS)
+
+
+def hosts_of(c, route):
+    return {name for name in c.held.get(VHDS, ()) if name.rpartition("/")[0] == route}
+
+
+def sent(c, type_url, since=0):
+    return [r for r in c.seen[since:] if r["type"] == type_url]
+
+
+@pytest.fixture
+def route(mesh):
+    return str(mesh.port)
+
+
+def test_hosts_follow_their_route_configuration_each_time_it_is_asked_for(mesh, route):
+    c = client(mesh)
+    whole(c, route)
+    order = [r["type"] for r in c.seen if r["type"] in (RDS, VHDS)]
+    assert order[0] == RDS
+    everything = hosts_of(c, route)
+    c.unsubscribe(RDS, route)
+    since = len(c.seen)
+    c.held[RDS] = {}
+    c.subscribe(RDS, route)
+    until(lambda: set().union(*(r["names"] for r in sent(c, VHDS, since))) >= everything)
+    assert [r["type"] for r in c.seen[since:] if r["type"] in (RDS, VHDS)][0] == RDS
+    c.close()
+
+
+def test_a_response_has_hosts_of_one_route_configuration(mesh, route):
+    other = free_port()
+    for i in range(HOSTS):
+        text = (mesh.source / f"h-{i}.yaml").read_text()
+        mesh.write(f"other-{i}.yaml", text.replace(f"name: h-{i},", f"name: other-{i},").replace(f"[{host(i)}]", f"[other-{host(i)}]")
+                   .replace(f"number: {mesh.port}", f"number: {other}"))
+    c = client(mesh)
+    whole(c, route)
+    c.subscribe(RDS, str(other))
+    until(lambda: len(hosts_of(c, str(other))) >= HOSTS)
+    for response in sent(c, VHDS):
+        assert len({name.rpartition("/")[0] for name in response["names"] | response["removed"]}) == 1
+    c.close()
+
+
+def test_hosts_are_trusted_on_a_new_stream_only_with_their_route_configuration(mesh, route):
+    first = client(mesh)
+    whole(first, route)
+    held = {t: dict(r) for t, r in first.held.items()}
+    first.close()
+    again = client(mesh, held={t: dict(r) for t, r in held.items()})
+    whole(again, route)
+    mesh.rule("marker")  # comes after anything that would be sent again
+    until(lambda: b"marker" in b"".join(data for _, data in again.held[VHDS].values()))
+    assert [len(r["names"]) for r in sent(again, VHDS)] == [1]
+    assert not sent(again, RDS)
+    again.close()
+    without = client(mesh, held={VHDS: dict(held[VHDS])})
+    without.subscribe(RDS, route)
+    without.subscribe(VHDS)
+    until(lambda: set().union(*(r["names"] for r in sent(without, VHDS))) >= set(held[VHDS]))
+    without.close()
+
+
+def test_a_host_that_is_refused_holds_back_no_other(mesh, route):
+    c = client(mesh, refuse_if=lambda type_url, got: type_url == VHDS and any(b"refused-revision" in data for _, data in got.values()))
+    whole(c, route)
+    mesh.rule("refused-revision")
+    mesh.service(HOSTS)
+    until(lambda: any(host(HOSTS) in name or host(HOSTS).encode() in data for name, (_, data) in c.held[VHDS].items()))
+    assert mesh.metric("pilot_total_xds_rejects") >= 1
+    mesh.rule("mended")
+    until(lambda: any(b"mended" in data for _, data in c.held[VHDS].values()))
+    assert not any(b"refused-revision" in data for _, data in c.held[VHDS].values())
+    c.close()

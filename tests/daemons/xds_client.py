@@ -17,6 +17,7 @@ CDS = PREFIX + "envoy.config.cluster.v3.Cluster"
 EDS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LDS = PREFIX + "envoy.config.listener.v3.Listener"
 RDS = PREFIX + "envoy.config.route.v3.RouteConfiguration"
+VHDS = PREFIX + "envoy.config.route.v3.VirtualHost"
 SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 ADS_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 SDS_SERVICE = "/envoy.service.secret.v3.SecretDiscoveryService/"
@@ -44,10 +45,11 @@ def node(node_id, cluster, metadata):
 
 
 class Stream:
-    """One bidirectional call on a Unix socket; responses are collected by a thread."""
+    """One bidirectional call on a Unix socket (a path) or host:port; responses are collected by a thread."""
 
     def __init__(self, socket, method):
-        self.channel = grpc.insecure_channel("unix:%s" % socket, options=[("grpc.max_receive_message_length", 1 << 28)])
+        target = "unix:%s" % socket if "/" in str(socket) else socket
+        self.channel = grpc.insecure_channel(target, options=[("grpc.max_receive_message_length", 1 << 28)])
         self.out, self.responses, self.error = queue.Queue(), [], None
         self.call = self.channel.stream_stream(method)(iter(self.out.get, None))
         self.thread = threading.Thread(target=self.read, daemon=True)
@@ -71,10 +73,11 @@ class Stream:
 
 
 class Envoy(Stream):
-    """Subscribes as Envoy does and acknowledges what comes, unless refuse names the type. `held` is type -> {name: (version, bytes)}."""
+    """Subscribes as Envoy does and acknowledges what comes, unless refuse names the type, or refuse_if(type, resources) says so.
+    `held` and resources are (type ->) {name: (version, bytes)}."""
 
-    def __init__(self, socket, node_bytes, held=None, refuse=()):
-        self.node, self.held, self.seen, self.refuse = node_bytes, held or {}, [], set(refuse)
+    def __init__(self, socket, node_bytes, held=None, refuse=(), refuse_if=lambda type_url, got: False):
+        self.node, self.held, self.seen, self.refuse, self.refuse_if = node_bytes, held or {}, [], set(refuse), refuse_if
         super().__init__(socket, ADS_METHOD)
 
     def subscribe(self, type_url, *names):
@@ -89,11 +92,11 @@ class Envoy(Stream):
     def on_response(self, data):
         r = fields(data)
         type_url, nonce = text(r, 4), text(r, 5)
-        refused = type_url in self.refuse
         got = {}
         for packed in r.get(2, []):
             resource = fields(packed)
             got[text(resource, 3)] = (text(resource, 1), resource[2][0])
+        refused = type_url in self.refuse or self.refuse_if(type_url, got)
         self.seen.append({"type": type_url, "nonce": nonce, "names": set(got), "removed": {x.decode() for x in r.get(6, [])}})
         error = [(7, message((1, 3), (2, "refused by the test")))] if refused else []
         if not refused:
