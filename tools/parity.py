@@ -12,7 +12,7 @@ from collections import defaultdict
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUT = os.path.join(ROOT, "docs/PARITY.md")
-ID = re.compile(r"(?<![A-Za-z0-9])([PCSGATOXNI]\d\d)(?=[_\-.]|$)")
+ID = re.compile(r"(?<![A-Za-z0-9])([PCSGATOXNI]\d{2,3})(?=[_\-.]|$)")
 
 
 def features():

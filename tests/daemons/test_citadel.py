@@ -3,6 +3,7 @@
 Needs the built daemon: FAIRLEAD_BUILD names the build folder (default: build)."""
 
 import base64
+import datetime
 import json
 import os
 import pathlib
@@ -277,6 +278,23 @@ def test_C30_a_dead_signer_is_replaced(citadel, tmp_path):
     until(lambda: citadel.page("ca")["signerPid"] not in (0, before) and citadel.page("ca")["signerUp"])
     until(lambda: citadel.get("/readyz")[0] == 200)
     assert citadel.create(csr(tmp_path)[0], citadel.token())
+
+
+def test_C22_metrics_have_istios_names(citadel, tmp_path):
+    def counts():
+        return [citadel.metric("citadel_server_" + name + "_count") for name in ("csr", "success_cert_issuance", "csr_parsing_err", "authentication_failure")]
+
+    before = counts()
+    citadel.create(csr(tmp_path)[0], citadel.token())
+    assert [now - then for now, then in zip(counts(), before)] == [1, 1, 0, 0]
+    citadel.refusal("no request", citadel.token())
+    citadel.refusal(csr(tmp_path)[0], "no token")
+    assert [now - then for now, then in zip(counts(), before)] == [3, 1, 1, 1]
+    root = openssl("x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(citadel.state / "root-cert.pem"))
+    ends = datetime.datetime.fromisoformat(root.strip().removeprefix("notAfter=").replace("Z", "+00:00")).timestamp()
+    for kind in ("root_cert", "cert_chain"):
+        assert abs(citadel.metric(f"citadel_server_{kind}_expiry_timestamp") - ends) < 1
+        assert abs(citadel.metric(f"citadel_server_{kind}_expiry_seconds") - (ends - time.time())) < 30
 
 
 def test_C01_restart_keeps_the_root(tmp_path):
