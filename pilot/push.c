@@ -10,7 +10,7 @@
 #include "common/base/metric.h"
 #include "pilot/pilot.h"
 
-#define PAUSE_FACTOR 2u /* 3 saves a quarter of the processor time and costs a third more delay: docs/PERFORMANCE.md */
+#define PAUSE_FACTOR 3u /* what it trades: docs/PERFORMANCE.md */
 
 METRIC(debounce_time, HISTOGRAM, "pilot_debounce_time", "seconds from a change to its publication to the workers");
 METRIC(snapshots, COUNTER, "pilot_push_snapshots", "models published to the workers");

@@ -12,7 +12,7 @@
 #include "tests/bench/load_store.h"
 
 #define LOAD_SLOTS 256 /* services that change; the marker of a change modulo this is its slot */
-#define LOAD_CHANGES 65536
+#define LOAD_CHANGES 131072 /* what two networks of markers hold (load_store.h) */
 #define LOAD_VERSION_MAX 128
 
 struct load_counts {

@@ -224,9 +224,10 @@ static struct str look_endpoints(struct looking *l, struct str bytes)
 	const Eds__ClusterLoadAssignment *cla = unpack(l->arena, &eds__cluster_load_assignment__descriptor, bytes);
 	uint32_t high, low;
 	const char *end;
-	if (number_after(bytes, "10.250.", &high, &end) &&
+	bool first = number_after(bytes, "10.250.", &high, &end);
+	if ((first || number_after(bytes, "10.251.", &high, &end)) &&
 		number_after(str_n(end, (size_t)(bytes.ptr + bytes.len - end)), ".", &low, &end))
-		l->r->marker = high * 256 + low;
+		l->r->marker = (first ? 0 : 65536) + high * 256 + low;
 	return str_of(cla->cluster_name);
 }
 

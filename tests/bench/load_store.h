@@ -2,7 +2,7 @@
  * What the load client knows of resources. A resource is kept once, however many of the clients hold it: it is found by the hash of its
  * bytes, so that what a thousand streams receive is unpacked once. Clients hold 32-bit numbers of resources, per type and name.
  *
- * Markers: a changed endpoint has an address of 10.250.0.0/16 and a changed VirtualService the header value
+ * Markers: a changed endpoint has an address of 10.250.0.0/15 and a changed VirtualService the header value
  * "bench-change-N"; the number in them tells which change a resource shows.
  */
 #pragma once

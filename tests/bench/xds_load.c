@@ -226,7 +226,7 @@ static bool write_change(struct bench *b, const char *template, const char *file
 	if (!file_read(template, LIMIT_FILE_BYTES, &text, &len, e))
 		return false;
 	uint32_t marker = ++l->last_change;
-	(void)snprintf(by, sizeof(by), "10.250.%u.%u", marker / 256, marker % 256);
+	(void)snprintf(by, sizeof(by), "10.%u.%u.%u", 250 + marker / 65536, marker / 256 % 256, marker % 256);
 	replace(&half, str_n(text, len), "@ADDR@", by);
 	(void)snprintf(by, sizeof(by), "bench-change-%u", marker);
 	replace(&whole, strbuf_str(&half), "@REV@", by);
