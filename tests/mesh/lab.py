@@ -25,6 +25,7 @@ INGRESS_IP, EGRESS_IP = "10.88.2.2", "10.88.2.3"
 OUT = {"out-1": "10.88.3.1", "out-2": "10.88.3.2", "out-3": "10.88.3.3"}
 HTTP, MORE, HTTPS, TCP, TLS = 8080, 8081, 8443, 9000, 9443
 CHANCE = 1e-6  # of a good mesh failing a test by bad luck
+ENOUGH = 45  # balanced calls, of which each of three endpoints gets one: 3 * (2/3)^45 is below CHANCE
 
 GROUPS = {"Gateway": "networking.istio.io/v1", "VirtualService": "networking.istio.io/v1", "DestinationRule": "networking.istio.io/v1",
           "ServiceEntry": "networking.istio.io/v1", "WorkloadEntry": "networking.istio.io/v1", "Sidecar": "networking.istio.io/v1",

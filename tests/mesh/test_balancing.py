@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from lab import CALLER, CLIENT, HTTP, OUT, assert_share, rules, service
+from lab import CALLER, CLIENT, ENOUGH, HTTP, OUT, assert_share, rules, service
 from util import until
 
 
@@ -84,7 +84,7 @@ def test_P44_sessions_persist(lab):
     assert lab.versions("p44", count=10, close=True, headers={"cookie": cookie.split(";")[0]}) == {got.version: 10}
     got = lab.ask("p44h")
     assert lab.versions("p44h", count=10, close=True, headers={"x-stay": got.headers["x-stay"]}) == {got.version: 10}
-    assert len(lab.versions("p44", count=30, close=True)) == 3, "who brings nothing is balanced"
+    assert len(lab.versions("p44", count=ENOUGH, close=True)) == 3, "who brings nothing is balanced"
 
 
 OUTLIERS = "outlierDetection: {consecutive5xxErrors: 1, interval: 300s, baseEjectionTime: 300s, maxEjectionPercent: 100}"

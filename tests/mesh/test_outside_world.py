@@ -1,6 +1,6 @@
 """Service entries and the way out, on real Envoys: names that a resolver knows, addresses, wildcards, workloads, TLS that the proxy begins."""
 import pytest
-from lab import CALLER, CLIENT, ECHO, HTTP, HTTPS, INGRESS_IP, OUT, OUTSIDE, TCP, rules, service
+from lab import CALLER, CLIENT, ECHO, ENOUGH, HTTP, HTTPS, INGRESS_IP, OUT, OUTSIDE, TCP, rules, service
 from util import until
 
 
@@ -110,11 +110,11 @@ DestinationRule p56
   subsets: [{{name: b, labels: {{version: b}}}}]
 """)
 def test_P56_P60_workload_entries_and_pods_by_label(lab):
-    got = lab.ask_many("p56.ext.example", count=12)
+    got = lab.ask_many("p56.ext.example", count=ENOUGH)
     assert {(a.version, a.said["port"]) for a in got} == {("out-1", 8080), ("out-2", 8081)}
     assert lab.versions("p56.ext.example", "/b", 4) == {"out-2": 4}
-    assert set(lab.versions("p56svc", count=12)) == {"out-1", "out-2"}, "a Service selects them too"
-    assert set(lab.versions("p56pods.ext.example", count=12)) == {"v1", "v2", "v3"}
+    assert set(lab.versions("p56svc", count=ENOUGH)) == {"out-1", "out-2"}, "a Service selects them too"
+    assert set(lab.versions("p56pods.ext.example", count=ENOUGH)) == {"v1", "v2", "v3"}
 
 
 def origination(name, tls):

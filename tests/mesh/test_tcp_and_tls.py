@@ -1,6 +1,6 @@
 """Routes of TCP and of TLS that nobody on the way reads: by port, subnet, caller and server name, with weights."""
 import pytest
-from lab import CALLER, OUT, TCP, TLS, assert_share, rules, service
+from lab import CALLER, ENOUGH, OUT, TCP, TLS, assert_share, rules, service
 
 SUBSETS = "[{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}, {name: v3, labels: {version: v3}}]"
 
@@ -99,14 +99,14 @@ def test_P23_tls_by_server_name(lab):
     seen = by_name("three", 200, parallel=4)
     assert set(seen) == {"out-1", "out-2"}
     assert_share(seen["out-2"], 200, 0.75)
-    assert set(by_name("any", 12)) == {"out-1", "out-2", "out-3"}, "a name without a rule has all endpoints"
+    assert set(by_name("any", ENOUGH)) == {"out-1", "out-2", "out-3"}, "a name without a rule has all endpoints"
 
 
 @rules(service("p23in", 23, ports=f"[{{name: tls, port: 443, targetPort: {TLS}}}]"))
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 def test_P23_tls_of_the_application_inside_the_meshs(lab, version):
     """The application's TLS travels within the mesh's mutual TLS, and through a proxy that ends only its own."""
-    got = lab.talk("10.96.3.23", 443, count=9, tls={"name": "tls.echo.example", "ca": str(lab.certificates.ca)})
+    got = lab.talk("10.96.3.23", 443, count=ENOUGH, tls={"name": "tls.echo.example", "ca": str(lab.certificates.ca)})
     found = [a.said for a in got if a.said["version"] == version]
     assert found and all(s["tls"]["sni"] == "tls.echo.example" for s in found)
     assert {s["from"] for s in found} == ({"127.0.0.6"} if version != "v3" else {"10.88.2.4"})
@@ -114,6 +114,6 @@ def test_P23_tls_of_the_application_inside_the_meshs(lab, version):
 
 @rules(service("p86", 86, ports=f"[{{name: unknown, port: 9086, targetPort: {TCP}}}, {{name: web, port: 9087, targetPort: 8080}}]"))
 def test_P86_a_port_of_unknown_protocol_carries_both(lab):
-    assert set(reached(lab, "10.96.3.86", 9086, 9)) == {"v1", "v2", "v3"}
+    assert set(reached(lab, "10.96.3.86", 9086, ENOUGH)) == {"v1", "v2", "v3"}
     got = lab.ask("p86:9087", to="10.96.3.86", port=9087)
     assert got.status == 200 and "x-request-id" in got.said["headers"], "it was seen to be HTTP"
