@@ -148,17 +148,6 @@ static void update_gauges(struct galleyd *s)
 	metric_set(&endpoints_gauge, n.endpoints);
 }
 
-static void tell_webhook(struct galleyd *s)
-{
-	struct strbuf json cleanup(strbuf_done) = {0};
-	galley_proxy_config(s->galley, &json);
-	if (s->webhook)
-		webhook_set_proxy_config(s->webhook, json.len ? json.ptr : "");
-	strbuf_clear(&json);
-	if (s->webhook && galley_proxy_configs(s->galley, &json))
-		webhook_set_proxy_configs(s->webhook, json.ptr);
-}
-
 static void commit(struct galleyd *s, uint64_t began_us);
 
 /* WorkloadGroups, reports and time decide who is registered; what comes of it is a commit of its own. */
@@ -187,14 +176,16 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
 	update_gauges(s);
 	report_diags(s);
-	tell_webhook(s);
+	if (s->webhook)
+		webhook_take(s->webhook, s->galley);
 	s->touched = false;
 	log_info(&scope, "published", KV("changes", sent), KV("files", galley_counts(s->galley).files),
 		KV("microseconds", clock_mono_us() - began_us));
 	s->published = true;
 	trim_soon(s->trim);
 	daemon_ready(s->daemon, "source");
-	sync_registered(s);
+	if (galley_kind_changed(s->galley, KIND_WORKLOAD_GROUP))
+		sync_registered(s);
 	if (s->once)
 		(void)kill(getpid(), SIGTERM);
 }

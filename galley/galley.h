@@ -11,6 +11,7 @@
 
 #include "common/base/diag.h"
 #include "common/bus/bus.h"
+#include "common/mesh/kinds.h"
 
 struct galley;
 
@@ -45,8 +46,11 @@ void galley_analyze(const struct galley *g, struct diags *out);
 
 /* The mesh config's defaultConfig as JSON; "" when it says nothing. */
 void galley_proxy_config(const struct galley *g, struct strbuf *json);
-/* The ProxyConfig resources as a JSON list, the oldest first. False: as when it was last asked. */
-bool galley_proxy_configs(struct galley *g, struct strbuf *json) MUST_CHECK;
+/* The ProxyConfig resources as a JSON list, the oldest first. */
+void galley_proxy_configs(const struct galley *g, struct strbuf *json);
+/* Whether an object of the kind came, went or changed since this was last asked of it. What the mesh has without
+ * any (a mesh config, registered workloads) begins as changed. */
+bool galley_kind_changed(struct galley *g, enum kind_id kind) MUST_CHECK;
 
 /* What the agent of a workload must be told to register itself with a WorkloadGroup, as JSON: {"serviceAccount", "network", "locality", "labels",
  * "proxyConfig"}; the last is the mesh's defaultConfig with the group's probe. */

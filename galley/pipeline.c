@@ -23,6 +23,7 @@ struct galley *galley_new(const struct galley_options *o)
 	g->spaces = map_new();
 	g->published = map_new();
 	g->mesh_dirty = true; /* the default mesh config is published even when there is none */
+	g->changed_kinds[KIND_MESH_CONFIG] = g->changed_kinds[KIND_WORKLOAD_GROUP] = true;
 	return g;
 }
 
@@ -114,16 +115,13 @@ static int by_age(const void *a, const void *b)
 	return order ? order : strcmp(x->name, y->name);
 }
 
-bool galley_proxy_configs(struct galley *g, struct strbuf *json)
+void galley_proxy_configs(const struct galley *g, struct strbuf *json)
 {
 	cleanup(arena_free_p) struct arena *a = arena_new();
 	const struct object **list = ARENA_ARRAY(a, const struct object *, map_len(g->store.slots) + 1);
 	struct str key;
 	void *value;
 	size_t n = 0;
-	if (!g->proxy_configs_dirty)
-		return false;
-	g->proxy_configs_dirty = false;
 	for (size_t i = 0; map_next(g->store.slots, &i, &key, &value);) {
 		const struct slot *slot = value;
 		if (slot->kind->id == KIND_PROXY_CONFIG && slot->good)
@@ -141,7 +139,13 @@ bool galley_proxy_configs(struct galley *g, struct strbuf *json)
 		strbuf_addc(json, '}');
 	}
 	strbuf_addc(json, ']');
-	return true;
+}
+
+bool galley_kind_changed(struct galley *g, enum kind_id kind)
+{
+	bool changed = g->changed_kinds[kind];
+	g->changed_kinds[kind] = false;
+	return changed;
 }
 
 bool galley_selects(struct galley *g, const Mesh__MeshConfig *mesh, const char *ns)
@@ -153,7 +157,7 @@ static void on_change(void *ctx, struct slot *slot, const struct object *before)
 {
 	struct galley *g = ctx;
 	const struct object *any = slot->good ? slot->good : before;
-	g->proxy_configs_dirty |= slot->kind->id == KIND_PROXY_CONFIG;
+	g->changed_kinds[slot->kind->id] = true;
 	if (slot->kind->id == KIND_MESH_CONFIG)
 		g->mesh_dirty = true;
 	else if (slot->kind->id == KIND_NODE)

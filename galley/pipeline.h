@@ -38,7 +38,7 @@ struct galley {
 	struct store store;
 	struct map *spaces; /* by namespace */
 	struct map *published; /* "<topic>/<key>" -> struct published */
-	bool proxy_configs_dirty; /* since they were last asked for */
+	bool changed_kinds[KIND_COUNT]; /* since galley_kind_changed() was last asked */
 	bool mesh_dirty; /* the mesh's defaults changed: everything that has defaults is made again */
 	bool nodes_dirty;
 	bool namespaces_dirty; /* labels of namespaces changed: who belongs to the mesh is decided again */

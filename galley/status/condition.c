@@ -142,14 +142,9 @@ static uint64_t hash_of(const json_t *status, bool counts)
 	return h;
 }
 
-uint64_t status_hash(const json_t *status)
+struct status_hash status_hash(const json_t *status)
 {
-	return hash_of(status, true);
-}
-
-uint64_t status_urgent_hash(const json_t *status)
-{
-	return hash_of(status, false);
+	return (struct status_hash){hash_of(status, true), hash_of(status, false)};
 }
 
 /* ---- what is written */

@@ -21,13 +21,12 @@ struct status_input {
 
 /* {"conditions", "observedGeneration", "validationMessages"} without times; the caller decrefs. */
 json_t *status_build(const struct status_input *in);
-/*
- * What of a status in a cluster is ours, in the same form; NULL: nothing. `foreign` gets the conditions of others, NULL when there are none.
- * What an API server may have dropped (texts of messages) is left out of both hashes.
- */
-uint64_t status_hash(const json_t *status);
+/* What of a status in a cluster is ours, in the same form; NULL: nothing. `foreign` gets the conditions of others, NULL when there are none. */
 json_t *status_own(const json_t *status, json_t **foreign);
-/* What must be told at once, without counts: the rest may wait. */
-uint64_t status_urgent_hash(const json_t *status);
+/* What an API server may have dropped (texts of messages) is left out of both; `urgent` is what must be told at once, without counts. */
+struct status_hash {
+	uint64_t all, urgent;
+};
+struct status_hash status_hash(const json_t *status);
 /* The whole to write: times of what did not change come from `before` (NULL: none), foreign conditions are kept. */
 json_t *status_complete(const json_t *wanted, const json_t *before, const json_t *foreign, const char *now);

@@ -32,6 +32,7 @@ struct record {
 	uint64_t content; /* hash of all but status and bookkeeping */
 	json_t *own, *foreign; /* what the server has: ours, conditions of others; NULL: nothing */
 	json_t *wanted; /* NULL: not known yet */
+	struct status_hash own_hash, wanted_hash; /* of these, where they are there */
 	const struct kind *kind;
 	bool queued, writing, gone;
 	unsigned attempts; /* of the same want */
@@ -93,7 +94,7 @@ static uint64_t content_hash(json_t *object)
 
 static bool differs(const struct record *r)
 {
-	return r->wanted && (!r->own || status_hash(r->own) != status_hash(r->wanted));
+	return r->wanted && (!r->own || r->own_hash.all != r->wanted_hash.all);
 }
 
 static void set_queued(struct status_writer *w)
@@ -115,7 +116,7 @@ static void consider(struct status_writer *w, struct record *r)
 /* When only a count differs it has time. */
 static uint64_t due_ms(const struct status_writer *w, const struct record *r)
 {
-	uint64_t lazy = r->own && r->written_ms && status_urgent_hash(r->own) == status_urgent_hash(r->wanted)
+	uint64_t lazy = r->own && r->written_ms && r->own_hash.urgent == r->wanted_hash.urgent
 				? r->written_ms + w->counts_ms
 				: 0;
 	return lazy > r->next_ms ? lazy : r->next_ms;
@@ -165,15 +166,6 @@ static void on_done(void *ctx, int status, struct str text)
 		consider(w, r);
 }
 
-static char *path_of(const struct record *r, struct str ns, struct str name)
-{
-	struct str rest = str_of(r->kind->versions), version;
-	(void)str_split(&rest, ',', &version);
-	return xasprintf("/apis/%s/" STR_FMT "/namespaces/" STR_FMT "/%s/" STR_FMT
-			 "/status?fieldManager=fairlead-status&force=true",
-		r->kind->group, STR_ARG(version), STR_ARG(ns), r->kind->plural, STR_ARG(name));
-}
-
 static void send(struct status_writer *w, struct record *r)
 {
 	struct str kind, rest, ns, name, version, versions = str_of(r->kind->versions);
@@ -186,7 +178,10 @@ static void send(struct status_writer *w, struct record *r)
 		json_sprintf("%s/" STR_FMT, r->kind->group, STR_ARG(version)), "kind", r->kind->name, "metadata",
 		"name", name.ptr, name.len, "namespace", ns.ptr, ns.len, "status",
 		status_complete(r->wanted, r->own, r->foreign, now));
-	char *text = json_dumps(body, JSON_COMPACT), *path cleanup(free_p) = path_of(r, ns, name);
+	char *text = json_dumps(body, JSON_COMPACT);
+	char *path cleanup(free_p) = xasprintf("/apis/%s/" STR_FMT "/namespaces/" STR_FMT "/%s/" STR_FMT
+					       "/status?fieldManager=fairlead-status&force=true",
+		r->kind->group, STR_ARG(version), STR_ARG(ns), r->kind->plural, STR_ARG(name));
 	const struct kube_request q = {
 		.method = "PATCH", .path = path, .content_type = "application/apply-patch+yaml", .body = str_of(text)};
 	r->writing = true;
@@ -231,6 +226,8 @@ bool status_writer_seen(struct status_writer *w, const char *key, struct str jso
 	json_decref(r->own);
 	json_decref(r->foreign);
 	r->own = status_own(status, &r->foreign);
+	if (r->own)
+		r->own_hash = status_hash(r->own);
 	r->generation = (int64_t)json_integer_value(json_object_get(json_object_get(object, "metadata"), "generation"));
 	r->content = content_hash(object);
 	json_decref(object);
@@ -269,10 +266,12 @@ void status_writer_want(struct status_writer *w, const struct status_object *o, 
 		json_decref(status);
 		return;
 	}
-	if (r->wanted && status_hash(r->wanted) != status_hash(status))
+	struct status_hash hash = status_hash(status);
+	if (r->wanted && r->wanted_hash.all != hash.all)
 		r->attempts = 0, r->next_ms = 0;
 	json_decref(r->wanted);
 	r->wanted = status;
+	r->wanted_hash = hash;
 	r->kind = o->kind;
 	consider(w, r);
 }

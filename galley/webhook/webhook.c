@@ -266,16 +266,24 @@ void webhook_free(struct webhook *w)
 	free(w);
 }
 
-void webhook_set_proxy_config(struct webhook *w, const char *json)
+static void replace(char **text, struct str json)
 {
-	free(w->proxy_config);
-	w->proxy_config = xstrdup(json);
+	free(*text);
+	*text = xstrndup(json.ptr ? json.ptr : "", json.len);
 }
 
-void webhook_set_proxy_configs(struct webhook *w, const char *json)
+void webhook_take(struct webhook *w, struct galley *g)
 {
-	free(w->proxy_configs);
-	w->proxy_configs = xstrdup(json);
+	struct strbuf json cleanup(strbuf_done) = {0};
+	if (galley_kind_changed(g, KIND_MESH_CONFIG)) {
+		galley_proxy_config(g, &json);
+		replace(&w->proxy_config, strbuf_str(&json));
+	}
+	strbuf_clear(&json);
+	if (galley_kind_changed(g, KIND_PROXY_CONFIG)) {
+		galley_proxy_configs(g, &json);
+		replace(&w->proxy_configs, strbuf_str(&json));
+	}
 }
 
 bool webhook_serving(const struct webhook *w)

@@ -7,6 +7,7 @@
 
 #include "common/io/loop.h"
 #include "common/kube/kube.h"
+#include "galley/galley.h"
 #include "galley/webhook/inject.h"
 
 struct webhook;
@@ -31,9 +32,8 @@ struct webhook_options {
 
 struct webhook *webhook_new(struct loop *l, const struct webhook_options *o, struct err *e) MUST_CHECK;
 void webhook_free(struct webhook *w);
-void webhook_set_proxy_config(
-	struct webhook *w, const char *json); /* instead of the option's; "": the option's again */
-/* The source's ProxyConfig resources, a JSON list. */
-void webhook_set_proxy_configs(struct webhook *w, const char *json);
+/* What injection needs of the configuration, where it changed: the mesh's defaultConfig (which stands for the option's if it says anything), and
+ * the ProxyConfig resources. */
+void webhook_take(struct webhook *w, struct galley *g);
 bool webhook_serving(const struct webhook *w);
 void webhook_debug(const struct webhook *w, struct strbuf *json);
