@@ -69,8 +69,8 @@ static bool load_change(struct loading *l, const struct reclog_record *r, struct
 		return false;
 	struct bus_change *c = NULL;
 	size_t foreign = 0;
-	if (wire_changes_of(l->arena, &m, 1, l->publisher, l->topics, &c, &foreign) == 0)
-		return true; /* a topic that is not followed any more */
+	if (wire_changes_of(l->arena, &m, 1, l->publisher, l->topics, &c, &foreign) == 0 || bus_topic_private(c->topic))
+		return true; /* a topic that is not followed any more, or not for the disk */
 	const char *problem = wire_change_problem(c);
 	if (problem)
 		return err_set(e, ERR_PEER, "%s", problem);
@@ -269,6 +269,8 @@ bool persist_batch(struct persist *p, struct bus_content *content, const struct 
 {
 	const uint64_t start = reclog_size(p->log);
 	for (size_t i = 0; i < n; i++) {
+		if (bus_topic_private(changes[i].topic))
+			continue; /* never on disk */
 		struct arena *a = arena_new();
 		uint64_t offset = reclog_add(p->log, RECLOG_CHANGE, pack_change(a, &changes[i]));
 		place(content, &changes[i], offset, reclog_size(p->log));

@@ -89,8 +89,8 @@ static void withhold(struct arena *a, Bus__Batch *b, uint32_t topic)
 static void publish_frames(struct bus_publisher *p, const struct bus_change *all, size_t n_all, const char *cause)
 {
 	struct arena *a = arena_new();
-	struct bus_change *changes = ARENA_ARRAY(a, struct bus_change, n_all + 1);
-	size_t n = wire_public(all, n_all, changes);
+	size_t n;
+	const struct bus_change *changes = wire_public(a, all, n_all, &n);
 	Bus__Frame f = BUS__FRAME__INIT;
 	Bus__Batch b = BUS__BATCH__INIT;
 	b.cause = arena_strdup(a, cause ? cause : "");

@@ -51,8 +51,8 @@ void recorder_batch(struct recorder *r, uint64_t now_ms, uint64_t epoch, uint64_
 		r->start_ms = now_ms;
 	r->started = true;
 	struct arena *a = arena_new();
-	struct bus_change *changes = ARENA_ARRAY(a, struct bus_change, n_all + 1);
-	size_t n = wire_public(all, n_all, changes); /* recordings are passed around */
+	size_t n;
+	const struct bus_change *changes = wire_public(a, all, n_all, &n); /* recordings are passed around */
 	Bus__Frame f = BUS__FRAME__INIT;
 	Bus__Batch b = BUS__BATCH__INIT;
 	f.epoch = epoch;

@@ -119,11 +119,8 @@ static void on_apply(void *ctx, const struct bus_change *changes, size_t n, bool
 	struct bus_replica *r = ctx;
 	const struct persist_mark mark = mark_now(r);
 	struct err e = {0};
-	struct bus_change *public = xmalloc((n + 1) * sizeof(*public));
-	const size_t n_public = wire_public(changes, n, public);
-	if (r->persist && !persist_batch(r->persist, follower_content(r->follower), public, n_public, &mark, &e))
+	if (r->persist && !persist_batch(r->persist, follower_content(r->follower), changes, n, &mark, &e))
 		persist_ended(r, &e);
-	free(public);
 	deliver(r, changes, n, resync, cause);
 }
 
@@ -274,14 +271,6 @@ static bool open_link(struct bus_replica *r, const struct bus_keys *keys, struct
 
 /* ---- life */
 
-static size_t n_topics(const uint32_t *topics)
-{
-	size_t n = 0;
-	while (topics[n])
-		n++;
-	return n;
-}
-
 /* The last snapshot, before any network. A disk that does not work costs the snapshot, not the start. */
 static void load_snapshot(struct bus_replica *r)
 {
@@ -289,13 +278,9 @@ static void load_snapshot(struct bus_replica *r)
 	struct bus_change *changes = NULL;
 	size_t n = 0;
 	struct err e = {0};
-	uint32_t *public = ARENA_ARRAY(a, uint32_t, n_topics(r->topics) + 1);
-	for (size_t i = 0, kept = 0; r->topics[i]; i++)
-		if (!bus_topic_private(r->topics[i]))
-	public[kept++] = r->topics[i];
 	metric_set(&persist_broken, 0, r->publisher);
-	r->persist = persist_open(
-		r->persist_path, r->publisher, public, a, follower_content(r->follower), &changes, &n, &r->loaded, &e);
+	r->persist = persist_open(r->persist_path, r->publisher, r->topics, a, follower_content(r->follower), &changes,
+		&n, &r->loaded, &e);
 	if (!r->persist) {
 		log_error(&log_bus, "no snapshot on disk", KV("file", (const char *)r->persist_path),
 			KV("error", e.text));
@@ -328,7 +313,9 @@ static bool start(struct bus_replica *r, const struct bus_replica_options *o, st
 
 static uint32_t *copy_topics(const uint32_t *topics)
 {
-	size_t n = n_topics(topics);
+	size_t n = 0;
+	while (topics[n])
+		n++;
 	uint32_t *copy = xmalloc((n + 1) * sizeof(*copy));
 	memcpy(copy, topics, (n + 1) * sizeof(*copy));
 	return copy;

@@ -196,11 +196,19 @@ size_t wire_fit(const struct bus_change *changes, size_t n)
 	return n;
 }
 
-size_t wire_public(const struct bus_change *changes, size_t n, struct bus_change *out)
+const struct bus_change *wire_public(struct arena *a, const struct bus_change *all, size_t n_all, size_t *n)
 {
-	size_t kept = 0;
-	for (size_t i = 0; i < n; i++)
-		if (!bus_topic_private(changes[i].topic))
-			out[kept++] = changes[i];
-	return kept;
+	struct bus_change *out;
+	size_t i = 0;
+	while (i < n_all && !bus_topic_private(all[i].topic))
+		i++;
+	*n = i;
+	if (i == n_all)
+		return all;
+	out = ARENA_ARRAY(a, struct bus_change, n_all);
+	memcpy(out, all, i * sizeof(*out));
+	for (; i < n_all; i++)
+		if (!bus_topic_private(all[i].topic))
+			out[(*n)++] = all[i];
+	return out;
 }

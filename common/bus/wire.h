@@ -49,5 +49,5 @@ size_t wire_fit(const struct bus_change *changes, size_t n);
 bool wire_topic_listed(const uint32_t *topics, uint32_t id);
 /* NULL, or why this change can not go over the bus ("key too long" ...). */
 const char *wire_change_problem(const struct bus_change *c);
-/* The changes of topics that are not private, in `out` (room for n); how many. */
-size_t wire_public(const struct bus_change *changes, size_t n, struct bus_change *out);
+/* The changes of topics that are not private, *n of them: all themselves when none is, else a copy in the arena. */
+const struct bus_change *wire_public(struct arena *a, const struct bus_change *all, size_t n_all, size_t *n);
