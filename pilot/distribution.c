@@ -30,6 +30,7 @@ struct distribution {
 	size_t n_of, awaited;
 	bool again; /* something moved while answers were awaited */
 	uint64_t sums[TOPICS];
+	uint64_t newest; /* version that brought the newest tracked object */
 	uint64_t serial, reported_ms;
 	uint64_t hash; /* of the last report, without its serial */
 	struct arena *arena; /* of the last report */
@@ -124,11 +125,11 @@ static void find_pending(const struct distribution *d, pending_list *out)
 	bool rejections = false;
 	for (size_t w = 0; w < d->n_of; w++)
 		rejections |= d->of[w] && d->of[w]->n_rejections;
-	if (low >= model_version(d->pilot->push.model) && !rejections)
+	if (low >= d->newest && !rejections)
 		return;
 	for (size_t i = 0; map_next(d->pilot->objects, &i, &id, &value);) {
 		const struct pilot_object *o = value;
-		if (!is_tracked(o->topic) || !str_cut(id, '/', &number, &key))
+		if ((o->since <= low && !rejections) || !is_tracked(o->topic) || !str_cut(id, '/', &number, &key))
 			continue;
 		if (o->since > low || (rejections && is_rejected(d, o->topic, key)))
 			vec_push(out, ((struct pending){o->topic, key, o->since}));
@@ -244,6 +245,8 @@ void distribution_note(struct distribution *d, uint32_t topic, struct str key, c
 		return;
 	d->sums[topic] -= before ? spread_mix(key, before->hash) : 0;
 	d->sums[topic] += after ? spread_mix(key, after->hash) : 0;
+	if (after && after->since > d->newest)
+		d->newest = after->since;
 	wake(d);
 }
 

@@ -58,10 +58,13 @@ static void add_session(struct worker_levels *l, struct xds_session *s)
 		add_rejection(l, &isolated[i]);
 	if (refusal && !l->refusal.len)
 		l->refusal = arena_str(l->arena, str_of(refusal));
-	if (level)
-		l->levels[l->n_levels++] = (struct worker_level){level, 1};
-	else
+	if (!level)
 		l->connecting++;
+	else if (l->n_levels &&
+		 l->levels[l->n_levels - 1].version == level) /* mostly they are all at the present model */
+		l->levels[l->n_levels - 1].proxies++;
+	else
+		l->levels[l->n_levels++] = (struct worker_level){level, 1};
 }
 
 struct worker_levels *levels_collect(struct engine *e, unsigned index)

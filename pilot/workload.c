@@ -3,7 +3,8 @@
 
 #define NAME_MAX_BYTES 253u /* a name of Kubernetes */
 
-char *workload_entry_name(struct arena *a, const struct proxy *p)
+/* Group, address and network; the end of it, if it is too long for Kubernetes. */
+static char *workload_entry_name(struct arena *a, const struct proxy *p)
 {
 	char *name = arena_printf(a, STR_FMT "-" STR_FMT "%s" STR_FMT, STR_ARG(p->register_group), STR_ARG(p->ip),
 		p->network.len ? "-" : "", STR_ARG(p->network));

@@ -24,5 +24,3 @@ struct workload_note {
 /* NULL: the proxy is no such workload. */
 struct workload_note *workload_note(const struct proxy *p, enum workload_event event);
 void workload_note_free(struct workload_note *n);
-/* Istio's name: group, address and network; the end of it, if it is too long for Kubernetes. */
-char *workload_entry_name(struct arena *a, const struct proxy *p);

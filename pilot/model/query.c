@@ -300,14 +300,23 @@ void view_services(struct view *v, struct service_list *out)
 	settle(v, out);
 }
 
+static bool admits_any(struct view *v, struct rows rows)
+{
+	for (size_t i = 0; i < rows.n; i++) {
+		const Fl__Service *s = rows.items[i].entry->value;
+
+		if (sidecar_admits(v, str_of(s->namespace_), str_of(s->hostname)))
+			return true;
+	}
+	return false;
+}
+
 static bool has_any(struct view *v, enum question q)
 {
-	struct service_list list = {0};
-	size_t cap = 0;
+	struct rows all = ask(v, TOPIC_SERVICE, q, STR("*"));
+	struct rows own = ask(v, TOPIC_SERVICE, q, v->scope->attributes->ns);
 
-	collect(v, ask(v, TOPIC_SERVICE, q, STR("*")), 0, &list, &cap);
-	collect(v, ask(v, TOPIC_SERVICE, q, v->scope->attributes->ns), 0, &list, &cap);
-	return list.n > 0;
+	return admits_any(v, all) || admits_any(v, own);
 }
 
 bool view_has_dynamic(struct view *v)

@@ -379,8 +379,11 @@ static void own_attributes(struct arena *a, struct proxy *p)
 /* Clusters that are resolved by DNS hold their endpoints. With a Sidecar these may be there because a route leads to them. */
 static bool place_matters(struct view *v)
 {
-	return v->scope->kind == SCOPE_PLACE ||
-	       (v->scope->kind == SCOPE_MESH && (v->scope->sidecar.len || view_has_dns(v)));
+	enum scope_kind k = v->scope->kind;
+
+	if ((k != SCOPE_PLACE && k != SCOPE_MESH) || !locality_active(v))
+		return false;
+	return k == SCOPE_PLACE || v->scope->sidecar.len || view_has_dns(v);
 }
 
 static void set_seen(struct view *v, const struct proxy *p, struct proxy *out)
@@ -396,7 +399,7 @@ static void set_seen(struct view *v, const struct proxy *p, struct proxy *out)
 		return;
 	}
 	shared_labels(v, p, out);
-	if (place_matters(v) && locality_active(v))
+	if (place_matters(v))
 		out->locality = locality_of(v, p);
 	/* A gateway's listeners have the servers whose Secrets are there; sidecars ask for Secrets only by themselves. */
 	if (v->scope->kind == SCOPE_SHARED || p->type != PROXY_SIDECAR)

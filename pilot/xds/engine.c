@@ -115,7 +115,8 @@ static struct scope_reads *find_reads(const struct engine *e, const struct read_
 	return r;
 }
 
-struct scope_reads *engine_reads(struct engine *e, const struct read_keys *keys)
+/* Sealed; one use. */
+static struct scope_reads *engine_reads(struct engine *e, const struct read_keys *keys)
 {
 	uint64_t id;
 	struct scope_reads *r = find_reads(e, keys, &id);

@@ -45,7 +45,6 @@ void engine_forget_scope(struct engine *e, struct xds_scope *s);
 struct read_index *engine_index(const struct engine *e);
 void engine_touched(struct engine *e, struct xds_scope *s); /* something in it recorded a touched key */
 
-struct scope_reads *engine_reads(struct engine *e, const struct read_keys *keys); /* sealed; one use */
 void engine_reads_unref(struct engine *e, struct scope_reads *r); /* NULL is fine */
 
 size_t engine_sessions(const struct engine *e);
