@@ -140,8 +140,7 @@ static void go_offline(struct ads_relay *r)
 
 static void retry_later(struct ads_relay *r)
 {
-	uint64_t delay = (uint64_t)RETRY_MIN_MS << min_size(r->failures, 6);
-	timer_start(r->retry, random_jitter(delay > RETRY_MAX_MS ? RETRY_MAX_MS : delay, 0.3), 0);
+	timer_start(r->retry, random_backoff(r->failures + 1, RETRY_MIN_MS, RETRY_MAX_MS, 0.3), 0);
 }
 
 static void pilot_serves(struct ads_relay *r)

@@ -187,11 +187,7 @@ static bool launch(struct envoy *v, struct err *e)
 /* Doubles from the first pause to the longest; jitter, so that the Envoys of a machine do not start together. */
 static void pause_then_restart(struct envoy *v)
 {
-	uint64_t ms = RESTART_FIRST_MS;
-	for (unsigned i = 0; i < v->failures && ms < RESTART_MOST_MS; i++)
-		ms *= 2;
-	v->failures++;
-	v->pause_ms = random_jitter(ms < RESTART_MOST_MS ? ms : RESTART_MOST_MS, 0.2);
+	v->pause_ms = random_backoff(++v->failures, RESTART_FIRST_MS, RESTART_MOST_MS, 0.2);
 	v->state = ENVOY_PAUSING;
 	timer_start(v->timer, v->pause_ms, 0);
 }

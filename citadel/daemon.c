@@ -5,7 +5,6 @@
 #include "citadel/daemon.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "citadel/ca/once.h"
 #include "citadel/token.h"
@@ -18,23 +17,13 @@
 
 struct log_scope citadel_log = LOG_SCOPE("citadel", "certificates issued and refused");
 
-static uint64_t stamp_of(const char *path)
-{
-	struct stat st;
-	if (!path || stat(path, &st))
-		return 0;
-	const uint64_t parts[] = {
-		st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
-	return hash64(str_n(parts, sizeof(parts))) | 1;
-}
-
 static void refresh_one(struct authn_source *s, const char *path, uint64_t *stamp)
 {
 	struct arena *a cleanup(arena_free_p) = arena_new();
 	struct str text = {0};
 	struct jwks *keys = NULL;
 	struct err e = {0};
-	uint64_t now = stamp_of(path);
+	uint64_t now = file_stamp(path);
 	if (!now || now == *stamp)
 		return;
 	*stamp = now;
@@ -143,7 +132,7 @@ static uint64_t ca_files_stamp(struct citadel *c)
 	const char *dir = c->cfg->ca_dir ? c->cfg->ca_dir : daemon_state_dir(c->daemon);
 	uint64_t stamps[ARRAY_LEN(names)];
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		stamps[i] = stamp_of(path_in(a, dir, names[i]));
+		stamps[i] = file_stamp(path_in(a, dir, names[i]));
 	return hash64(str_n(stamps, sizeof(stamps)));
 }
 

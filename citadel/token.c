@@ -28,19 +28,6 @@ static bool make_key(const char *path, struct err *e)
 	return ok;
 }
 
-static struct pki_key *load_key(const char *path, struct err *e)
-{
-	char *pem = NULL;
-	size_t len = 0;
-	if (!file_read(path, LIMIT_PEM_BYTES, &pem, &len, e))
-		return NULL;
-	struct pki_key *k = pki_key_parse(str_n(pem, len), e);
-	if (!k)
-		(void)err_in(e, "%s", path);
-	secret_free(pem);
-	return k;
-}
-
 /* The key's name within the set, from its public half. */
 static bool key_id(struct arena *a, const struct pki_key *k, const char **out, struct err *e)
 {
@@ -60,7 +47,7 @@ bool token_key_ready(const char *state_dir, struct err *e)
 		return true;
 	if (!file_mkdirs(state_dir, 0700, e) || (!file_exists(key_path) && !make_key(key_path, e)))
 		return false;
-	struct pki_key *k = load_key(key_path, e);
+	struct pki_key *k = read_key(key_path, e);
 	char *json = NULL;
 	bool ok = k && key_id(a, k, &kid, e) && jwks_of_key(k, kid, &json, e) &&
 		  once_write(set_path, str_of(json), 0644, e);
@@ -96,7 +83,7 @@ bool citadel_token_mint(const struct citadel_token *t, char **out, struct err *e
 		return err_set(e, ERR_PEER, "the state directory of citadel is not given");
 	if (!names_hold(t, e) || !token_key_ready(t->state_dir, e))
 		return err_in(e, "join token");
-	struct pki_key *k = load_key(path_in(a, t->state_dir, "jwt-key.pem"), e);
+	struct pki_key *k = read_key(path_in(a, t->state_dir, "jwt-key.pem"), e);
 	char *text = payload(t);
 	bool ok = k && key_id(a, k, &kid, e) && jwt_sign(k, kid, text, out, e);
 	free(text);

@@ -14,19 +14,6 @@
 
 #define SKEW_MS (2 * 60 * 1000)
 
-static struct pki_key *read_key(const char *path, struct err *e)
-{
-	char *pem = NULL;
-	size_t len = 0;
-	if (!file_read(path, LIMIT_PEM_BYTES, &pem, &len, e))
-		return NULL;
-	struct pki_key *k = pki_key_parse(str_n(pem, len), e);
-	if (!k)
-		(void)err_in(e, "%s", path);
-	secret_free(pem);
-	return k;
-}
-
 static bool key_type_of(const char *name, enum pki_key_type *out, struct err *e)
 {
 	static const struct {
@@ -99,14 +86,6 @@ static bool plugged_in(struct arena *a, const struct ca_options *o, struct ca *o
 	return true;
 }
 
-static bool is_root(const struct pki_cert *c, const struct pki_cert *roots, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (str_eq(c->der, roots[i].der))
-			return true;
-	return false;
-}
-
 /* cert becomes the issuer alone; chain what leads from it (inclusive) towards the roots, each once. */
 static bool sort_chain(struct arena *a, struct ca *ca, struct err *e)
 {
@@ -116,8 +95,8 @@ static bool sort_chain(struct arena *a, struct ca *ca, struct err *e)
 	if (!pki_certs_parse(a, ca->cert, &certs, &n, e) || !pki_certs_parse(a, ca->roots, &roots, &n_roots, e))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		bool seen = is_root(&certs[i], certs, i) || is_root(&certs[i], roots, n_roots);
-		char *pem = pki_pem("CERTIFICATE", (const unsigned char *)certs[i].der.ptr, certs[i].der.len);
+		bool seen = pki_cert_listed(&certs[i], certs, i) || pki_cert_listed(&certs[i], roots, n_roots);
+		char *pem = pki_cert_pem(&certs[i]);
 		if (!seen)
 			strbuf_adds(&chain, pem);
 		if (i == 0)

@@ -37,3 +37,16 @@ bool read_text(struct arena *a, const char *path, struct str *out, struct err *e
 	*out = str_n(arena_dup(a, text, len + 1), len);
 	return true;
 }
+
+struct pki_key *read_key(const char *path, struct err *e)
+{
+	char *pem = NULL;
+	size_t len = 0;
+	if (!file_read(path, LIMIT_PEM_BYTES, &pem, &len, e))
+		return NULL;
+	struct pki_key *k = pki_key_parse(str_n(pem, len), e);
+	if (!k)
+		(void)err_in(e, "%s", path);
+	secret_free(pem);
+	return k;
+}

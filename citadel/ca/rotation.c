@@ -55,7 +55,6 @@ bool rotation_parse(struct str json, struct rotation *out, struct err *e)
 enum rotation_step rotation_due(const struct rotation *r, const struct rotation_plan *p, int64_t from_ms, int64_t to_ms,
 	int64_t now_ms, int64_t *next_ms)
 {
-	static const enum rotation_step steps[ROTATION_PHASE_COUNT] = {ROTATION_START, ROTATION_SIGN, ROTATION_FINISH};
 	int64_t at_ms = 0;
 	*next_ms = 0;
 	if (r->phase == ROTATION_NONE)
@@ -63,7 +62,7 @@ enum rotation_step rotation_due(const struct rotation *r, const struct rotation_
 	else
 		at_ms = r->since_ms + (int64_t)(r->phase == ROTATION_DISTRIBUTE ? p->distribute_ms : p->drain_ms);
 	if (at_ms && now_ms >= at_ms)
-		return steps[r->phase];
+		return rotation_next(r->phase);
 	*next_ms = at_ms;
 	return ROTATION_STAY;
 }
@@ -106,21 +105,10 @@ static bool write_public(struct arena *a, const char *dir, const char *name, str
 	return file_write_atomic(path_in(a, dir, name), text, 0644, e);
 }
 
-static struct pki_key *read_key(struct arena *a, const char *dir, const char *name, struct err *e)
-{
-	char *pem = NULL;
-	size_t len = 0;
-	if (!file_read(path_in(a, dir, name), LIMIT_PEM_BYTES, &pem, &len, e))
-		return NULL;
-	struct pki_key *k = pki_key_parse(str_n(pem, len), e);
-	secret_free(pem);
-	return k;
-}
-
 static bool pair_fits(struct arena *a, const char *dir)
 {
 	struct str cert = {0};
-	struct pki_key *k = read_key(a, dir, "ca-key.pem", NULL);
+	struct pki_key *k = read_key(path_in(a, dir, "ca-key.pem"), NULL);
 	bool fits = k && read_text(a, path_in(a, dir, "ca-cert.pem"), &cert, NULL) && pki_key_fits(k, cert, NULL);
 	pki_key_free(k);
 	return fits;
@@ -153,7 +141,7 @@ static bool start(struct arena *a, const char *dir, const struct ca_options *o, 
 	if (!read_own_root(a, dir, &old, &own, e) || !remove_file(a, dir, "next-ca-key.pem", e) ||
 		!remove_file(a, dir, "next-ca-cert.pem", e) || !ca_make_key(key, o, e))
 		return false;
-	struct pki_key *k = read_key(a, dir, "next-ca-key.pem", e);
+	struct pki_key *k = read_key(path_in(a, dir, "next-ca-key.pem"), e);
 	bool ok = k && ca_make_cert(a, cert, o, k, e) && read_text(a, cert, &fresh, e) &&
 		  write_public(a, dir, "root-cert.pem",
 			  str_of(arena_printf(a, STR_FMT "\n" STR_FMT, STR_ARG(old), STR_ARG(fresh))), e) &&

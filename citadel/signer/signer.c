@@ -119,7 +119,7 @@ static const char *const *links_of(struct arena *a, struct str chain)
 		n = 0; /* cannot be: the signer has read it */
 	const char **out = ARENA_ARRAY(a, const char *, n + 1);
 	for (size_t i = 0; i < n; i++) {
-		char *pem = pki_pem("CERTIFICATE", (const unsigned char *)certs[i].der.ptr, certs[i].der.len);
+		char *pem = pki_cert_pem(&certs[i]);
 		out[i] = arena_strdup(a, pem);
 		free(pem);
 	}

@@ -72,7 +72,7 @@ void trust_publish(struct citadel *c)
 	b->trust_domain = arena_strdup(a, c->cfg->trust_domain);
 	b->generation = c->generation;
 	for (size_t i = 0; i < n; i++) {
-		char *one = pki_pem("CERTIFICATE", (const unsigned char *)roots[i].der.ptr, roots[i].der.len);
+		char *one = pki_cert_pem(&roots[i]);
 		pb_add(a, b, roots_pem, arena_strdup(a, one));
 		free(one);
 	}

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/base/clock.h"
 #include "common/base/hash.h"
@@ -17,20 +16,10 @@
 
 #define LOOK_MS 2000u
 
-static uint64_t stamp_of(const char *path)
-{
-	struct stat st;
-	if (stat(path, &st))
-		return 0;
-	const uint64_t parts[] = {
-		st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
-	return hash64(str_n(parts, sizeof(parts))) | 1;
-}
-
 /* True: there is something new in the file. */
 static bool read_file(struct identity *i)
 {
-	const uint64_t stamp = stamp_of(i->o.ca_roots_file);
+	const uint64_t stamp = file_stamp(i->o.ca_roots_file);
 	char *text = NULL;
 	size_t len = 0;
 	if (!stamp || stamp == i->roots_stamp || !file_read(i->o.ca_roots_file, LIMIT_PEM_BYTES, &text, &len, NULL))

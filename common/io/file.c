@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/hash.h"
+
 /* Reads until the end; one byte more than the limit shows that there is more. */
 static bool read_all(int fd, const char *path, size_t limit, size_t guess, char **out, size_t *out_len, struct err *e)
 {
@@ -129,4 +131,14 @@ bool file_exists(const char *path)
 {
 	struct stat st;
 	return !stat(path, &st);
+}
+
+uint64_t file_stamp(const char *path)
+{
+	struct stat st;
+	if (!path || stat(path, &st))
+		return 0;
+	const uint64_t parts[] = {
+		st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
+	return hash64(str_n(parts, sizeof(parts))) | 1;
 }

@@ -11,6 +11,8 @@ bool file_read(const char *path, size_t limit, char **out, size_t *out_len, stru
 bool file_write_atomic(const char *path, struct str content, unsigned mode, struct err *e) MUST_CHECK;
 bool file_mkdirs(const char *path, unsigned mode, struct err *e) MUST_CHECK;
 bool file_exists(const char *path);
+uint64_t file_stamp(
+	const char *path); /* another one when the file is another or changed; 0: there is none, or path is NULL */
 
 /*
  * Watches a directory tree (inotify): fn is called, coalesced, at most once per quiet period after anything below was

@@ -24,7 +24,7 @@ struct kube_lease {
 	uint64_t duration_ms;
 	void (*changed)(void *ctx, bool held);
 	void *ctx;
-	bool held, asked; /* asked: a request is under way */
+	bool held;
 	uint64_t sent_ms, renewed_ms; /* our clock: when the request went out, when the last successful one did */
 	char *record; /* holder and time of renewal as last seen */
 	uint64_t record_ms; /* when they were seen to change */
@@ -68,7 +68,6 @@ static void set_held(struct kube_lease *l, bool held)
 
 static void later(struct kube_lease *l)
 {
-	l->asked = false;
 	if (l->held && !is_sure(l))
 		set_held(l, false);
 	timer_start(l->timer, random_jitter(renew_ms(l), 0.1), 0);
@@ -192,9 +191,6 @@ static void turn(void *ctx)
 	struct kube_lease *l = ctx;
 	char *own cleanup(free_p) = xasprintf("%s/%s", l->path, l->name);
 	const struct kube_request r = {.path = own};
-	if (l->asked)
-		return;
-	l->asked = true;
 	kube_send(l->api, &r, on_read, l);
 }
 

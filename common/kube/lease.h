@@ -18,5 +18,5 @@ struct kube_lease *kube_lease_new(struct kube *k, const struct kube_lease_option
 /* After the kube_free() of its client, which ends the request that may be under way. NULL is fine; the lease runs out by itself. */
 void kube_lease_free(struct kube_lease *l);
 bool kube_lease_held(const struct kube_lease *l); /* right now */
-/* {"name", "holder", "held", "transitions", "error"} */
+/* {"name", "holder", "held", "error"} */
 void kube_lease_debug(const struct kube_lease *l, struct strbuf *json);

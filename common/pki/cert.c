@@ -380,7 +380,12 @@ bool pki_verify(struct str chain_pem, struct str roots_pem, int64_t now_ms, stru
 	return ok;
 }
 
-static bool listed(const struct pki_cert *c, const struct pki_cert *list, size_t n)
+char *pki_cert_pem(const struct pki_cert *c)
+{
+	return pki_pem("CERTIFICATE", (const unsigned char *)c->der.ptr, c->der.len);
+}
+
+bool pki_cert_listed(const struct pki_cert *c, const struct pki_cert *list, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (str_eq(c->der, list[i].der))
@@ -392,9 +397,9 @@ static void add_new(
 	struct strbuf *out, const struct pki_cert *from, size_t n, const struct pki_cert *before, size_t n_before)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (listed(&from[i], before, n_before) || listed(&from[i], from, i))
+		if (pki_cert_listed(&from[i], before, n_before) || pki_cert_listed(&from[i], from, i))
 			continue;
-		char *pem = pki_pem("CERTIFICATE", (const unsigned char *)from[i].der.ptr, from[i].der.len);
+		char *pem = pki_cert_pem(&from[i]);
 		strbuf_adds(out, pem);
 		free(pem);
 	}

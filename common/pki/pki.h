@@ -84,6 +84,8 @@ bool pki_verify(struct str chain_pem, struct str roots_pem, int64_t now_ms, stru
 /* The certificates of both bundles, each once: those of the first in their order, then the others. In the arena. */
 bool pki_bundle_join(struct arena *a, struct str first, struct str second, struct str *out, struct err *e) MUST_CHECK;
 char *pki_pem(const char *label, const unsigned char *der, size_t len); /* armour; the caller frees it */
+char *pki_cert_pem(const struct pki_cert *c); /* the same of a certificate */
+bool pki_cert_listed(const struct pki_cert *c, const struct pki_cert *list, size_t n); /* byte for byte */
 bool pki_key_fits(const struct pki_key *k, struct str cert_pem, struct err *e) MUST_CHECK;
 bool pki_spki_of(const struct pki_key *k, struct arena *a, struct str *out_der, struct err *e) MUST_CHECK;
 
