@@ -25,7 +25,6 @@ class FakeKube:
         self.known = None  # resource paths that exist; None: all
         self.refusals = []  # (status, message) for the next requests
         self.statuses = []  # (time, "ns/name", status) as they were written
-        self.clock = time.monotonic
         self.requests = []  # "GET /path?query"
         self.jwks = {"keys": []}
         self.issuer = "https://kubernetes.default.svc"
@@ -203,7 +202,7 @@ class FakeKube:
                 path, name = "/".join(parts[:at] + parts[at + 2:]), f"{body['metadata']['namespace']}/{body['metadata']['name']}"
                 before = fake.objects.get((path, name), {})
                 if url.path.endswith("/status"):
-                    fake.statuses.append((fake.clock(), name, body["status"]))
+                    fake.statuses.append((time.monotonic(), name, body["status"]))
                     body = before | {"status": before.get("status", {}) | body["status"]}
                 elif "status" in before:
                     body = body | {"status": before["status"]}

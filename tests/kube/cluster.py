@@ -94,11 +94,6 @@ class Program:
             except subprocess.TimeoutExpired:
                 self.kill()
 
-    def memory(self):
-        """Private bytes."""
-        text = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_")) * 1024
-
 
 class ControlPlane:
     """`inside`: a Namespace (tests/daemons/netns.py), whose node address then is the server's."""

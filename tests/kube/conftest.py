@@ -116,11 +116,11 @@ class Galley:
         found = [line for line in self.daemon.log().splitlines() if "serving webhooks" in line]
         return int(found[-1].split("port=")[1]) if found else 0
 
-    def services(self):
-        return {s["service"]["hostname"]: s for s in self.admin.page("services") or []}
-
-    def addresses(self, host):
-        return sorted(e["address"] for e in self.services().get(host, {}).get("endpoints", {}).get("endpoints", []))
+    def start_again(self):
+        """At the port that it had, which the webhook configurations name."""
+        port = self.port()
+        self.daemon.argv = [f"127.0.0.1:{port}" if a == "127.0.0.1:0" else a for a in self.daemon.argv]
+        self.daemon.start()
 
     def in_force(self, key):
         return any(o["key"] == key and o["in_force"] for o in self.admin.page("objects") or [])

@@ -211,10 +211,6 @@ class Node(ControlPlane):
         """Moves the calling thread into the node's network."""
         enter_network(self.inside.holder.pid)
 
-    def logs(self, ns, selector, container=None, last=40):
-        where = ["-c", container] if container else ["--all-containers"]
-        return self.kubectl("-n", ns, "logs", "-l", selector, f"--tail={last}", "--prefix", *where, ok=None)
-
     # ---- end
 
     def stop(self):

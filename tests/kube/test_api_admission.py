@@ -100,9 +100,7 @@ def test_N21_what_slips_in_while_galley_is_away_is_quarantined(plane, galley):
         plane.api.edit("Gateway", "edge", lambda o: o.update(spec=gateway("GOPHER")["spec"]), version=NETWORKING)
         plane.api.create({**gateway("GOPHER"), "metadata": {"name": "never-good", "namespace": "default"}})
     finally:
-        port = galley.port()
-        galley.daemon.argv[galley.daemon.argv.index("127.0.0.1:0")] = f"127.0.0.1:{port}"
-        galley.daemon.start()
+        galley.start_again()
     galley.daemon.wait_ready()
     until(lambda: {q["key"] for q in galley.admin.page("quarantine")} >= {"Gateway/default/edge", "Gateway/default/never-good"}, what="the quarantine")
     assert not galley.in_force("Gateway/default/never-good")

@@ -126,9 +126,6 @@ def test_N21_pods_start_while_galley_is_away(plane, shop, galley):
         plane.api.patch("MutatingWebhookConfiguration", name, [
             {"op": "replace", "path": f"/webhooks/{i}/failurePolicy", "value": "Ignore"} for i in range(len(held_back["webhooks"]))],
             version=version, form="json")
-        port = galley.port()
-        if "127.0.0.1:0" in galley.daemon.argv:
-            galley.daemon.argv[galley.daemon.argv.index("127.0.0.1:0")] = f"127.0.0.1:{port}"
-        galley.daemon.start()
+        galley.start_again()
     galley.daemon.wait_ready()
     until(lambda: "istio-proxy" in names(create(plane, dict(POD, metadata={"name": "cart"}), "shop")), what="injection again")

@@ -73,7 +73,6 @@ def test_a_field_without_a_row_a_false_row_and_a_row_without_a_reason_are_found(
     assert problems(table, wanted, uses) == [f"{timeout}: not yet, but why?"]
     table[timeout] = ("not yet", "a reason that is long enough, but is not true")
     assert problems(table, wanted, uses) == [f"{timeout}: pilot/features/timeout.c reads it, so it is used"]
-    table[timeout] = ("used", "pilot/features/timeout.c")
     table[timeout] = ("by name", "agent/metadata.c")
     assert problems(table, wanted, uses) == [f"{timeout}: agent/metadata.c does not name it"]
     table[timeout] = ("used", "pilot/features/timeout.c")
