@@ -68,10 +68,9 @@ static char *pilot_name(const struct agent *a)
 {
 	uint8_t ip[16];
 	unsigned bits;
-	struct str host, port;
-	if (str_empty(a->config->discovery_address) || a->config->discovery_address[0] == '[' ||
-		!str_cut(str_of(a->config->discovery_address), ':', &host, &port) || ip_parse(host, ip, &bits) ||
-		str_eqc(host, "unix"))
+	struct str host, address = str_of(a->config->discovery_address);
+	if (str_starts(address, STR("unix:")) || !addr_split(address, &host, &(uint16_t){0}, NULL) ||
+		ip_parse(host, ip, &bits))
 		return xstrdup(PILOT_NAME);
 	return xstrndup(host.ptr, host.len);
 }

@@ -48,25 +48,24 @@ static bool parse_ipc(const char *filled, struct bus_address *out, struct err *e
 static bool parse_tcp(const char *filled, struct bus_address *out, struct err *e)
 {
 	const struct str rest = str_from(str_of(filled), strlen("tcp://"));
-	size_t colon = 0;
-	uint32_t port = 0;
-	if (!str_rfind(rest, ':', &colon) || colon == 0)
-		return err_set(e, ERR_PEER, "no host:port after tcp://");
-	if (!str_u32(str_from(rest, colon + 1), 65534, &port) || port == 0)
-		return err_set(e, ERR_PEER, "port \"" STR_FMT "\" is not 1..65534 (the next one is used, too)",
-			STR_ARG(str_from(rest, colon + 1)));
+	struct str host = {0};
+	uint16_t port = 0;
+	if (!addr_split(rest, &host, &port, e))
+		return err_in(e, "after tcp://");
+	if (port == 0 || port == 65535)
+		return err_set(e, ERR_PEER, "port %u is not 1..65534 (the next one is used, too)", port);
 	if (rest.len >= sizeof(out->snap) - 16)
 		return err_set(e, ERR_LIMIT, "host name too long");
 	uint8_t ip[16];
 	unsigned bits = 0;
-	struct str host = str_sub(rest, 0, colon);
-	if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']')
-		host = str_sub(host, 1, host.len - 2);
+	size_t at;
+	const bool brackets = str_find(host, ':', &at);
+	const char *open = brackets ? "[" : "", *shut = brackets ? "]" : "";
 	out->named = !str_eqc(host, "*") && !ip_parse(host, ip, &bits);
 	(void)snprintf(out->host, sizeof(out->host), STR_FMT, STR_ARG(host));
-	out->port = (uint16_t)port;
-	(void)snprintf(out->snap, sizeof(out->snap), "tcp://%.*s:%u", (int)colon, rest.ptr, port);
-	(void)snprintf(out->live, sizeof(out->live), "tcp://%.*s:%u", (int)colon, rest.ptr, port + 1);
+	out->port = port;
+	(void)snprintf(out->snap, sizeof(out->snap), "tcp://%s" STR_FMT "%s:%u", open, STR_ARG(host), shut, port);
+	(void)snprintf(out->live, sizeof(out->live), "tcp://%s" STR_FMT "%s:%u", open, STR_ARG(host), shut, port + 1);
 	return true;
 }
 

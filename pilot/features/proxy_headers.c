@@ -7,18 +7,17 @@
 static void count_attempts(struct view *v, struct arena *a, Rds__VirtualHost *vh, bool outside)
 {
 	const Mesh__ProxyConfig__ProxyHeaders *h = view_proxy_config(v)->proxy_headers;
-	const Wkt__BoolValue *disabled = h && h->attempt_count ? h->attempt_count->disabled : NULL;
 
-	vh->include_request_attempt_count = !disabled || !disabled->value;
+	vh->include_request_attempt_count = !(h && h->attempt_count && bool_or(h->attempt_count->disabled, false));
 }
 
 static void tell_the_host(const struct route_context *r)
 {
 	const Mesh__ProxyConfig__ProxyHeaders *h = view_proxy_config(r->v)->proxy_headers;
-	const Wkt__BoolValue *enabled = h && h->x_forwarded_host ? h->x_forwarded_host->enabled : NULL;
 
 	if (r->action)
-		r->action->append_x_forwarded_host = enabled && enabled->value;
+		r->action->append_x_forwarded_host = h && h->x_forwarded_host &&
+						     bool_or(h->x_forwarded_host->enabled, false);
 }
 
 const struct feature proxy_headers_feature = {

@@ -309,3 +309,13 @@ struct rows index_rows(const struct topic_index *x, uint64_t question)
 		end++;
 	return (struct rows){x ? x->rows + low : NULL, end - low};
 }
+
+struct topic_index *model_values(const struct model *m, uint32_t topic)
+{
+	size_t t = 0;
+
+	while (t < MODEL_TOPIC_COUNT && model_topics[t].topic != topic)
+		t++;
+	assert(t < MODEL_TOPIC_COUNT);
+	return m->topics[t];
+}

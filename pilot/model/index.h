@@ -50,3 +50,5 @@ struct model {
 	struct topic_index *topics[MODEL_TOPIC_COUNT]; /* by position in model_topics; NULL: empty */
 	struct singled *singled; /* of the topics */
 };
+struct topic_index *model_values(
+	const struct model *m, uint32_t topic); /* borrowed; NULL: none. topic is one of model_topics */

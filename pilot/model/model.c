@@ -118,13 +118,9 @@ struct model *model_apply(struct model *prev, const struct bus_change *changes, 
 
 bool model_has(const struct model *m, const struct hidden *h)
 {
-	for (size_t t = 0; t < MODEL_TOPIC_COUNT; t++)
-		if (model_topics[t].topic == h->topic) {
-			const struct entry *e = index_get(m->topics[t], h->key);
+	const struct entry *e = index_get(model_values(m, h->topic), h->key);
 
-			return e && e->hash == h->hash;
-		}
-	return false;
+	return e && e->hash == h->hash;
 }
 
 uint64_t model_version(const struct model *m)

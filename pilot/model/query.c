@@ -13,16 +13,6 @@
 #include "pilot/model/ask.h"
 #include "pilot/model/singled.h"
 
-static size_t topic_slot(uint32_t topic)
-{
-	size_t t = 0;
-
-	while (t < MODEL_TOPIC_COUNT && model_topics[t].topic != topic)
-		t++;
-	assert(t < MODEL_TOPIC_COUNT);
-	return t;
-}
-
 void ask_note(struct view *v, enum question q, struct str text)
 {
 	if (v->reads)
@@ -78,7 +68,7 @@ static struct rows without_hidden(
 
 struct rows ask_rows(const struct view *v, uint32_t topic, enum question q, struct str text)
 {
-	const struct topic_index *x = v->model->topics[topic_slot(topic)];
+	const struct topic_index *x = model_values(v->model, topic);
 	uint64_t question = question_key(q, text);
 	struct rows rows = index_rows(x, question);
 

@@ -85,14 +85,6 @@ static void add_host(struct singled *s, struct str host)
 }
 
 /* ---- services */
-static const struct topic_index *topic_of(const struct model *m, uint32_t topic)
-{
-	for (size_t t = 0; t < MODEL_TOPIC_COUNT; t++)
-		if (model_topics[t].topic == topic)
-			return m->topics[t];
-	return NULL;
-}
-
 static const Fl__Service *service_at(const struct topic_index *x, size_t row)
 {
 	return x->rows[row].entry->value;
@@ -173,13 +165,13 @@ static void add_virtual_services(struct singled *s, const struct topic_index *x)
 struct singled *singled_make(const struct model *m)
 {
 	struct singled *s = xzalloc(sizeof(*s));
-	const struct topic_index *services = topic_of(m, TOPIC_SERVICE);
+	const struct topic_index *services = model_values(m, TOPIC_SERVICE);
 
 	ref_init(&s->ref, singled_destroy);
 	s->why = map_new();
 	add_services(s, services);
-	add_rules(s, topic_of(m, TOPIC_DESTINATION_RULE), services);
-	add_virtual_services(s, topic_of(m, TOPIC_VIRTUAL_SERVICE));
+	add_rules(s, model_values(m, TOPIC_DESTINATION_RULE), services);
+	add_virtual_services(s, model_values(m, TOPIC_VIRTUAL_SERVICE));
 	return s;
 }
 

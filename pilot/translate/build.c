@@ -30,6 +30,11 @@ Wkt__BoolValue *build_bool(struct arena *a, bool value)
 	return v;
 }
 
+bool bool_or(const Wkt__BoolValue *setting, bool otherwise)
+{
+	return setting ? setting->value : otherwise;
+}
+
 Wkt__Duration *build_ms(struct arena *a, int64_t ms)
 {
 	Wkt__Duration *d = PB_NEW(a, Wkt__Duration, wkt__duration);

@@ -17,6 +17,8 @@
 Wkt__UInt32Value *build_u32(struct arena *a, uint32_t value);
 Wkt__UInt64Value *build_u64(struct arena *a, uint64_t value);
 Wkt__BoolValue *build_bool(struct arena *a, bool value);
+/* What a setting says; otherwise, if it is not there. */
+bool bool_or(const Wkt__BoolValue *setting, bool otherwise);
 Wkt__Duration *build_ms(struct arena *a, int64_t ms);
 Wkt__Duration *build_duration(struct arena *a, const Wkt__Duration *d); /* copy; NULL: NULL */
 

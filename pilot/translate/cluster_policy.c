@@ -54,11 +54,6 @@ struct traffic_policy policy_resolve(
 	return out;
 }
 
-static bool is_on(const Wkt__BoolValue *enabled)
-{
-	return !enabled || enabled->value;
-}
-
 /* Failover to other localities needs a way to see that the own one fails; between zones Envoy's own balancing does. */
 struct places policy_places(const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
 {
@@ -67,11 +62,11 @@ struct places policy_places(const struct traffic_policy *p, const Mesh__MeshConf
 	struct places out = {.zones = own ? b->zone_aware_lb_setting : mesh->zone_aware_lb_setting};
 
 	if (out.zones) {
-		out.failover = is_on(out.zones->enabled);
+		out.failover = bool_or(out.zones->enabled, true);
 		return out;
 	}
 	out.locality = own ? b->locality_lb_setting : mesh->locality_lb_setting;
-	if (out.locality && !is_on(out.locality->enabled))
+	if (out.locality && !bool_or(out.locality->enabled, true))
 		return (struct places){0};
 	out.weights = out.locality && out.locality->n_distribute;
 	out.failover = p->outlier && !out.weights;
@@ -410,7 +405,7 @@ void cluster_http_options(
 	const Cfg__ConnectionPoolSettings *pool = p ? p->pool : NULL;
 	Core__HttpProtocolOptions *common = common_http(a, pool);
 	bool names = cluster_is_by_name(c);
-	const Wkt__BoolValue *skip = p && p->tls ? p->tls->insecure_skip_verify : NULL;
+	bool skip = p && p->tls && bool_or(p->tls->insecure_skip_verify, false);
 	Cds__Cluster__TypedExtensionProtocolOptionsEntry *e;
 	Uhttp__HttpProtocolOptions *o;
 
@@ -426,7 +421,7 @@ void cluster_http_options(
 		o->upstream_http_protocol_options = PB_NEW(
 			a, Core__UpstreamHttpProtocolOptions, core__upstream_http_protocol_options);
 		o->upstream_http_protocol_options->auto_sni = true;
-		o->upstream_http_protocol_options->auto_san_validation = !skip || !skip->value;
+		o->upstream_http_protocol_options->auto_san_validation = !skip;
 	}
 	if (http == UPSTREAM_AS_DOWNSTREAM) {
 		o->use_downstream_protocol_config = PB_NEW(a, Uhttp__HttpProtocolOptions__UseDownstreamHttpConfig,

@@ -16,11 +16,6 @@ static const Mesh__ProxyConfig__ProxyHeaders *headers_of(struct view *v)
 	return h ? h : &none;
 }
 
-static bool is_set(const Wkt__BoolValue *b)
-{
-	return b && b->value;
-}
-
 /* ---- certificates of clients */
 static Hcm__HttpConnectionManager__ForwardClientCertDetails forwarded(
 	Mesh__ForwardClientCertDetails wanted, Hcm__HttpConnectionManager__ForwardClientCertDetails otherwise)
@@ -57,11 +52,6 @@ static void set_forwarding(
 	}
 }
 
-static bool said(const Wkt__BoolValue *b, bool otherwise)
-{
-	return b ? b->value : otherwise;
-}
-
 static void set_client_cert(
 	const struct chain *c, const Mesh__ProxyConfig__ProxyHeaders *h, Hcm__HttpConnectionManager *hcm)
 {
@@ -78,11 +68,11 @@ static void set_client_cert(
 		return;
 	out = PB_NEW(c->a, Hcm__HttpConnectionManager__SetCurrentClientCertDetails,
 		hcm__http_connection_manager__set_current_client_cert_details);
-	out->subject = build_bool(c->a, said(s->subject, true));
-	out->cert = said(s->cert, !inbound);
-	out->chain = said(s->chain, false);
-	out->dns = said(s->dns, true);
-	out->uri = said(s->uri, true);
+	out->subject = build_bool(c->a, bool_or(s->subject, true));
+	out->cert = bool_or(s->cert, !inbound);
+	out->chain = bool_or(s->chain, false);
+	out->dns = bool_or(s->dns, true);
+	out->uri = bool_or(s->uri, true);
 	hcm->set_current_client_cert_details = out;
 }
 
@@ -91,17 +81,17 @@ static void set_headers(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 {
 	const Mesh__ProxyConfig__ProxyHeaders *h = headers_of(c->v);
 
-	if (h->server && is_set(h->server->disabled))
+	if (h->server && bool_or(h->server->disabled, false))
 		hcm->server_header_transformation =
 			HCM__HTTP_CONNECTION_MANAGER__SERVER_HEADER_TRANSFORMATION__PASS_THROUGH;
 	else if (h->server && !str_empty(h->server->value))
 		hcm->server_name = arena_strdup(c->a, h->server->value);
 	else if (c->direction != DIRECTION_OUTBOUND) /* there it is Envoy's own, "envoy": Istio's habit */
 		hcm->server_name = arena_strdup(c->a, "istio-envoy");
-	if (h->request_id && is_set(h->request_id->disabled))
+	if (h->request_id && bool_or(h->request_id->disabled, false))
 		hcm->generate_request_id = build_bool(c->a, false);
-	hcm->append_x_forwarded_port = h->x_forwarded_port && is_set(h->x_forwarded_port->enabled);
-	if (is_set(h->preserve_http1_header_case))
+	hcm->append_x_forwarded_port = h->x_forwarded_port && bool_or(h->x_forwarded_port->enabled, false);
+	if (bool_or(h->preserve_http1_header_case, false))
 		hcm->http_protocol_options = http1_settings(c->v, c->a);
 	set_client_cert(c, h, hcm);
 }
@@ -111,7 +101,7 @@ Core__Http1ProtocolOptions *http1_settings(struct view *v, struct arena *a)
 	Core__Http1ProtocolOptions *o = PB_NEW(a, Core__Http1ProtocolOptions, core__http1_protocol_options);
 	Core__Http1ProtocolOptions__HeaderKeyFormat *f;
 
-	if (!is_set(headers_of(v)->preserve_http1_header_case))
+	if (!bool_or(headers_of(v)->preserve_http1_header_case, false))
 		return o;
 	f = PB_NEW(a, Core__Http1ProtocolOptions__HeaderKeyFormat, core__http1_protocol_options__header_key_format);
 	f->stateful_formatter = PB_NEW(a, Core__TypedExtensionConfig, core__typed_extension_config);
@@ -128,7 +118,7 @@ Router__Router *router_settings(struct view *v, struct arena *a)
 	Router__Router *r = PB_NEW(a, Router__Router, router__router);
 	const Mesh__ProxyConfig__ProxyHeaders *h = headers_of(v);
 
-	r->suppress_envoy_headers = h->envoy_debug_headers && is_set(h->envoy_debug_headers->disabled);
+	r->suppress_envoy_headers = h->envoy_debug_headers && bool_or(h->envoy_debug_headers->disabled, false);
 	return r;
 }
 

@@ -221,11 +221,10 @@ static void set_trust(struct arena *a, Tls__CommonTlsContext *c, const struct tr
 /* insecureSkipVerify of the rule; else a mesh may not ask for verification where no CA is named. */
 static bool verifies(struct view *v, const Cfg__ClientTLSSettings *s)
 {
-	const Wkt__BoolValue *mesh = view_mesh(v)->verify_certificate_at_client;
-
 	if (s->insecure_skip_verify)
 		return !s->insecure_skip_verify->value;
-	return !str_empty(s->ca_certificates) || !str_empty(s->credential_name) || !mesh || mesh->value;
+	return !str_empty(s->ca_certificates) || !str_empty(s->credential_name) ||
+	       bool_or(view_mesh(v)->verify_certificate_at_client, true);
 }
 
 Core__TransportSocket *tls_client(
