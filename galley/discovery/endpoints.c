@@ -142,7 +142,9 @@ static Fl__Health slice_health(const Kube__EndpointConditions *c, bool not_ready
 	bool terminating = c && c->terminating && c->terminating->value;
 	if (ready || not_ready_too)
 		return FL__HEALTH__HEALTHY;
-	return serving && terminating ? FL__HEALTH__DRAINING : FL__HEALTH__UNHEALTHY;
+	if (terminating)
+		return serving ? FL__HEALTH__DRAINING : FL__HEALTH__TERMINATING;
+	return FL__HEALTH__UNHEALTHY;
 }
 
 static Fl__Endpoint *slice_endpoint(

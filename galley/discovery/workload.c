@@ -168,7 +168,7 @@ static Fl__Health pod_health(const struct object *pod)
 		if (streq(s->conditions[i]->type, "Ready"))
 			ready = streq(s->conditions[i]->status, "True");
 	if (!str_empty(pod->meta->deletion_timestamp))
-		return ready ? FL__HEALTH__DRAINING : FL__HEALTH__UNHEALTHY;
+		return ready ? FL__HEALTH__DRAINING : FL__HEALTH__TERMINATING;
 	return ready ? FL__HEALTH__HEALTHY : FL__HEALTH__UNHEALTHY;
 }
 

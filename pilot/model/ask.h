@@ -15,6 +15,8 @@ int entry_by_age(const void *x, const void *y);
 bool scope_selected(const struct view *v, struct label_set selector);
 /* An imported VirtualService sends to the host, so it is visible although no egress listener names it (query_sidecar.c). */
 bool sidecar_needs(struct view *v, struct str host);
+/* A VirtualService is visible, and the Sidecar imports it from its namespace. */
+bool sidecar_imports(struct view *v, const struct entry *e);
 /* All such hosts: fn for each, maybe several times. */
 void sidecar_needed(struct view *v, void (*fn)(void *ctx, struct str host), void *ctx);
 /* exportTo of an object of namespace `owner`; empty list: everyone. */

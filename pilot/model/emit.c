@@ -58,7 +58,7 @@ static void service_emit_to(struct entry *e, struct emitter *em, const char *vis
 		emit(em, Q_SERVICE_DNS, str_of(visibility), 1, true);
 	if (s->resolution == FL__RESOLUTION__DYNAMIC_DNS)
 		emit(em, Q_SERVICE_DYNAMIC, str_of(visibility), 1, true);
-	if (label_get(LABELS(s, labels), LABEL_SESSION_COOKIE) || label_get(LABELS(s, labels), LABEL_SESSION_HEADER))
+	if (service_has_sessions(s))
 		emit(em, Q_SERVICE_SESSIONS, str_of(visibility), 1, true);
 	for (size_t i = 0; i < s->n_ports; i++) {
 		const char *text = arena_printf(e->arena, "%s:%u", visibility, s->ports[i]->number);

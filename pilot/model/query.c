@@ -319,6 +319,11 @@ bool view_has_dns(struct view *v)
 	return has_any(v, Q_SERVICE_DNS);
 }
 
+bool service_has_sessions(const Fl__Service *s)
+{
+	return label_get(LABELS(s, labels), LABEL_SESSION_COOKIE) || label_get(LABELS(s, labels), LABEL_SESSION_HEADER);
+}
+
 bool view_has_sessions(struct view *v)
 {
 	return has_any(v, Q_SERVICE_SESSIONS);

@@ -51,7 +51,9 @@ void view_services(struct view *v, struct service_list *out);
 /* Istio's labels of services whose sessions stay with an endpoint. */
 #define LABEL_SESSION_COOKIE "istio.io/persistent-session"
 #define LABEL_SESSION_HEADER "istio.io/persistent-session-header"
+bool service_has_sessions(const Fl__Service *s);
 bool view_has_sessions(struct view *v); /* some have such a label */
+#define LABEL_DRAINING "istio.io/draining" /* of a workload that is to take no new requests */
 bool view_has_dns(struct view *v); /* some are resolved by proxies: their clusters hold their endpoints */
 bool view_has_dynamic(struct view *v); /* some are looked up on demand (resolution DYNAMIC_DNS) */
 const Fl__Service *view_service(struct view *v, struct str host); /* NULL: none visible */

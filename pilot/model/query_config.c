@@ -130,13 +130,6 @@ static const Cfg__VirtualService *vs_of(const struct entry *e)
 	return e->value;
 }
 
-static bool vs_visible(const struct view *v, const struct entry *e)
-{
-	const Cfg__VirtualService *vs = e->value;
-
-	return exported_to(vs->export_to, vs->n_export_to, e->ns, v->scope->attributes->ns);
-}
-
 /* The most specific host of e that covers `host`. */
 static struct str vs_host_for(const struct entry *e, struct str host)
 {
@@ -186,7 +179,7 @@ static struct found_service *covering(struct view *v, struct str host, size_t *n
 			const struct entry *e = sets[s].items[i].entry;
 			struct str h = vs_host_for(e, host);
 
-			if (h.ptr && vs_visible(v, e) && !is_found(out, *n, e))
+			if (h.ptr && sidecar_imports(v, e) && !is_found(out, *n, e))
 				out[(*n)++] = (struct found_service){e, h};
 		}
 	return out;
@@ -235,7 +228,7 @@ static void keep_visible(struct view *v, struct rows rows, struct entries *out)
 	out->items = arena_array(v->scratch, rows.n + 1, sizeof(*out->items));
 	out->n = 0;
 	for (size_t i = 0; i < rows.n; i++)
-		if (vs_visible(v, rows.items[i].entry) && vs_of(rows.items[i].entry)->n_hosts)
+		if (sidecar_imports(v, rows.items[i].entry) && vs_of(rows.items[i].entry)->n_hosts)
 			out->items[out->n++] = rows.items[i].entry;
 	if (out->n > 1)
 		qsort(out->items, out->n, sizeof(*out->items), entry_by_age);

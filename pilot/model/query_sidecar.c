@@ -22,9 +22,11 @@ const Cfg__Sidecar *view_sidecar(struct view *v)
 }
 
 /* ---- egress hosts */
-static bool host_in(struct str pattern_ns, struct str pattern_host, struct str ns, struct str host)
+typedef bool host_fits(struct str pattern, struct str host);
+
+static bool in_namespace(struct str pattern, struct str ns)
 {
-	return (str_eqc(pattern_ns, "*") || str_eq(pattern_ns, ns)) && host_matches(pattern_host, host);
+	return str_eqc(pattern, "*") || str_eq(pattern, ns);
 }
 
 /* "./" of a root namespace's Sidecar means the namespace of the proxy. */
@@ -33,7 +35,8 @@ static struct str namespace_of(const struct view *v, struct str ns)
 	return str_eqc(ns, ".") ? v->scope->attributes->ns : ns;
 }
 
-bool egress_admits(const struct view *v, const Cfg__IstioEgressListener *l, struct str ns, struct str host)
+static bool admits(
+	const struct view *v, const Cfg__IstioEgressListener *l, struct str ns, struct str host, host_fits *fits)
 {
 	bool included = false;
 
@@ -41,18 +44,24 @@ bool egress_admits(const struct view *v, const Cfg__IstioEgressListener *l, stru
 		struct str want_ns, want_host;
 
 		if (!str_cut(str_of(l->hosts[i]), '/', &want_ns, &want_host)) {
-			included |= host_matches(str_of(l->hosts[i]), host);
+			included |= fits(str_of(l->hosts[i]), host);
 			continue;
 		}
 		if (!str_starts(want_ns, STR("~"))) {
-			included |= host_in(namespace_of(v, want_ns), want_host, ns, host);
+			included |= in_namespace(namespace_of(v, want_ns), ns) && fits(want_host, host);
 			continue;
 		}
 		want_ns = str_from(want_ns, 1);
-		if (host_in(want_ns.len ? namespace_of(v, want_ns) : STR("*"), want_host, ns, host))
+		if (in_namespace(want_ns.len ? namespace_of(v, want_ns) : STR("*"), ns) &&
+			host_matches(want_host, host))
 			return false;
 	}
 	return included;
+}
+
+bool egress_admits(const struct view *v, const Cfg__IstioEgressListener *l, struct str ns, struct str host)
+{
+	return admits(v, l, ns, host, host_matches);
 }
 
 bool sidecar_admits(struct view *v, struct str ns, struct str host)
@@ -95,17 +104,29 @@ bool sidecar_admits_at(struct view *v, uint32_t port, struct str ns, struct str 
 	return l && egress_admits(v, l, ns, host);
 }
 
-/* ---- what imported routes lead to */
-static bool is_imported(struct view *v, const struct entry *e)
+/* ---- routes, and what imported ones lead to */
+/* A host of the route and one of the listener need only have names in common: Istio's rule for routes. */
+static bool listener_imports(const struct view *v, const Cfg__IstioEgressListener *l, const struct entry *e)
 {
 	const Cfg__VirtualService *vs = e->value;
 
-	if (!exported_to(vs->export_to, vs->n_export_to, e->ns, v->scope->attributes->ns))
-		return false;
 	for (size_t i = 0; i < vs->n_hosts; i++)
-		if (sidecar_admits(v, e->ns, str_of(vs->hosts[i])))
+		if (admits(v, l, e->ns, str_of(vs->hosts[i]), host_overlaps))
 			return true;
 	return false;
+}
+
+bool sidecar_imports(struct view *v, const struct entry *e)
+{
+	const Cfg__VirtualService *vs = e->value;
+	const Cfg__Sidecar *s = view_sidecar(v);
+	bool imported = !s || !s->n_egress;
+
+	if (!exported_to(vs->export_to, vs->n_export_to, e->ns, v->scope->attributes->ns))
+		return false;
+	for (size_t i = 0; s && i < s->n_egress && !imported; i++)
+		imported = listener_imports(v, s->egress[i], e);
+	return imported;
 }
 
 static struct rows routes_to(struct view *v, struct str host)
@@ -121,7 +142,7 @@ bool sidecar_needs(struct view *v, struct str host)
 	struct rows rows = routes_to(v, host);
 
 	for (size_t i = 0; i < rows.n; i++)
-		if (is_imported(v, rows.items[i].entry))
+		if (sidecar_imports(v, rows.items[i].entry))
 			return true;
 	return false;
 }
@@ -145,7 +166,7 @@ void sidecar_needed(struct view *v, void (*fn)(void *ctx, struct str host), void
 	struct needed n = {fn, ctx};
 
 	for (size_t i = 0; i < rows.n; i++)
-		if (is_imported(v, rows.items[i].entry))
+		if (sidecar_imports(v, rows.items[i].entry))
 			(void)each_destination(rows.items[i].entry->value, pass_on, &n);
 }
 

@@ -34,8 +34,20 @@ Cds__Cluster *cluster_original_dst(
 	return c;
 }
 
-enum upstream_http upstream_http_of(const char *name)
+bool upstream_speaks_http(const char *protocol)
 {
+	return protocol_of(protocol) == PROTOCOL_HTTP || protocol_of(protocol) == PROTOCOL_SNIFF;
+}
+
+bool pool_keeps_protocol(const Cfg__ConnectionPoolSettings *pool)
+{
+	return pool && pool->http && pool->http->use_client_protocol;
+}
+
+enum upstream_http upstream_http_of(const char *name, const Cfg__ConnectionPoolSettings *pool)
+{
+	if (pool_keeps_protocol(pool))
+		return UPSTREAM_AS_DOWNSTREAM;
 	if (protocol_is_http2(name))
 		return UPSTREAM_HTTP2;
 	return protocol_of(name) == PROTOCOL_SNIFF ? UPSTREAM_AS_DOWNSTREAM : UPSTREAM_DEFAULT;

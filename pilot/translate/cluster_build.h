@@ -13,7 +13,9 @@ void cluster_labels(struct arena *a, Cds__Cluster *c, const char *host, const ch
 /* Istio's metadata of a service's cluster, and the labels. r NULL: no rule. */
 void cluster_describe(
 	struct arena *a, Cds__Cluster *c, const Fl__Service *s, uint32_t port, const struct rule *r, struct str subset);
-enum upstream_http upstream_http_of(const char *protocol);
+bool upstream_speaks_http(const char *protocol); /* it does, or may */
+bool pool_keeps_protocol(const Cfg__ConnectionPoolSettings *pool); /* useClientProtocol; NULL: no */
+enum upstream_http upstream_http_of(const char *protocol, const Cfg__ConnectionPoolSettings *pool);
 /* "%SERVICE%_%SERVICE_PORT%" of the mesh config; pattern empty: nothing. */
 void cluster_stat_name(struct arena *a, Cds__Cluster *c, const char *pattern, const Fl__Service *s,
 	const Fl__Port *port, const char *subset);

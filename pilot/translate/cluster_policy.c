@@ -366,21 +366,41 @@ static Uhttp__HttpProtocolOptions__OutlierDetection *error_codes(struct arena *a
 	return out;
 }
 
+/* The idle time of HTTP comes before that of TCP, which holds for both. */
 static Core__HttpProtocolOptions *common_http(struct arena *a, const Cfg__ConnectionPoolSettings *pool)
 {
-	const Cfg__ConnectionPoolSettings__HTTPSettings *http = pool ? pool->http : NULL;
-	const Wkt__Duration *age = pool && pool->tcp ? pool->tcp->max_connection_duration : NULL;
+	static const Cfg__ConnectionPoolSettings__HTTPSettings no_http =
+		CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__INIT;
+	static const Cfg__ConnectionPoolSettings__TCPSettings no_tcp = CFG__CONNECTION_POOL_SETTINGS__TCPSETTINGS__INIT;
+	const Cfg__ConnectionPoolSettings__HTTPSettings *http = pool && pool->http ? pool->http : &no_http;
+	const Cfg__ConnectionPoolSettings__TCPSettings *tcp = pool && pool->tcp ? pool->tcp : &no_tcp;
+	const Wkt__Duration *idle = http->idle_timeout ? http->idle_timeout : tcp->idle_timeout;
 	Core__HttpProtocolOptions *o;
 
-	if (!age && (!http || (!http->idle_timeout && http->max_requests_per_connection <= 0)))
+	if (!tcp->max_connection_duration && !idle && http->max_requests_per_connection <= 0)
 		return NULL;
 	o = PB_NEW(a, Core__HttpProtocolOptions, core__http_protocol_options);
-	o->max_connection_duration = build_duration(a, age);
-	if (http) {
-		o->idle_timeout = build_duration(a, http->idle_timeout);
-		if (http->max_requests_per_connection > 0)
-			o->max_requests_per_connection = build_u32(a, (uint32_t)http->max_requests_per_connection);
-	}
+	o->max_connection_duration = build_duration(a, tcp->max_connection_duration);
+	o->idle_timeout = build_duration(a, idle);
+	if (http->max_requests_per_connection > 0)
+		o->max_requests_per_connection = build_u32(a, (uint32_t)http->max_requests_per_connection);
+	return o;
+}
+
+/* Of clusters whose hosts have names of their own, and where the rule names no server. */
+static Core__UpstreamHttpProtocolOptions *names_by_host(
+	struct arena *a, const Cds__Cluster *c, const struct traffic_policy *p)
+{
+	struct tls_by_host by_host = p ? p->by_host : (struct tls_by_host){0};
+	Core__UpstreamHttpProtocolOptions *o;
+
+	if (cluster_is_by_name(c))
+		by_host = (struct tls_by_host){true, !(p && p->tls && bool_or(p->tls->insecure_skip_verify, false))};
+	if (!by_host.sni && !by_host.san)
+		return NULL;
+	o = PB_NEW(a, Core__UpstreamHttpProtocolOptions, core__upstream_http_protocol_options);
+	o->auto_sni = by_host.sni;
+	o->auto_san_validation = by_host.san;
 	return o;
 }
 
@@ -404,8 +424,7 @@ void cluster_http_options(
 {
 	const Cfg__ConnectionPoolSettings *pool = p ? p->pool : NULL;
 	Core__HttpProtocolOptions *common = common_http(a, pool);
-	bool names = cluster_is_by_name(c);
-	bool skip = p && p->tls && bool_or(p->tls->insecure_skip_verify, false);
+	Core__UpstreamHttpProtocolOptions *names = names_by_host(a, c, p);
 	Cds__Cluster__TypedExtensionProtocolOptionsEntry *e;
 	Uhttp__HttpProtocolOptions *o;
 
@@ -417,12 +436,7 @@ void cluster_http_options(
 	o = PB_NEW(a, Uhttp__HttpProtocolOptions, uhttp__http_protocol_options);
 	o->common_http_protocol_options = common;
 	o->outlier_detection = errors;
-	if (names) { /* each host has a name of its own, and its certificate must be for it */
-		o->upstream_http_protocol_options = PB_NEW(
-			a, Core__UpstreamHttpProtocolOptions, core__upstream_http_protocol_options);
-		o->upstream_http_protocol_options->auto_sni = true;
-		o->upstream_http_protocol_options->auto_san_validation = !skip;
-	}
+	o->upstream_http_protocol_options = names;
 	if (http == UPSTREAM_AS_DOWNSTREAM) {
 		o->use_downstream_protocol_config = PB_NEW(a, Uhttp__HttpProtocolOptions__UseDownstreamHttpConfig,
 			uhttp__http_protocol_options__use_downstream_http_config);

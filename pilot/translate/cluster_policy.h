@@ -13,6 +13,7 @@ struct traffic_policy {
 	const Cfg__TrafficPolicy__TunnelSettings *tunnel;
 	const Cfg__TrafficPolicy__ProxyProtocol *proxy_protocol;
 	const Cfg__TrafficPolicy__RetryBudget *retry_budget;
+	struct tls_by_host by_host; /* set by who knows the service */
 };
 
 /* The rule, then the subset over it; in each the settings of the port replace the four that a port has. Last the mesh's defaults. */

@@ -148,11 +148,12 @@ static void set_discovery(struct view *v, struct arena *a, Cds__Cluster *c, cons
 	c->load_assignment = endpoints_for(v, a, c->name, s, port, r, subset);
 }
 
+/* On a port of unknown protocol requests say themselves that they are HTTP (features/sniffed_alpn.c). */
 static enum alpn alpn_of(const char *protocol, enum upstream_http http)
 {
-	if (http == UPSTREAM_HTTP2)
+	if (http == UPSTREAM_HTTP2 && protocol_of(protocol) != PROTOCOL_SNIFF)
 		return ALPN_HTTP2;
-	if (http == UPSTREAM_AS_DOWNSTREAM)
+	if (http != UPSTREAM_DEFAULT)
 		return ALPN_HTTP_ANY;
 	return protocol_of(protocol) == PROTOCOL_HTTP ? ALPN_HTTP1 : ALPN_TCP;
 }
@@ -237,26 +238,36 @@ static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__
 	}
 }
 
-static bool upgrades_to_http2(const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
+/* A Secret that the rule names is for gateways, and for the sidecars that it selects; the others call without TLS. */
+static void keep_credential(const struct view *v, const struct rule *r, struct traffic_policy *p)
+{
+	static const Cfg__ClientTLSSettings none = CFG__CLIENT_TLSSETTINGS__INIT;
+	const Cfg__DestinationRule *dr = r->entry ? r->entry->value : NULL;
+
+	if (v->scope->attributes->type == PROXY_SIDECAR && p->tls && !str_empty(p->tls->credential_name) &&
+		!(dr && dr->workload_selector) && p->tls->mode != CFG__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL)
+		p->tls = &none;
+}
+
+/* A rule's word holds for ports of unknown protocol, too; the mesh's only where HTTP is known to be spoken. */
+static bool upgrades_to_http2(const char *protocol, const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
 {
 	const Cfg__ConnectionPoolSettings__HTTPSettings *http = p->pool ? p->pool->http : NULL;
 
 	if (http && http->h2_upgrade_policy != CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__DEFAULT)
-		return http->h2_upgrade_policy ==
-		       CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__UPGRADE;
-	return mesh->h2_upgrade_policy == MESH__MESH_CONFIG__H2_UPGRADE_POLICY__UPGRADE;
+		return upstream_speaks_http(protocol) &&
+		       http->h2_upgrade_policy ==
+			       CFG__CONNECTION_POOL_SETTINGS__HTTPSETTINGS__H2_UPGRADE_POLICY__UPGRADE;
+	return protocol_of(protocol) == PROTOCOL_HTTP &&
+	       mesh->h2_upgrade_policy == MESH__MESH_CONFIG__H2_UPGRADE_POLICY__UPGRADE;
 }
 
 static enum upstream_http upstream_of(
 	const Fl__Port *port, const struct traffic_policy *p, const Mesh__MeshConfig *mesh)
 {
-	enum upstream_http http = upstream_http_of(port->protocol);
+	enum upstream_http http = upstream_http_of(port->protocol, p->pool);
 
-	if (p->pool && p->pool->http && p->pool->http->use_client_protocol)
-		return UPSTREAM_AS_DOWNSTREAM;
-	if (http == UPSTREAM_DEFAULT && protocol_of(port->protocol) == PROTOCOL_HTTP && upgrades_to_http2(p, mesh))
-		return UPSTREAM_HTTP2;
-	return http;
+	return !pool_keeps_protocol(p->pool) && upgrades_to_http2(port->protocol, p, mesh) ? UPSTREAM_HTTP2 : http;
 }
 
 /* A session goes on at an endpoint that takes no new ones. */
@@ -266,8 +277,7 @@ static void keep_sessions(struct arena *a, Cds__Cluster *c, const Fl__Service *s
 		CORE__HEALTH_STATUS__DRAINING, CORE__HEALTH_STATUS__DEGRADED};
 	Core__HealthStatusSet *set;
 
-	if (!c->common_lb_config || (!label_get(LABELS(s, labels), LABEL_SESSION_COOKIE) &&
-					    !label_get(LABELS(s, labels), LABEL_SESSION_HEADER)))
+	if (!c->common_lb_config || !service_has_sessions(s))
 		return;
 	set = PB_NEW(a, Core__HealthStatusSet, core__health_status_set);
 	for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
@@ -295,6 +305,9 @@ static Cds__Cluster *build_outbound(struct view *v, struct str name, struct aren
 	c = cluster_new(a, name, CDS__CLUSTER__DISCOVERY_TYPE__EDS);
 	set_discovery(v, a, c, s, port, &rule, subset);
 	policy = policy_resolve(view_mesh(v), rule.policy, subset, parsed.port);
+	keep_credential(v, &rule, &policy);
+	if (upstream_speaks_http(port->protocol))
+		policy.by_host = tls_by_host(v, policy.tls, s);
 	policy_apply(a, &policy, view_mesh(v), c);
 	/* By server name, bytes pass as they are. */
 	if (!by_sni) {

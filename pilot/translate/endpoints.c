@@ -125,9 +125,38 @@ static void set_priorities(struct view *v, const struct places *where, struct me
 }
 
 /* ---- selection */
+struct selection {
+	const Fl__Port *port;
+	const Cfg__Subset *subset; /* NULL: all */
+	bool sessions; /* those go on at endpoints that take no new ones */
+	bool unready; /* are told of, too */
+};
+
 static bool subset_has(const Cfg__Subset *subset, const Fl__Endpoint *ep)
 {
 	return !subset || labels_match(LABELS(subset, labels), LABELS(ep, labels));
+}
+
+static Fl__Health health_of(const Fl__Endpoint *ep)
+{
+	return ep->health != FL__HEALTH__TERMINATING && *label_or(ep, LABEL_DRAINING, "") ? FL__HEALTH__DRAINING
+											  : ep->health;
+}
+
+/* An endpoint that goes counts for nothing: others are to be as healthy as they are without it. */
+static bool is_told(const struct selection *x, const Fl__Endpoint *ep)
+{
+	switch (health_of(ep)) {
+	case FL__HEALTH__TERMINATING:
+		return false;
+	case FL__HEALTH__DRAINING:
+		return x->sessions;
+	case FL__HEALTH__UNHEALTHY:
+		return x->unready;
+	case FL__HEALTH__HEALTHY:
+	default:
+		return true;
+	}
 }
 
 static int member_cmp(const void *x, const void *y)
@@ -141,16 +170,15 @@ static int member_cmp(const void *x, const void *y)
 	return c ? c : a->order < b->order ? -1 : a->order > b->order;
 }
 
-static size_t select_members(
-	const Fl__EndpointSet *set, const Fl__Port *port, const Cfg__Subset *subset, struct member *out)
+static size_t select_members(const Fl__EndpointSet *set, const struct selection *x, struct member *out)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; set && i < set->n_endpoints; i++) {
 		const Fl__Endpoint *ep = set->endpoints[i];
-		uint32_t number = endpoint_port(ep, port);
+		uint32_t number = endpoint_port(ep, x->port);
 
-		if (number && subset_has(subset, ep))
+		if (number && subset_has(x->subset, ep) && is_told(x, ep))
 			out[n] = (struct member){ep, number, str_of(ep->locality), 0, n}, n++;
 	}
 	return n;
@@ -167,9 +195,9 @@ static Core__Locality *build_locality(struct arena *a, struct str locality)
 	return l;
 }
 
-static Core__HealthStatus health_of(const Fl__Endpoint *ep)
+static Core__HealthStatus status_of(const Fl__Endpoint *ep)
 {
-	switch (ep->health) {
+	switch (health_of(ep)) {
 	case FL__HEALTH__UNHEALTHY:
 		return CORE__HEALTH_STATUS__UNHEALTHY;
 	case FL__HEALTH__DRAINING:
@@ -187,7 +215,7 @@ static Eds__LbEndpoint *build_endpoint(struct view *v, struct arena *a, const st
 	e->endpoint = PB_NEW(a, Eds__Endpoint, eds__endpoint);
 	e->endpoint->address = build_address(a, str_of(m->endpoint->address), m->port);
 	e->host_identifier_case = EDS__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT;
-	e->health_status = health_of(m->endpoint);
+	e->health_status = status_of(m->endpoint);
 	e->load_balancing_weight = build_u32(a, m->endpoint->weight ? m->endpoint->weight : 1);
 	put_metadata(v, a, m, external, e);
 	return e;
@@ -257,7 +285,12 @@ Eds__ClusterLoadAssignment *endpoints_for(struct view *v, struct arena *a, const
 	const struct places where = policy_places(&p, view_mesh(v));
 	const Fl__EndpointSet *set = view_endpoints(v, s);
 	struct member *m = arena_array(v->scratch, (set ? set->n_endpoints : 0) + 1, sizeof(*m));
-	size_t n = select_members(set, port, subset, m);
+	/* Where a share of bad endpoints makes Envoy use them all, it must not know of those that are not ready. */
+	const struct selection x = {.port = port,
+		.subset = subset,
+		.sessions = service_has_sessions(s),
+		.unready = !p.outlier || p.outlier->min_health_percent <= 0};
+	size_t n = select_members(set, &x, m);
 
 	out->cluster_name = arena_strdup(a, name);
 	set_priorities(v, &where, m, n);
@@ -295,7 +328,8 @@ static const ProtobufCMessage *own_instances(struct view *v, struct arena *a)
 	const Fl__Service *s = x ? view_service_by_key(v, x->service) : NULL;
 	const Fl__EndpointSet *set = s ? view_endpoints(v, s) : NULL;
 	struct member *m = arena_array(v->scratch, (set ? set->n_endpoints : 0) + 1, sizeof(*m));
-	size_t n = set ? select_members(set, service_port(s, x->port), NULL, m) : 0, kept = 0;
+	const struct selection all = {.port = set ? service_port(s, x->port) : NULL, .unready = true};
+	size_t n = select_members(set, &all, m), kept = 0;
 
 	for (size_t i = 0; i < n; i++)
 		if (is_sibling(v, m[i].endpoint))

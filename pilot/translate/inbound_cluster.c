@@ -231,7 +231,7 @@ static Cds__Cluster *build_port(struct view *v, struct str name, struct arena *a
 
 	c->n_typed_extension_protocol_options = 0;
 	set_destination(v, a, c, p);
-	cluster_http_options(v, a, c, upstream_http_of(protocol), &policy);
+	cluster_http_options(v, a, c, upstream_http_of(protocol, pool), &policy);
 	if (p->service) {
 		cluster_describe(a, c, p->service, p->port->number, NULL, STR(""));
 		cluster_stat_name(a, c, view_mesh(v)->inbound_cluster_stat_name, p->service, p->port, "");

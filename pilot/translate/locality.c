@@ -5,6 +5,8 @@
 #include "common/mesh/labels.h"
 #include "pilot/translate/locality.h"
 
+#define LABEL_NETWORK "topology.istio.io/network"
+
 bool locality_covers(struct str pattern, struct str locality)
 {
 	struct str want, have;
@@ -37,7 +39,7 @@ static struct str topology(struct str key, struct str locality, const char *netw
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
 		if (str_eqc(key, keys[i]))
 			return locality_part(locality, i);
-	return str_eqc(key, "topology.istio.io/network") ? str_of(network) : (struct str){0};
+	return str_eqc(key, LABEL_NETWORK) ? str_of(network) : (struct str){0};
 }
 
 static struct str label_of(struct arena *a, const Fl__Endpoint *ep, struct str key)
@@ -55,9 +57,15 @@ static struct str own_label(struct view *v, struct str key)
 	return value ? *value : topology(key, p->locality, arena_cstr(v->scratch, p->network));
 }
 
-/* failoverPriority: how many labels of the list, from its end, an endpoint lacks; 0 is best. "key" means the caller's own value, "key=value" this one. The first label that does not fit ends the comparison. */
+/*
+ * failoverPriority: how many labels of the list, from its end, an endpoint lacks; 0 is best. "key" means the caller's own value, "key=value"
+ * this one. The first label that does not fit ends the comparison, but for the network in the first place: other networks come after
+ * everything of the own one, and are compared among themselves.
+ */
 static uint32_t failover_rank(struct view *v, char *const *labels, size_t n, const Fl__Endpoint *ep)
 {
+	uint32_t behind = 0;
+
 	for (size_t i = 0; i < n; i++) {
 		struct str text = str_of(labels[i]), key = text, value;
 
@@ -65,10 +73,13 @@ static uint32_t failover_rank(struct view *v, char *const *labels, size_t n, con
 			key = text;
 			value = own_label(v, key);
 		}
-		if (!str_eq(label_of(v->scratch, ep, key), value))
-			return (uint32_t)(n - i);
+		if (str_eq(label_of(v->scratch, ep, key), value))
+			continue;
+		if (i || !streq(labels[i], LABEL_NETWORK))
+			return behind + (uint32_t)(n - i);
+		behind = (uint32_t)n;
 	}
-	return 0;
+	return behind;
 }
 
 /* Istio's order: same sub-zone, zone, region, then the failover region, then all others. */

@@ -227,6 +227,16 @@ static bool verifies(struct view *v, const Cfg__ClientTLSSettings *s)
 	       bool_or(view_mesh(v)->verify_certificate_at_client, true);
 }
 
+struct tls_by_host tls_by_host(struct view *v, const Cfg__ClientTLSSettings *s, const Fl__Service *of)
+{
+	bool outside = s && (s->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__SIMPLE ||
+				    s->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL);
+	bool sni = outside && str_empty(s->sni);
+
+	return (struct tls_by_host){
+		sni, sni && !s->n_subject_alt_names && (!of || !of->n_subject_alt_names) && verifies(v, s)};
+}
+
 Core__TransportSocket *tls_client(
 	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const Fl__Service *of)
 {

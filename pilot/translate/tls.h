@@ -13,6 +13,12 @@ Core__TransportSocket *tls_mutual_client(
 /* By a destination rule's settings: SIMPLE or MUTUAL, with files or a Secret. What they do not say is the service's: server name, SANs. */
 Core__TransportSocket *tls_client(
 	struct view *v, struct arena *a, const Cfg__ClientTLSSettings *s, enum alpn alpn, const Fl__Service *of);
+/* What HTTP requests say themselves of the server they are for, by their Host, because the rule leaves it out. */
+struct tls_by_host {
+	bool sni; /* the server name that is asked for */
+	bool san; /* the name that its certificate must have */
+};
+struct tls_by_host tls_by_host(struct view *v, const Cfg__ClientTLSSettings *s, const Fl__Service *of);
 /* The server side of mutual TLS between workloads. */
 Core__TransportSocket *tls_mutual_server(struct view *v, struct arena *a, bool http);
 /* A server that ends TLS. Only when it is ready: a Secret that is not there would hold up all of the listener. */

@@ -639,6 +639,99 @@ def test_P95_peers_may_have_the_old_names_of_the_trust_domain(mesh):
         "spiffe://new.example/ns/default/sa/bookinfo-reviews", "spiffe://old.example/ns/default/sa/bookinfo-reviews"]
 
 
+def test_P44_a_draining_endpoint_keeps_its_sessions_and_counts_for_nobody_else(mesh):
+    pods = located("10.88.2.1", "r1.z1.s1") + located("10.88.2.2", "r1.z1.s1").replace("version: v9", "version: v9, istio.io/draining: 'true'")
+    session = (f"apiVersion: v1\nkind: Service\nmetadata: {{name: stay, namespace: default, labels: {{istio.io/persistent-session: stay}}}}\n"
+               "spec: {clusterIP: 10.96.3.1, selector: {version: v9}, ports: [{name: http, port: 80, targetPort: 8000}]}\n---\n")
+    m = mesh(pods + session)
+    def health(name):
+        return {e["endpoint"]["address"]["socketAddress"]["address"]: e["healthStatus"]
+                for g in found(m, name, "eds")["endpoints"] for e in g["lbEndpoints"]}
+    assert health(cluster(port=80, host=fqdn("stay"))) == {"10.88.2.1": "HEALTHY", "10.88.2.2": "DRAINING"}
+    assert "10.88.2.1" in health(cluster()) and "10.88.2.2" not in health(cluster())
+
+
+@pytest.mark.parametrize("more,told", [("", True), ("minHealthPercent: 0,", True), ("minHealthPercent: 10,", False)])
+def test_P38_where_too_few_healthy_ones_mean_all_are_used_nobody_hears_of_unready_ones(mesh, more, told):
+    pod = located("10.88.2.1", "r1.z1.s1").replace('status: "True"', 'status: "False"')
+    m = mesh(pod + rule("{host: reviews, trafficPolicy: {outlierDetection: {%s consecutive5xxErrors: 5}}}" % more))
+    assert ("10.88.2.1" in priorities(m)) == told
+
+
+def test_P33_other_networks_come_after_everything_of_the_own_one(mesh, tmp_path):
+    def at(ip, network, version):
+        return located(ip, "r1.z1.s1").replace("version: v9", f"version: {version}, topology.istio.io/network: {network}")
+    node = json.loads((GOLDEN / "sidecar.node.json").read_text())
+    node["metadata"]["NETWORK"] = "near"
+    path = tmp_path / "node.json"
+    path.write_text(json.dumps(node))
+    pods = at("10.88.2.1", "near", "v1") + at("10.88.2.2", "near", "other") + at("10.88.2.3", "far", "v1") + at("10.88.2.4", "far", "other")
+    got = priorities(mesh(pods + rule("{host: reviews, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 5}, loadBalancer: "
+                                      "{localityLbSetting: {failoverPriority: [topology.istio.io/network, version]}}}}"), node=path))
+    assert [got[f"10.88.2.{i}"] for i in range(1, 5)] == [0, 1, 2, 3]
+
+
+def test_P39_a_secret_of_a_rule_is_for_gateways_and_for_sidecars_that_it_selects(mesh):
+    spec = "{host: reviews, %s trafficPolicy: {tls: {mode: SIMPLE, credentialName: web, sni: a.example}}}"
+    assert "transportSocket" not in found(mesh(rule(spec % "")))
+    assert "transportSocketMatches" not in found(mesh(rule(spec % "")))
+    selected = tls_of(found(mesh(rule(spec % "workloadSelector: {matchLabels: {app: productpage}},"))))
+    assert selected["combinedValidationContext"]["validationContextSdsSecretConfig"]["name"] == "kubernetes://web-cacert"
+    assert "transportSocket" in found(mesh(rule(spec % ""), node="gateway"))
+
+
+def upstream(m, name=cluster()):
+    return found(m, name).get("typedExtensionProtocolOptions", {}).get("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", {})
+
+
+@pytest.mark.parametrize("tls,names", [
+    ("mode: SIMPLE", {"autoSni": True, "autoSanValidation": True}), ("mode: SIMPLE, subjectAltNames: [a.example]", {"autoSni": True}),
+    ("mode: SIMPLE, insecureSkipVerify: true", {"autoSni": True}), ("mode: SIMPLE, sni: a.example", None), ("mode: DISABLE", None),
+    ("mode: ISTIO_MUTUAL", None)])
+def test_P39_the_servers_name_is_that_of_the_request_where_the_rule_names_none(mesh, tls, names):
+    m = mesh(rule("{host: reviews, trafficPolicy: {tls: {%s}}}" % tls))
+    assert upstream(m).get("upstreamHttpProtocolOptions") == names
+
+
+def test_P36_the_idle_time_of_tcp_holds_for_http_unless_http_has_its_own(mesh):
+    def idle(pool):
+        return upstream(mesh(rule("{host: reviews, trafficPolicy: {connectionPool: {%s}}}" % pool)))["commonHttpProtocolOptions"]["idleTimeout"]
+    assert idle("tcp: {idleTimeout: 7s}") == "7s"
+    assert idle("tcp: {idleTimeout: 7s}, http: {idleTimeout: 8s}") == "8s"
+
+
+@pytest.mark.parametrize("name,mesh_says,rule_says,http2", [
+    ("http", "UPGRADE", "", True), ("http", "UPGRADE", "h2UpgradePolicy: DO_NOT_UPGRADE", False), ("http", "", "h2UpgradePolicy: UPGRADE", True),
+    ("any", "UPGRADE", "maxRetries: 9", False), ("any", "", "h2UpgradePolicy: UPGRADE", True), ("tcp", "", "h2UpgradePolicy: UPGRADE", False)])
+def test_P37_P118_who_is_called_by_http2(mesh, name, mesh_says, rule_says, http2):
+    config = f"apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {{name: default}}\nspec: {{h2UpgradePolicy: {mesh_says}}}\n---\n" if mesh_says else ""
+    one = service("one", ports=f"[{{name: {name}, port: 80}}]")
+    policy = rule("{host: one, trafficPolicy: {connectionPool: {http: {%s}}}}" % rule_says, "one") if rule_says else ""
+    options = upstream(mesh(config + one + policy), cluster(port=80, host=fqdn("one")))
+    assert ("http2ProtocolOptions" in options.get("explicitHttpConfig", {})) == http2
+
+
+def test_P37_the_clients_protocol_is_kept_on_both_sides(mesh):
+    m = mesh(rule("{host: productpage, trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}}", "productpage"))
+    for name in cluster(host=fqdn("productpage")), "inbound|9080||":
+        assert "useDownstreamProtocolConfig" in upstream(m, name)
+    assert "useDownstreamProtocolConfig" not in upstream(mesh(), "inbound|9080||")
+
+
+@pytest.mark.parametrize("hosts,used", [('"*/*"', True), ('"./*", "other/reviews.default.svc.cluster.local"', True), ('"./*"', False),
+                                        ('"*/*", "~other/*"', False), ('"./*", "other/far.other.svc.cluster.local"', False)])
+def test_P62_routes_come_from_namespaces_that_the_sidecar_imports(mesh, hosts, used):
+    foreign = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: other}
+spec: {hosts: [reviews.default.svc.cluster.local], http: [{route: [{destination: {host: productpage.default.svc.cluster.local}}]}]}
+---
+"""
+    got = mesh(foreign + sidecar(f"{{egress: [{{hosts: [{hosts}]}}]}}")).to(authority="reviews")
+    assert got == {cluster(host=fqdn("productpage")) if used else cluster(): 100}
+
+
 # ---- ProxyConfig
 def manager(listener, name=None):
     chains = listener["filterChains"] + ([listener["defaultFilterChain"]] if "defaultFilterChain" in listener else [])
