@@ -5,6 +5,7 @@
  *
  * A pilot that is connected but does not answer the first request of a type for WAIT_MS is treated like one that is away: the stream is
  * given up, Envoy gets the last good configuration, and the next stream resumes from it. So pilot always knows what Envoy holds.
+ * The mesh's roots come on the same stream, asked for by the agent and not by Envoy, which never sees them (mesh_roots.c).
  * Envoy has one ADS stream; a newer one replaces the older, whose end may not have been noticed yet.
  */
 #include <stdio.h>
@@ -12,6 +13,7 @@
 
 #include "agent/ads_state.h"
 #include "agent/agent.h"
+#include "agent/mesh_roots.h"
 #include "agent/sotw_relay.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -50,6 +52,9 @@ static struct log_scope ads_log = LOG_SCOPE("ads", "Envoy's ADS stream and pilot
 struct ads_relay {
 	struct loop *loop;
 	char *socket_path, *cache_file, *target;
+	struct mesh_roots *roots;
+	void (*on_roots)(void *ctx);
+	void *ctx;
 	struct grpc_server *server;
 	struct grpc_channel *channel;
 	struct ads_state *state;
@@ -176,6 +181,42 @@ static void close_up(struct ads_relay *r)
 	grpc_stream_cancel(s); /* its on_close() finds that it is no longer ours */
 }
 
+/* ---- the mesh's roots */
+
+/* The first request has no nonce; later ones answer a response, with the reason when it is refused. */
+static void send_roots_request(struct ads_relay *r, const char *nonce, const struct err *refused)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	Ads__DeltaDiscoveryRequest *q = PB_NEW(a, Ads__DeltaDiscoveryRequest, ads__delta_discovery_request);
+	q->type_url = arena_strdup(a, MESH_ROOTS_TYPE);
+	q->response_nonce = arena_strdup(a, nonce);
+	if (!*nonce)
+		mesh_roots_say(r->roots, a, q);
+	if (refused) {
+		q->error_detail = PB_NEW(a, Rpc__Status, rpc__status);
+		q->error_detail->code = GRPC_INVALID_ARGUMENT;
+		q->error_detail->message = arena_strdup(a, refused->text);
+	}
+	send_packed(r->up, pb_pack(a, q));
+}
+
+static bool take_roots(struct ads_relay *r, const Ads__DeltaDiscoveryResponse *in)
+{
+	struct err e = {0};
+	bool changed = false;
+	if (!r->roots || !streq(in->type_url, MESH_ROOTS_TYPE))
+		return false;
+	const bool ok = mesh_roots_take(r->roots, in, &changed, &e);
+	if (!ok) {
+		metric_add(&rejects, 1, short_type(in->type_url));
+		log_warn(&ads_log, "roots of the mesh refused, the old ones stay", KV("error", e.text));
+	}
+	send_roots_request(r, in->nonce, ok ? NULL : &e);
+	if (changed)
+		r->on_roots(r->ctx);
+	return true;
+}
+
 static void on_up_message(struct grpc_stream *s, const uint8_t *data, size_t len)
 {
 	struct ads_relay *r = grpc_stream_user(s);
@@ -185,6 +226,8 @@ static void on_up_message(struct grpc_stream *s, const uint8_t *data, size_t len
 		return;
 	const Ads__DeltaDiscoveryResponse *in = PB_UNPACK(
 		a, Ads__DeltaDiscoveryResponse, ads__delta_discovery_response, data, len, &e);
+	if (in && take_roots(r, in))
+		return;
 	if (!in || !(ads_state_response(r->state, in) ||
 			   err_set(&e, ERR_LIMIT, "Envoy leaves too many responses unanswered"))) {
 		log_warn(&ads_log, "stream to pilot given up", KV("reason", e.text));
@@ -254,6 +297,8 @@ static void open_up(struct ads_relay *r)
 	log_info(&ads_log, "stream to pilot", KV("pilot", r->target), KV("types", n));
 	for (size_t i = 0; i < n; i++)
 		send_packed(r->up, messages[i]);
+	if (r->roots)
+		send_roots_request(r, "", NULL);
 	send_health(r);
 }
 
@@ -408,6 +453,9 @@ struct ads_relay *ads_relay_new(struct loop *l, const struct ads_relay_options *
 	r->socket_path = xstrdup(o->socket_path);
 	r->cache_file = xstrdup(o->cache_file);
 	r->target = xstrdup(o->target);
+	r->roots = o->roots;
+	r->on_roots = o->on_roots;
+	r->ctx = o->ctx;
 	r->state = ads_state_new();
 	r->wait = timer_new(l, on_wait, r);
 	r->retry = timer_new(l, on_retry, r);

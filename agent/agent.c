@@ -9,6 +9,7 @@
 
 #include "agent/daemon.h"
 #include "agent/health.h"
+#include "agent/mesh_roots.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
@@ -45,6 +46,7 @@ struct agent {
 	struct identity *identity;
 	struct tls_context *tls; /* for pilot */
 	struct sds *sds;
+	struct mesh_roots *roots;
 	struct ads_relay *ads;
 	struct envoy *envoy; /* NULL with --no-envoy */
 	struct status *status;
@@ -156,16 +158,31 @@ static bool start_identity(struct agent *a, struct err *e)
 static bool start_sds(struct agent *a, struct err *e)
 {
 	char *path cleanup(free_p) = in_state_dir(a, AGENT_SDS_SOCKET);
+	char *kept cleanup(free_p) = in_state_dir(a, "mesh-roots.pem");
 	a->sds = sds_new(a->loop, path, a->identity, e);
-	return a->sds || err_in(e, "SDS");
+	if (!a->sds)
+		return err_in(e, "SDS");
+	a->roots = mesh_roots_new(kept);
+	sds_set_mesh_roots(a->sds, mesh_roots_pem(a->roots));
+	return true;
+}
+
+static void on_mesh_roots(void *ctx)
+{
+	struct agent *a = ctx;
+	sds_set_mesh_roots(a->sds, mesh_roots_pem(a->roots));
 }
 
 static bool start_ads(struct agent *a, struct err *e)
 {
 	char *path cleanup(free_p) = in_state_dir(a, AGENT_XDS_SOCKET);
 	char *cache cleanup(free_p) = in_state_dir(a, "last-good.xds");
-	const struct ads_relay_options o = {
-		.socket_path = path, .cache_file = cache, .target = a->config->discovery_address};
+	const struct ads_relay_options o = {.socket_path = path,
+		.cache_file = cache,
+		.target = a->config->discovery_address,
+		.roots = a->roots,
+		.on_roots = on_mesh_roots,
+		.ctx = a};
 	a->ads = ads_relay_new(a->loop, &o, e);
 	if (!a->ads)
 		return err_in(e, "ADS");
@@ -299,6 +316,7 @@ void agent_stop(void *self)
 	status_free(a->status);
 	ads_relay_free(a->ads);
 	sds_free(a->sds);
+	mesh_roots_free(a->roots);
 	identity_free(a->identity);
 	tls_context_free(a->tls);
 	free(a);

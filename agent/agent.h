@@ -26,6 +26,8 @@ struct sds;
 struct sds *sds_new(struct loop *l, const char *socket_path, struct identity *identity, struct err *e);
 void sds_free(struct sds *s);
 void sds_changed(struct sds *s); /* the identity has new material: push it */
+/* Roots that ROOTCA has beside the identity's ("": none); pushed when they differ. Copied. */
+void sds_set_mesh_roots(struct sds *s, const char *pem);
 void sds_debug(const struct sds *s, struct strbuf *json);
 
 /* ---- ads_relay.c: Envoy's ADS stream, answered by pilot or, without it, from the last good configuration */
@@ -34,6 +36,9 @@ struct ads_relay_options {
 	const char *socket_path;
 	const char *cache_file;
 	const char *target; /* pilot's address */
+	struct mesh_roots *roots; /* what pilot tells of them goes there; NULL: it is not asked. Outlives the relay */
+	void (*on_roots)(void *ctx); /* they changed */
+	void *ctx;
 };
 struct ads_relay *ads_relay_new(struct loop *l, const struct ads_relay_options *o, struct err *e);
 void ads_relay_free(struct ads_relay *r);

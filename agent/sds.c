@@ -1,6 +1,6 @@
 /*
  * DOC: The Secret Discovery Service, state of the world and delta, streams and the unary call. Envoy opens a stream per secret. `ROOTCA` is the
- * trusted roots; any other name is this workload's key and chain, as Istio's agent answers (`default` is what listeners and clusters ask
+ * trusted roots, the identity's and the mesh's; any other name is this workload's key and chain, as Istio's agent answers (`default` is what listeners and clusters ask
  * for); but names that stand for something else (`file-cert:`, `file-root:`, `kubernetes://`) are refused, because a workload's own
  * certificate would be the wrong one. A request before there is a certificate waits for it. At most one response of a stream is the one that
  * an answer may refer to: the last, by its nonce; an answer to an older one is ignored, except for what it subscribes to in delta.
@@ -15,6 +15,7 @@
 #include "common/base/metric.h"
 #include "common/io/grpc.h"
 #include "common/pb/pb.h"
+#include "common/pki/pki.h"
 #include "xds/discovery.pb-c.h"
 #include "xds/tls.pb-c.h"
 
@@ -53,6 +54,8 @@ struct sds_stream {
 struct sds {
 	struct grpc_server *server;
 	struct identity *identity;
+	char *mesh_roots; /* PEM beside the identity's; "": none */
+	uint64_t mesh_roots_changes;
 	struct sds_route routes[3];
 	struct sds_stream *streams;
 	size_t n_streams;
@@ -70,7 +73,26 @@ static Core__DataSource *inline_data(struct arena *a, const char *pem)
 	return d;
 }
 
-static Tls__Secret *secret_of(struct arena *a, struct str name, const struct identity_material *m)
+/* Of all that is told: each part only grows, so their sum is another one after each change. */
+static uint64_t generation(const struct sds *s, const struct identity_material *m)
+{
+	return m->generation + s->mesh_roots_changes;
+}
+
+static const char *trusted(struct arena *a, const struct sds *s, const struct identity_material *m)
+{
+	struct str joined;
+	struct err e = {0};
+	if (!s->mesh_roots[0])
+		return m->roots_pem;
+	if (pki_bundle_join(a, str_of(m->roots_pem), str_of(s->mesh_roots), &joined, &e))
+		return arena_cstr(a, joined);
+	log_error(&sds_log, "roots of the mesh not used", KV("error", e.text));
+	return m->roots_pem;
+}
+
+static Tls__Secret *secret_of(
+	struct arena *a, const struct sds *sds, struct str name, const struct identity_material *m)
 {
 	Tls__Secret *s = PB_NEW(a, Tls__Secret, tls__secret);
 	s->name = arena_cstr(a, name);
@@ -78,7 +100,7 @@ static Tls__Secret *secret_of(struct arena *a, struct str name, const struct ide
 		s->type_case = TLS__SECRET__TYPE_VALIDATION_CONTEXT;
 		s->validation_context = PB_NEW(
 			a, Tls__CertificateValidationContext, tls__certificate_validation_context);
-		s->validation_context->trusted_ca = inline_data(a, m->roots_pem);
+		s->validation_context->trusted_ca = inline_data(a, trusted(a, sds, m));
 	} else {
 		s->type_case = TLS__SECRET__TYPE_TLS_CERTIFICATE;
 		s->tls_certificate = PB_NEW(a, Tls__TlsCertificate, tls__tls_certificate);
@@ -101,8 +123,8 @@ static struct str sotw_response(struct arena *a, struct sds_stream *t, const str
 	Ads__DiscoveryResponse *r = PB_NEW(a, Ads__DiscoveryResponse, ads__discovery_response);
 	struct str name;
 	for (size_t i = 0; map_next(t->names, &i, &name, NULL);)
-		pb_add(a, r, resources, pb_any(a, secret_of(a, name, m)));
-	r->version_info = arena_printf(a, "%" PRIu64, m->generation);
+		pb_add(a, r, resources, pb_any(a, secret_of(a, t->sds, name, m)));
+	r->version_info = arena_printf(a, "%" PRIu64, generation(t->sds, m));
 	r->type_url = arena_strdup(a, TYPE);
 	r->nonce = t->nonce;
 	return pb_pack(a, r);
@@ -115,11 +137,11 @@ static struct str delta_response(struct arena *a, struct sds_stream *t, const st
 	for (size_t i = 0; map_next(t->names, &i, &name, NULL);) {
 		Ads__Resource *item = PB_NEW(a, Ads__Resource, ads__resource);
 		item->name = arena_cstr(a, name);
-		item->version = arena_printf(a, "%" PRIu64, m->generation);
-		item->resource = pb_any(a, secret_of(a, name, m));
+		item->version = arena_printf(a, "%" PRIu64, generation(t->sds, m));
+		item->resource = pb_any(a, secret_of(a, t->sds, name, m));
 		pb_add(a, r, resources, item);
 	}
-	r->system_version_info = arena_printf(a, "%" PRIu64, m->generation);
+	r->system_version_info = arena_printf(a, "%" PRIu64, generation(t->sds, m));
 	r->type_url = arena_strdup(a, TYPE);
 	r->nonce = t->nonce;
 	return pb_pack(a, r);
@@ -133,15 +155,15 @@ static void push(struct sds_stream *t)
 	t->waits = !m;
 	if (!m || !map_len(t->names))
 		return;
-	(void)snprintf(t->nonce, sizeof(t->nonce), "%" PRIu64 "-%" PRIu64, m->generation, ++t->sds->responses);
-	t->sent = m->generation;
+	(void)snprintf(t->nonce, sizeof(t->nonce), "%" PRIu64 "-%" PRIu64, generation(t->sds, m), ++t->sds->responses);
+	t->sent = generation(t->sds, m);
 	struct str packed = t->mode == SDS_DELTA ? delta_response(a, t, m) : sotw_response(a, t, m);
 	struct buf *b = buf_copy(packed.ptr, packed.len);
 	explicit_bzero((char *)(uintptr_t)packed.ptr, packed.len); /* it holds the key */
 	grpc_stream_send(t->grpc, b);
 	buf_unref(b);
 	metric_add(&pushes, map_len(t->names));
-	log_debug(&sds_log, "secrets sent", KV("names", map_len(t->names)), KV("generation", m->generation));
+	log_debug(&sds_log, "secrets sent", KV("names", map_len(t->names)), KV("generation", t->sent));
 	if (t->mode == SDS_FETCH)
 		grpc_stream_finish(t->grpc, GRPC_OK, "%s", "");
 }
@@ -291,6 +313,7 @@ struct sds *sds_new(struct loop *l, const char *socket_path, struct identity *id
 	struct sds *s = xzalloc(sizeof(*s));
 	char *address cleanup(free_p) = xasprintf("unix:%s", socket_path);
 	s->identity = identity;
+	s->mesh_roots = xstrdup("");
 	s->server = grpc_server_new(l, NULL);
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
 		s->routes[i] = (struct sds_route){s, (enum sds_mode)i};
@@ -308,6 +331,7 @@ void sds_free(struct sds *s)
 	if (!s)
 		return;
 	grpc_server_free(s->server);
+	free(s->mesh_roots);
 	free(s);
 }
 
@@ -316,6 +340,20 @@ void sds_changed(struct sds *s)
 	for (struct sds_stream *t = s->streams, *next; t; t = next) {
 		next = t->next;
 		if (map_len(t->names) && (t->waits || t->sent))
+			push(t);
+	}
+}
+
+void sds_set_mesh_roots(struct sds *s, const char *pem)
+{
+	if (streq(s->mesh_roots, pem))
+		return;
+	free(s->mesh_roots);
+	s->mesh_roots = xstrdup(pem);
+	s->mesh_roots_changes++;
+	for (struct sds_stream *t = s->streams, *next; t; t = next) {
+		next = t->next;
+		if (t->sent && map_get(t->names, STR(ROOTS)))
 			push(t);
 	}
 }

@@ -1,4 +1,6 @@
 #include "cfg/mesh.pb-c.h"
+#include "common/base/limits.h"
+#include "common/pki/pki.h"
 #include "galley/checks/names.h"
 #include "galley/checks/shared.h"
 #include "galley/checks/values.h"
@@ -84,11 +86,79 @@ static void tls(struct check *c, const Mesh__MeshConfig *m)
 			"has an effect with mode ALLOW_ANY_DYNAMIC_DNS only");
 }
 
+/* ---- roots of others. Envoy refuses a bundle as a whole when one of its certificates is not a CA's or cannot be read. */
+#define ROOTS API "caCertificates"
+
+static size_t roots_in(struct check *c, const char *pem, const char *path)
+{
+	struct pki_cert *certs = NULL;
+	size_t n = 0;
+	struct err e = {0};
+	if (strstr(pem, "PRIVATE KEY-----"))
+		check_error(
+			c, "ca-private", ROOTS ".pem", path, "holds a private key, which would be told to everybody");
+	else if (!pki_certs_parse(c->arena, str_of(pem), &certs, &n, &e))
+		check_error(c, "ca-pem", ROOTS ".pem", path, "is not PEM that can be read: %s", e.text);
+	for (size_t i = 0; i < n; i++)
+		if (!certs[i].ca)
+			check_error(
+				c, "ca-pem", ROOTS ".pem", path, "\"%s\" is not a CA's certificate", certs[i].subject);
+	return strlen(pem);
+}
+
+static const char *bundle_url_problem(struct str url)
+{
+	static const struct str scheme = {"https://", 8};
+	size_t at;
+	if (str_find(url, ':', &at) && !str_starts(url, scheme) && str_starts(str_from(url, at), STR("://")))
+		return "is not https";
+	if (str_starts(url, scheme))
+		url = str_from(url, scheme.len);
+	for (size_t i = 0; i < url.len; i++)
+		if ((unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] > '~')
+			return "has characters that belong into no URL";
+	return !url.len || url.ptr[0] == '/' ? "names no host" : NULL;
+}
+
+static void bundle_url(struct check *c, const char *url, const char *path)
+{
+	const char *problem = bundle_url_problem(str_of(url));
+	if (problem)
+		check_error(c, "ca-url", ROOTS ".spiffeBundleUrl", path, "\"%s\" %s", url, problem);
+	else
+		check_warn(c, "ineffective", ROOTS ".spiffeBundleUrl", path,
+			"is not fetched; put the certificates into pem");
+}
+
+static void roots(struct check *c, const Mesh__MeshConfig *m)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < m->n_ca_certificates; i++) {
+		const Mesh__MeshConfig__CertificateData *d = m->ca_certificates[i];
+		const char *at = path_at(c, "spec.caCertificates[%zu]", i);
+		if (d->certificate_data_case == MESH__MESH_CONFIG__CERTIFICATE_DATA__CERTIFICATE_DATA_PEM)
+			bytes += roots_in(c, d->pem, path_at(c, "%s.pem", at));
+		else if (d->certificate_data_case ==
+			 MESH__MESH_CONFIG__CERTIFICATE_DATA__CERTIFICATE_DATA_SPIFFE_BUNDLE_URL)
+			bundle_url(c, d->spiffe_bundle_url, path_at(c, "%s.spiffeBundleUrl", at));
+		else
+			check_error(c, "required", ROOTS, at, "needs one of pem, spiffeBundleUrl");
+		if (d->n_cert_signers)
+			check_warn(c, "ineffective", ROOTS ".certSigners", path_at(c, "%s.certSigners", at),
+				"certificates come from citadel, never from a signer of Kubernetes; the roots are "
+				"believed all the same");
+	}
+	if (bytes > LIMIT_PEM_BYTES / 2)
+		check_error(c, "ca-pem", "limits: the other half of a bundle is the CA's", "spec.caCertificates",
+			"has more than %u bytes of PEM", LIMIT_PEM_BYTES / 2);
+}
+
 static void validate(struct check *c, const void *message)
 {
 	const Mesh__MeshConfig *m = message;
 	selectors(c, m);
 	tls(c, m);
+	roots(c, m);
 	if (!streq(c->name, "default"))
 		check_error(c, "mesh-name", "docs: the mesh has one MeshConfig", "metadata.name",
 			"\"%s\": the MeshConfig is named \"default\"", c->name);
@@ -115,6 +185,7 @@ static const struct rule rules[] = {
 	{"protocolDetectionTimeout", check_duration, 0, 3600e3, .source = API "protocolDetectionTimeout"},
 	{"trustDomain", check_trust_domain, .source = API "trustDomain"},
 	{"trustDomainAliases[]", check_trust_domain, .source = API "trustDomainAliases"},
+	{"caCertificates[].trustDomains[]", check_trust_domain, .source = API "caCertificates.trustDomains"},
 	{"rootNamespace", check_label, .source = API "rootNamespace"},
 	{"serviceSettings[].hosts[]", check_host_or_ip, .source = API "serviceSettings"},
 	{"defaultServiceExportTo[]", check_export_to, .source = API "defaultServiceExportTo"},
@@ -154,9 +225,27 @@ static char *text_or(struct normal *n, char *text, const char *fallback)
 	return str_empty(text) ? arena_strdup(n->arena, fallback) : text;
 }
 
+/* Certificates alone, without the text that may be around them. */
+static char *bare(struct normal *n, const char *pem)
+{
+	struct str out = STR("");
+	return pki_bundle_join(n->arena, str_of(pem), str_of(pem), &out, NULL) ? arena_cstr(n->arena, out)
+									       : arena_strdup(n->arena, pem);
+}
+
+static void normal_roots(struct normal *n, Mesh__MeshConfig *m)
+{
+	for (size_t i = 0; i < m->n_ca_certificates; i++) {
+		Mesh__MeshConfig__CertificateData *d = m->ca_certificates[i];
+		if (d->certificate_data_case == MESH__MESH_CONFIG__CERTIFICATE_DATA__CERTIFICATE_DATA_PEM)
+			d->pem = bare(n, d->pem);
+	}
+}
+
 static void normalise(struct normal *n, void *message)
 {
 	Mesh__MeshConfig *m = message;
+	normal_roots(n, m);
 	m->trust_domain = text_or(n, m->trust_domain, "cluster.local");
 	m->root_namespace = text_or(n, m->root_namespace, "istio-system");
 	m->ingress_class = text_or(n, m->ingress_class, "istio");

@@ -156,6 +156,14 @@ void secret_emit(struct entry *e, struct emitter *em)
 	emit(em, Q_SECRET, e->key, e->hash, true);
 }
 
+/* Not by which process published them: its count of generations begins again with every start. */
+void trust_emit(struct entry *e, struct emitter *em)
+{
+	const Fl__TrustBundle *b = e->value;
+
+	emit(em, Q_TRUST, STR(""), mix_list(1, b->roots_pem, b->n_roots_pem), true);
+}
+
 /* ---- virtual services */
 static bool uses_source_labels(const Cfg__VirtualService *vs)
 {

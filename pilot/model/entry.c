@@ -32,6 +32,7 @@ const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
 	{TOPIC_PEER_AUTHN, 900, "peer_authn", &fl__object__descriptor, &sec__peer_authentication__descriptor,
 		peer_authn_emit},
 	{TOPIC_SECRET, 300, "secret", &fl__credential__descriptor, NULL, secret_emit},
+	{TOPIC_TRUST, 150, "trust", &fl__trust_bundle__descriptor, NULL, trust_emit},
 };
 
 struct emitter {

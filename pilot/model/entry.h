@@ -43,6 +43,7 @@ enum question {
 	Q_MESH, /* "" */
 	Q_NAMESPACE, /* name */
 	Q_SECRET, /* ns/name */
+	Q_TRUST, /* "": roots of all trust bundles */
 	Q_SINGLED, /* namespace: whether, and why, the mesh treats it unlike others (singled.h) */
 	QUESTION_COUNT
 };
@@ -79,7 +80,7 @@ struct model_topic {
 	const ProtobufCMessageDescriptor *spec; /* of Fl__Object, or NULL */
 	void (*emit)(struct entry *e, struct emitter *em);
 };
-#define MODEL_TOPIC_COUNT 10
+#define MODEL_TOPIC_COUNT 11
 extern const struct model_topic model_topics[MODEL_TOPIC_COUNT];
 
 /* NULL and e when the value does not unpack. */
@@ -98,3 +99,4 @@ void gateway_emit(struct entry *e, struct emitter *em);
 void sidecar_emit(struct entry *e, struct emitter *em);
 void peer_authn_emit(struct entry *e, struct emitter *em);
 void secret_emit(struct entry *e, struct emitter *em);
+void trust_emit(struct entry *e, struct emitter *em);

@@ -1,7 +1,7 @@
 /*
  * DOC: The snapshot: one index per topic, most of them shared with the snapshot before. model_apply() decodes what a
  * batch changed, merges it into the indexes it belongs to and collects the touched questions. Topics that translation
- * does not read (trust, status, ones of a newer galley) are passed over.
+ * does not read (status, ones of a newer galley) are passed over.
  */
 #include "pilot/model/model.h"
 

@@ -97,6 +97,9 @@ void view_gateways(struct view *v, struct entries *out);
 /* ---- Secrets: "name", "ns/name"; NULL: there is none, or the proxies of the scope may not have it (they get their own namespace's) */
 const Fl__Credential *view_credential(struct view *v, struct str name);
 
+/* ---- roots of the trust bundles on the bus (citadel's), in the order of their keys */
+void view_roots(struct view *v, char ***out, size_t *n);
+
 /* ---- peer authentication of a workload on one of its ports (0: any other port) */
 Sec__PeerAuthentication__MutualTLS__Mode view_mtls_mode(
 	struct view *v, struct str ns, struct label_set labels, uint32_t port);

@@ -266,6 +266,24 @@ const Fl__Credential *view_credential(struct view *v, struct str name)
 	return rows.items[0].entry->value;
 }
 
+/* ---- trust bundles */
+void view_roots(struct view *v, char ***out, size_t *n)
+{
+	struct rows rows = ask(v, TOPIC_TRUST, Q_TRUST, STR(""));
+	size_t all = 0;
+
+	for (size_t i = 0; i < rows.n; i++)
+		all += ((const Fl__TrustBundle *)rows.items[i].entry->value)->n_roots_pem;
+	*out = arena_array(v->scratch, all + 1, sizeof(**out));
+	*n = 0;
+	for (size_t i = 0; i < rows.n; i++) {
+		const Fl__TrustBundle *b = rows.items[i].entry->value;
+
+		for (size_t k = 0; k < b->n_roots_pem; k++)
+			(*out)[(*n)++] = b->roots_pem[k];
+	}
+}
+
 /* ---- gateways */
 void view_gateways(struct view *v, struct entries *out)
 {

@@ -10,7 +10,7 @@
 #include "pilot/translate/translate.h"
 
 extern const struct translator cds_translator, eds_translator, lds_translator, rds_translator, vhds_translator,
-	sds_translator;
+	sds_translator, pcds_translator;
 
 const struct translator *translator_get(enum xds_type type)
 {
@@ -21,6 +21,7 @@ const struct translator *translator_get(enum xds_type type)
 		[XDS_RDS] = &rds_translator,
 		[XDS_VHDS] = &vhds_translator,
 		[XDS_SDS] = &sds_translator,
+		[XDS_PCDS] = &pcds_translator,
 	};
 
 	return table[type];
@@ -69,6 +70,17 @@ static void render_type(struct view views[SCOPE_KIND_COUNT], struct arena *a, en
 	strbuf_adds(json, "]");
 }
 
+/* What Envoy never asks for is not in the picture of most proxies. */
+static bool shown(struct view views[SCOPE_KIND_COUNT], const struct proxy *p, enum xds_type t)
+{
+	char **roots;
+	size_t n;
+
+	if (t == XDS_PCDS)
+		view_roots(&views[SCOPE_SHARED], &roots, &n);
+	return t == XDS_VHDS ? p->vhds : t == XDS_PCDS ? n || view_mesh(&views[SCOPE_SHARED])->n_ca_certificates : true;
+}
+
 void translate_render(const struct model *m, const struct proxy *p, struct strbuf *json)
 {
 	struct arena *a = arena_new();
@@ -79,7 +91,7 @@ void translate_render(const struct model *m, const struct proxy *p, struct strbu
 			.model = m, .scope = scope_of(a, m, p, (enum scope_kind)k, NULL), .scratch = a};
 	strbuf_adds(json, "{");
 	for (size_t t = 0; t < XDS_TYPE_COUNT; t++) {
-		if (t == XDS_VHDS && !p->vhds)
+		if (!shown(views, p, (enum xds_type)t))
 			continue;
 		strbuf_adds(json, t ? ",\n" : "");
 		render_type(views, a, (enum xds_type)t, json);

@@ -266,11 +266,42 @@ Core__TransportSocket *tls_client(
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
 }
 
+static void add_domain(struct arena *a, Tls__CertificateValidationContext *c, const char *trust_domain)
+{
+	Tls__SubjectAltNameMatcher *m = PB_NEW(a, Tls__SubjectAltNameMatcher, tls__subject_alt_name_matcher);
+
+	m->san_type = TLS__SUBJECT_ALT_NAME_MATCHER__SAN_TYPE__URI;
+	m->matcher = PB_NEW(a, Match__StringMatcher, match__string_matcher);
+	m->matcher->prefix = arena_printf(a, "spiffe://%s/", trust_domain);
+	m->matcher->match_pattern_case = MATCH__STRING_MATCHER__MATCH_PATTERN_PREFIX;
+	pb_add(a, c, match_typed_subject_alt_names, m);
+}
+
+/*
+ * With roots of others in the bundle (MeshConfig.caCertificates) a chain that verifies may be of anybody's: the trust domains are named then, as
+ * Istio does always. Our own root alone vouches for no other.
+ */
+static void limit_domains(struct view *view, struct arena *a, Tls__CommonTlsContext *c)
+{
+	Tls__CertificateValidationContext *v = c->combined_validation_context->default_validation_context;
+	const Mesh__MeshConfig *m = view_mesh(view);
+
+	if (!m->n_ca_certificates)
+		return;
+	add_domain(a, v, arena_cstr(a, view_trust_domain(view)));
+	for (size_t i = 0; i < m->n_trust_domain_aliases; i++)
+		add_domain(a, v, m->trust_domain_aliases[i]);
+	for (size_t i = 0; i < m->n_ca_certificates; i++)
+		for (size_t k = 0; k < m->ca_certificates[i]->n_trust_domains; k++)
+			add_domain(a, v, m->ca_certificates[i]->trust_domains[k]);
+}
+
 Core__TransportSocket *tls_mutual_server(struct view *v, struct arena *a, bool http)
 {
 	Tls__DownstreamTlsContext *t = PB_NEW(a, Tls__DownstreamTlsContext, tls__downstream_tls_context);
 
 	t->common_tls_context = mesh_context(v, a, NULL, 0);
+	limit_domains(v, a, t->common_tls_context);
 	add_alpn(a, t->common_tls_context, http ? server_alpn_http : server_alpn_tcp);
 	t->require_client_certificate = build_bool(a, true);
 	return build_transport_socket(a, "envoy.transport_sockets.tls", t);
@@ -377,7 +408,9 @@ Core__TransportSocket *tls_gateway(struct view *v, struct arena *a, const Cfg__S
 	Tls__CommonTlsContext *c = mesh ? mesh_context(v, a, NULL, 0)
 					: PB_NEW(a, Tls__CommonTlsContext, tls__common_tls_context);
 
-	if (!mesh)
+	if (mesh)
+		limit_domains(v, a, c);
+	else
 		add_server_certificates(v, a, s, c);
 	if (verifies_clients(s))
 		set_client_trust(a, s, c);

@@ -195,6 +195,7 @@ static struct metric *reject_metric(enum xds_type t)
 		return &rds_reject;
 	case XDS_SDS:
 	case XDS_VHDS:
+	case XDS_PCDS:
 	case XDS_TYPE_COUNT:
 		break;
 	}
