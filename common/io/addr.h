@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "common/base/err.h"
+#include "common/base/ip.h"
 #include "common/base/str.h"
 
 struct addr {
@@ -19,5 +20,3 @@ void addr_format(const struct addr *a, char out[128]);
 bool addr_is_unix(const struct addr *a);
 /* Splits "host:port" / "[v6]:port"; host may be a DNS name. */
 bool addr_split(struct str text, struct str *host, uint16_t *port, struct err *e) MUST_CHECK;
-bool ip_parse(struct str text, uint8_t out[16], unsigned *bits); /* v4 (bits 32) or v6 (bits 128); false = not an IP */
-bool cidr_parse(struct str text, uint8_t out[16], unsigned *family_bits, unsigned *prefix);

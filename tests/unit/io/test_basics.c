@@ -186,6 +186,24 @@ static void cidrs_parse(void **state)
 	assert_false(cidr_parse(STR("10.1/16"), ip, &bits, &prefix));
 }
 
+static void cidrs_cover_addresses(void **state)
+{
+	(void)state;
+	unsigned prefix = 0;
+	assert_true(cidr_covers(STR("10.1.0.0/15"), STR("10.0.255.255"), &prefix));
+	assert_int_equal(prefix, 15);
+	assert_false(cidr_covers(STR("10.1.0.0/15"), STR("10.2.0.0"), &prefix));
+	assert_true(cidr_covers(STR("0.0.0.0/0"), STR("255.0.0.1"), &prefix));
+	assert_true(cidr_covers(STR("10.1.2.3"), STR("10.1.2.3"), &prefix));
+	assert_int_equal(prefix, 32);
+	assert_true(cidr_covers(STR("fd00::/63"), STR("fd00:0:0:1::9"), &prefix));
+	assert_false(cidr_covers(STR("fd00::/64"), STR("fd00:0:0:1::9"), &prefix));
+	/* Of another family, or no address at all. */
+	assert_false(cidr_covers(STR("::/0"), STR("10.1.2.3"), &prefix));
+	assert_false(cidr_covers(STR("0.0.0.0/0"), STR("one.example.com"), &prefix));
+	assert_false(cidr_covers(STR(""), STR("10.1.2.3"), &prefix));
+}
+
 static char *temp_dir(void)
 {
 	char *d = xstrdup("/tmp/fairlead-io-XXXXXX");
@@ -343,6 +361,7 @@ int main(void)
 		cmocka_unit_test(watch_is_level_triggered),
 		cmocka_unit_test(addresses_parse_and_format),
 		cmocka_unit_test(cidrs_parse),
+		cmocka_unit_test(cidrs_cover_addresses),
 		cmocka_unit_test(files_are_written_whole),
 		cmocka_unit_test(child_exit_is_told_once),
 		cmocka_unit_test(child_killed_by_signal),
