@@ -4,18 +4,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cfg/model.pb-c.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
-#include "common/base/map.h"
 #include "common/mesh/kinds.h"
 #include "common/io/file.h"
 #include "common/io/trim.h"
-#include "common/pb/json.h"
-#include "common/pb/pb.h"
 #include "galley/galley.h"
 #include "galley/registered.h"
+#include "galley/reports.h"
 #include "galley/source/directory.h"
 #include "galley/source/kubernetes.h"
 #include "galley/status/cluster.h"
@@ -42,7 +39,6 @@ METRIC(source_age, GAUGE, "galley_source_age_seconds", "since the stalest kind o
 
 #define AGE_NOTED_MS 5000
 #define REST_MAX_MS 500 /* after a commit, twice as long as it took */
-#define REPORTS_MAX 10000
 #define REGISTERED_CHECK_MS 10000
 #define DIAGS_LOGGED 50 /* of one commit; /debug/diagnostics has all */
 
@@ -64,7 +60,7 @@ struct galleyd {
 	struct registered *registered; /* workloads that register themselves */
 	struct timer *expiry; /* of those whose pilots are silent */
 	struct cluster_status *status; /* NULL: not a cluster */
-	struct map *reports; /* "<role> <instance> <topic>/<key>" -> JSON */
+	struct reports *reports;
 	char *private_bus; /* the address of a run that only records */
 	bool once;
 	bool published;
@@ -278,21 +274,6 @@ static bool start_kubernetes(struct galleyd *s, const struct galley_config *c, s
 
 /* ---- status from below */
 
-/* A report as JSON: {"kind", "name", "annotations": {"error": Envoy's words, "objects", "isolated" ...}}. */
-static char *report_json(const struct bus_change *c)
-{
-	static const struct pb_encode_options plain = {0};
-	cleanup(arena_free_p) struct arena *a = arena_new();
-	struct strbuf out = {0};
-	struct err e = {0};
-	const ProtobufCMessage *o = pb_unpack(a, &fl__object__descriptor, c->value.ptr, c->value.len, &e);
-	if (o)
-		pb_to_json(o, &plain, &out);
-	else
-		strbuf_add_json(&out, str_of(e.text));
-	return out.ptr;
-}
-
 static void on_distribution(struct galleyd *s, const char *instance, const struct bus_change *c)
 {
 	struct err e = {0};
@@ -310,13 +291,7 @@ static void on_report(void *ctx, const char *role, const char *instance, const s
 			on_distribution(s, instance, &changes[i]);
 			continue;
 		}
-		char *key = xasprintf("%s %s " STR_FMT, role, instance, STR_ARG(changes[i].key));
-		struct str id = str_of(key);
-		if (!changes[i].value.ptr)
-			free(map_del(s->reports, id));
-		else if (map_get(s->reports, id) || map_len(s->reports) < REPORTS_MAX)
-			free(map_put(s->reports, id, report_json(&changes[i])));
-		free(key);
+		reports_note(s->reports, role, instance, &changes[i]);
 	}
 }
 
@@ -417,7 +392,7 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 		return err_set(e, ERR_PEER, "--source is required: the directory to read, or \"kubernetes\"");
 	s->once = c->once;
 	s->debounce_ms = c->debounce_ms;
-	s->reports = map_new();
+	s->reports = reports_new();
 	s->distribution = distribution_new();
 	s->trim = trim_new(daemon_loop(s->daemon));
 	s->galley = galley_new(&o);
@@ -445,8 +420,6 @@ bool galley_daemon_start(struct daemon *d, const void *config, void **self, stru
 void galley_daemon_stop(void *self)
 {
 	struct galleyd *s = self;
-	struct str key;
-	void *value;
 	dir_watch_free(s->watch);
 	webhook_free(s->webhook);
 	registered_free(s->registered);
@@ -463,9 +436,7 @@ void galley_daemon_stop(void *self)
 	bus_keys_free(s->keys);
 	directory_free(s->directory);
 	galley_free(s->galley);
-	for (size_t i = 0; s->reports && map_next(s->reports, &i, &key, &value);)
-		free(value);
-	map_free(s->reports);
+	reports_free(s->reports);
 	distribution_free(s->distribution);
 	free(s->private_bus);
 	free(s);
@@ -527,21 +498,8 @@ static void page_registered(void *self, struct str query, struct strbuf *out)
 
 static void page_status(void *self, struct str query, struct strbuf *out)
 {
-	const struct galleyd *s = self;
-	struct str key;
-	void *value;
-	bool first = true;
 	(void)query;
-	strbuf_addc(out, '{');
-	for (size_t i = 0; map_next(s->reports, &i, &key, &value);) {
-		if (!first)
-			strbuf_addc(out, ',');
-		first = false;
-		strbuf_add_json(out, key);
-		strbuf_addc(out, ':');
-		strbuf_adds(out, value);
-	}
-	strbuf_addc(out, '}');
+	reports_debug(((struct galleyd *)self)->reports, out);
 }
 
 /* ?object=KIND/NAMESPACE/NAME: one; &fresh=1: what the directory holds by now is taken first. */
