@@ -11,6 +11,7 @@
 #include "common/io/file.h"
 #include "common/io/trim.h"
 #include "galley/galley.h"
+#include "galley/gateway_names.h"
 #include "galley/registered.h"
 #include "galley/reports.h"
 #include "galley/source/directory.h"
@@ -48,6 +49,7 @@ struct galleyd {
 	struct directory *directory; /* one of the two sources */
 	struct kubernetes *kubernetes;
 	struct webhook *webhook; /* NULL: none wanted */
+	struct gateway_names *names;
 	struct dir_watch *watch;
 	struct timer *retry; /* scans again; with Kubernetes: commits */
 	struct timer *second;
@@ -174,6 +176,7 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	report_diags(s);
 	if (s->webhook)
 		webhook_take(s->webhook, s->galley);
+	gateway_names_sync(s->names);
 	s->touched = false;
 	log_info(&scope, "published", KV("changes", sent), KV("files", galley_counts(s->galley).files),
 		KV("microseconds", clock_mono_us() - began_us));
@@ -184,6 +187,11 @@ static void commit(struct galleyd *s, uint64_t began_us)
 		sync_registered(s);
 	if (s->once)
 		(void)kill(getpid(), SIGTERM);
+}
+
+static void on_name(void *ctx)
+{
+	commit(ctx, clock_mono_us());
 }
 
 static void scan(void *ctx)
@@ -386,6 +394,7 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 {
 	bool cluster = streq(c->source, KUBERNETES_SOURCE);
 	const struct galley_options o = {.domain_suffix = c->domain_suffix,
+		.cluster = c->inject.cluster_id,
 		.assume_sidecars = !cluster && !c->cluster_pods,
 		.slices_only = cluster};
 	if (str_empty(c->source))
@@ -396,6 +405,7 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 	s->distribution = distribution_new();
 	s->trim = trim_new(daemon_loop(s->daemon));
 	s->galley = galley_new(&o);
+	s->names = gateway_names_new(daemon_loop(s->daemon), s->galley, on_name, s);
 	s->expiry = timer_new(daemon_loop(s->daemon), sync_registered, s);
 	daemon_not_ready(s->daemon, "source", "the source was not read yet");
 	if (!start_webhook(s, c, e) || !start_publisher(s, c, e) ||
@@ -422,6 +432,7 @@ void galley_daemon_stop(void *self)
 	struct galleyd *s = self;
 	dir_watch_free(s->watch);
 	webhook_free(s->webhook);
+	gateway_names_free(s->names);
 	registered_free(s->registered);
 	if (s->expiry)
 		timer_free(s->expiry);
@@ -468,6 +479,7 @@ PAGE(foreign)
 PAGE(services)
 PAGE(analysis)
 PAGE(verdicts)
+PAGE(networks)
 
 static void page_bus(void *self, struct str query, struct strbuf *out)
 {
@@ -489,6 +501,7 @@ static void page_bus(void *self, struct str query, struct strbuf *out)
 PAGE_IF(kubernetes, kubernetes, kubernetes_debug)
 PAGE_IF(status_writer, status, cluster_status_debug)
 PAGE_IF(webhook, webhook, webhook_debug)
+PAGE_IF(gateway_names, names, gateway_names_debug)
 
 static void page_registered(void *self, struct str query, struct strbuf *out)
 {
@@ -537,6 +550,8 @@ const struct debug_page galley_pages[] = {
 	{"webhook", "the admission webhooks' server and their configurations", page_webhook},
 	{"foreign", "documents of kinds that galley does not read", page_foreign},
 	{"services", "services and endpoints as they are published", page_services},
+	{"networks", "networks of the mesh: who is in them, their gateways", page_networks},
+	{"gateway_names", "names of gateways, and how their look-ups went", page_gateway_names},
 	{"bus", "topics, subscribers and sequence of the publisher", page_bus},
 	{"distribution",
 		"how many proxies have accepted which object, and who rejects it (?object=KIND/NAMESPACE/NAME)",

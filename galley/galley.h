@@ -17,6 +17,7 @@ struct galley;
 
 struct galley_options {
 	const char *domain_suffix; /* NULL: cluster.local */
+	const char *cluster; /* name of the one that the source is of; NULL: Kubernetes */
 	bool assume_sidecars; /* pods have a sidecar unless they say otherwise (machine-local mode) */
 	bool slices_only; /* a Service without an EndpointSlice has no endpoints: a cluster has a controller that makes them */
 };
@@ -57,6 +58,13 @@ bool galley_kind_changed(struct galley *g, enum kind_id kind) MUST_CHECK;
 bool galley_group_config(
 	const struct galley *g, const char *ns, const char *group, struct strbuf *json, struct err *e) MUST_CHECK;
 
+/*
+ * Names instead of addresses of networks' gateways, which somebody must look up. Told what a name stands for now (n 0: nothing), it is true when
+ * the next commit has something of it.
+ */
+void galley_gateway_hosts(const struct galley *g, void (*fn)(void *ctx, const char *host), void *ctx);
+bool galley_gateway_found(struct galley *g, const char *host, char *const *addresses, size_t n);
+
 struct galley_counts {
 	size_t files, objects, quarantined, foreign, services, endpoints;
 };
@@ -72,6 +80,7 @@ void galley_debug_diagnostics(const struct galley *g, struct strbuf *out);
 void galley_debug_objects(const struct galley *g, struct strbuf *out);
 void galley_debug_quarantine(const struct galley *g, struct strbuf *out);
 void galley_debug_foreign(const struct galley *g, struct strbuf *out);
+void galley_debug_networks(const struct galley *g, struct strbuf *out);
 void galley_debug_services(const struct galley *g, struct strbuf *out);
 
 /* Every file below a directory that galley would read, or one file, once. False: something could not be read; fn got the rest. */

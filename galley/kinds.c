@@ -11,6 +11,7 @@
  */
 
 #define OPS_MESH_CONFIG mesh_config_ops
+#define OPS_MESH_NETWORKS mesh_networks_ops
 #define OPS_NAMESPACE namespace_ops
 #define OPS_SERVICE service_ops
 #define OPS_ENDPOINT_SLICE endpoint_slice_ops

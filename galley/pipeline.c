@@ -17,6 +17,7 @@ struct galley *galley_new(const struct galley_options *o)
 {
 	struct galley *g = xzalloc(sizeof(*g));
 	g->domain_suffix = xstrdup(o && o->domain_suffix ? o->domain_suffix : "cluster.local");
+	g->cluster = xstrdup(o && o->cluster ? o->cluster : "Kubernetes");
 	g->assume_sidecars = o && o->assume_sidecars;
 	g->slices_only = o && o->slices_only;
 	source_store_init(&g->store);
@@ -44,6 +45,8 @@ void galley_free(struct galley *g)
 	vec_done(&g->nodes.slots);
 	vec_done(&g->changed);
 	vec_done(&g->changes);
+	networks_done(&g->networks);
+	free(g->cluster);
 	free(g->domain_suffix);
 	free(g);
 }
@@ -158,6 +161,7 @@ static void on_change(void *ctx, struct slot *slot, const struct object *before)
 	struct galley *g = ctx;
 	const struct object *any = slot->good ? slot->good : before;
 	g->changed_kinds[slot->kind->id] = true;
+	networks_note(g, slot, before);
 	if (slot->kind->id == KIND_MESH_CONFIG)
 		g->mesh_dirty = true;
 	else if (slot->kind->id == KIND_NODE)
@@ -251,6 +255,8 @@ const struct bus_change *galley_commit(struct galley *g, size_t *n)
 	}
 	for (size_t i = 0; i < g->changed.len; i++)
 		emit_object(g, g->changed.items[i]->good, mesh);
+	/* All endpoints say their network. */
+	g->nodes_dirty |= networks_make(g, mesh);
 	spaces_discover(g, mesh);
 	g->mesh_dirty = g->nodes_dirty = g->namespaces_dirty = false;
 	*n = g->changes.len;

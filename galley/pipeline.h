@@ -28,12 +28,22 @@ struct space {
 	size_t endpoints; /* of found */
 };
 
+/* Made by networks.c. */
+struct networks {
+	struct arena *arena;
+	struct network_list list; /* in it */
+	struct map *hosts; /* names of gateways -> struct looked_up */
+	uint64_t members; /* hash of what says which network a workload is in */
+	bool by_service; /* a gateway is said by the name of its Service */
+	bool dirty;
+};
+
 struct published {
 	uint64_t hash;
 };
 
 struct galley {
-	char *domain_suffix;
+	char *domain_suffix, *cluster;
 	bool assume_sidecars, slices_only;
 	struct store store;
 	struct map *spaces; /* by namespace */
@@ -43,6 +53,7 @@ struct galley {
 	bool nodes_dirty;
 	bool namespaces_dirty; /* labels of namespaces changed: who belongs to the mesh is decided again */
 	struct slot_list nodes;
+	struct networks networks;
 	VEC(const struct slot *) changed; /* of kinds that have a topic, during a commit */
 
 	struct arena *batch; /* the changes of the last commit */
@@ -59,6 +70,11 @@ void space_note(struct galley *g, struct slot *slot, const struct object *before
 void space_note_node(struct galley *g, struct slot *slot, const struct object *before);
 void spaces_discover(struct galley *g, const Mesh__MeshConfig *mesh);
 void space_free(struct space *s);
+
+/* networks.c. True: who is in which network changed, so that all endpoints are to be made again. */
+void networks_note(struct galley *g, const struct slot *slot, const struct object *before);
+bool networks_make(struct galley *g, const Mesh__MeshConfig *mesh) MUST_CHECK;
+void networks_done(struct networks *n);
 
 /* emit.c: adds a change when the value differs from what was published. */
 void galley_emit(struct galley *g, uint32_t topic, const char *key, struct str value, const char *origin);

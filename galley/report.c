@@ -201,6 +201,17 @@ void galley_debug_foreign(const struct galley *g, struct strbuf *out)
 	free(files);
 }
 
+void galley_debug_networks(const struct galley *g, struct strbuf *out)
+{
+	static const struct pb_encode_options plain = {0};
+	strbuf_addc(out, '[');
+	for (size_t i = 0; i < g->networks.list.n; i++) {
+		strbuf_adds(out, i ? "," : "");
+		pb_to_json(g->networks.list.items[i], &plain, out);
+	}
+	strbuf_addc(out, ']');
+}
+
 void galley_debug_services(const struct galley *g, struct strbuf *out)
 {
 	static const struct pb_encode_options plain = {0};

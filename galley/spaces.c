@@ -151,9 +151,9 @@ static void note_object(struct galley *g, struct space *s, const struct object *
 
 void space_note(struct galley *g, struct slot *slot, const struct object *before)
 {
-	struct space *s = space_of(g, slot->good ? slot->good->ns : before->ns);
 	if (!is_input(slot->kind->id))
 		return;
+	struct space *s = space_of(g, slot->good ? slot->good->ns : before->ns);
 	keep_listed(&s->members, slot, before);
 	s->dirty |= !s->arena || s->later.len >= LATER_MAX;
 	note_object(g, s, before);
@@ -239,6 +239,8 @@ static void build(struct galley *g, struct space *s, const struct inputs *nodes,
 		.domain_suffix = g->domain_suffix,
 		.assume_sidecars = g->assume_sidecars,
 		.slices_only = g->slices_only,
+		.cluster = g->cluster,
+		.networks = &g->networks.list,
 		.services = list(&s->inputs, KIND_SERVICE),
 		.slices = list(&s->inputs, KIND_ENDPOINT_SLICE),
 		.pods = list(&s->inputs, KIND_POD),

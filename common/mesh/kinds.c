@@ -7,6 +7,7 @@
 
 #include "cfg/extensions.pb-c.h"
 #include "cfg/mesh.pb-c.h"
+#include "cfg/mesh_network.pb-c.h"
 #include "cfg/model.pb-c.h"
 #include "cfg/networking/destination_rule.pb-c.h"
 #include "cfg/networking/envoy_filter.pb-c.h"

@@ -7,6 +7,7 @@
 #include "cfg/mesh.pb-c.h"
 #include "cfg/model.pb-c.h"
 #include "cfg/networking/service_entry.pb-c.h"
+#include "common/mesh/networks.h"
 #include "galley/discovery/label_index.h"
 #include "galley/object.h"
 
@@ -21,6 +22,8 @@ struct discovery_input {
 	bool assume_sidecars, slices_only;
 	struct object_list services, slices, pods, workloads, entries;
 	struct object_list nodes; /* of the cluster */
+	const char *cluster; /* its name */
+	const struct network_list *networks; /* of endpoints that do not say theirs */
 	char *const *export_to; /* the mesh's default, n_export_to > 0 */
 	size_t n_export_to;
 	/* filled in by discovery_build(): positions in workloads and pods by label */
@@ -58,7 +61,11 @@ void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in
 /* An endpoint without ports for a pod, a WorkloadEntry; NULL when it cannot serve (no address, finished). */
 Fl__Endpoint *endpoint_of_pod(struct arena *a, const struct discovery_input *in, const struct object *pod);
 Fl__Endpoint *endpoint_of_workload(struct arena *a, const struct discovery_input *in, const struct object *o);
-Fl__Endpoint *endpoint_of_inline(struct arena *a, const struct object *entry, const Cfg__WorkloadEntry *w);
+Fl__Endpoint *endpoint_of_inline(
+	struct arena *a, const struct discovery_input *in, const struct object *entry, const Cfg__WorkloadEntry *w);
+/* Its network: what it says itself, else where the mesh says that the cluster ("": none) or the address is. */
+char *endpoint_network(
+	struct arena *a, const struct discovery_input *in, const char *said, const char *cluster, const char *address);
 void endpoint_add_port(struct arena *a, Fl__Endpoint *e, const char *name, uint32_t number);
 const struct object *pod_by_name(const struct discovery_input *in, const char *name);
 const struct object *pod_by_address(const struct discovery_input *in, const char *address);

@@ -159,7 +159,8 @@ static Fl__Endpoint *slice_endpoint(
 	if (!e) {
 		e = PB_NEW(a, Fl__Endpoint, fl__endpoint);
 		e->namespace_ = arena_strdup(a, ns);
-		e->cluster = arena_strdup(a, "Kubernetes");
+		e->cluster = arena_strdup(a, in->cluster);
+		e->network = endpoint_network(a, in, NULL, e->cluster, s->addresses[0]);
 		if (s->target_ref)
 			e->pod = e->workload = arena_strdup(a, s->target_ref->name);
 	}
@@ -277,7 +278,7 @@ void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in
 		se->resolution == CFG__SERVICE_ENTRY__RESOLUTION__DYNAMIC_DNS)
 		return;
 	for (size_t i = 0; i < se->n_endpoints; i++) {
-		Fl__Endpoint *e = endpoint_of_inline(a, o, se->endpoints[i]);
+		Fl__Endpoint *e = endpoint_of_inline(a, in, o, se->endpoints[i]);
 		if (!e)
 			continue;
 		if (!str_starts(as_str(e->address), STR("unix://")))
@@ -290,7 +291,7 @@ void discovery_entry_endpoints(struct arena *a, const struct discovery_input *in
 		Fl__Endpoint *e = PB_NEW(a, Fl__Endpoint, fl__endpoint);
 		e->address = arena_strdup(a, host);
 		e->namespace_ = arena_strdup(a, o->ns);
-		e->cluster = arena_strdup(a, "Kubernetes");
+		e->cluster = arena_strdup(a, in->cluster);
 		entry_ports(a, se, NULL, e);
 		add(a, set, e);
 	}

@@ -172,6 +172,14 @@ static Fl__Health pod_health(const struct object *pod)
 	return ready ? FL__HEALTH__HEALTHY : FL__HEALTH__UNHEALTHY;
 }
 
+char *endpoint_network(
+	struct arena *a, const struct discovery_input *in, const char *said, const char *cluster, const char *address)
+{
+	if (str_empty(said) && !str_starts(str_of(address), STR("unix:")))
+		said = network_find(in->networks, str_of(cluster), str_of(address));
+	return arena_strdup(a, said ? said : "");
+}
+
 Fl__Endpoint *endpoint_of_pod(struct arena *a, const struct discovery_input *in, const struct object *pod)
 {
 	const Kube__Pod *p = (const Kube__Pod *)pod->message;
@@ -179,7 +187,6 @@ Fl__Endpoint *endpoint_of_pod(struct arena *a, const struct discovery_input *in,
 		streq(p->status->phase, "Failed"))
 		return NULL;
 	const char *node = p->spec ? p->spec->node_name : "";
-	const char *network = object_label(pod, "topology.istio.io/network");
 	const char *cluster = object_label(pod, "topology.istio.io/cluster");
 	const char *account = p->spec ? p->spec->service_account_name : "";
 	Fl__Endpoint *e = PB_NEW(a, Fl__Endpoint, fl__endpoint);
@@ -191,8 +198,8 @@ Fl__Endpoint *endpoint_of_pod(struct arena *a, const struct discovery_input *in,
 	e->pod = arena_strdup(a, pod->name);
 	e->node = arena_strdup(a, node ? node : "");
 	e->locality = pod_locality(a, in, pod, node);
-	e->network = arena_strdup(a, network ? network : "");
-	e->cluster = arena_strdup(a, cluster ? cluster : "Kubernetes");
+	e->cluster = arena_strdup(a, cluster ? cluster : in->cluster);
+	e->network = endpoint_network(a, in, object_label(pod, LABEL_NETWORK), e->cluster, e->address);
 	e->tls_istio = pod_has_sidecar(in, pod);
 	e->health = pod_health(pod);
 	if (p->spec && !str_empty(p->spec->hostname) && !str_empty(p->spec->subdomain))
@@ -200,24 +207,26 @@ Fl__Endpoint *endpoint_of_pod(struct arena *a, const struct discovery_input *in,
 	return e;
 }
 
-static Fl__Endpoint *from_entry(struct arena *a, const Cfg__WorkloadEntry *w, const char *ns, const char *name)
+static Fl__Endpoint *from_entry(struct arena *a, const struct discovery_input *in, const Cfg__WorkloadEntry *w,
+	const struct object *o, bool outside)
 {
 	if (str_empty(w->address))
 		return NULL;
 	const char *workload = label_get(LABELS(w, labels), "service.istio.io/workload-name");
 	const char *cluster = label_get(LABELS(w, labels), "topology.istio.io/cluster");
-	const char *network = label_get(LABELS(w, labels), "topology.istio.io/network");
+	const char *said = !str_empty(w->network) ? w->network : label_get(LABELS(w, labels), LABEL_NETWORK);
 	Fl__Endpoint *e = PB_NEW(a, Fl__Endpoint, fl__endpoint);
 	e->address = arena_strdup(a, w->address);
 	copy_labels(a, e, LABELS(w, labels));
 	e->service_account = arena_strdup(a, w->service_account);
-	e->namespace_ = arena_strdup(a, ns);
-	e->workload = arena_strdup(a, workload ? workload : name);
-	e->pod = arena_strdup(a, name);
+	e->namespace_ = arena_strdup(a, o->ns);
+	e->workload = arena_strdup(a, workload ? workload : o->name);
+	e->pod = arena_strdup(a, o->name);
 	e->locality = arena_strdup(a, w->locality);
 	e->weight = w->weight;
-	e->network = arena_strdup(a, !str_empty(w->network) ? w->network : network ? network : "");
-	e->cluster = arena_strdup(a, cluster ? cluster : "Kubernetes");
+	e->cluster = arena_strdup(a, cluster ? cluster : in->cluster);
+	/* What is outside of the mesh is in no cluster of it: only its address may be in a network. */
+	e->network = endpoint_network(a, in, said, outside ? "" : e->cluster, e->address);
 	e->tls_istio = entry_has_sidecar(w);
 	return e;
 }
@@ -226,17 +235,18 @@ Fl__Endpoint *endpoint_of_workload(struct arena *a, const struct discovery_input
 {
 	const Cfg__WorkloadEntry *w = (const Cfg__WorkloadEntry *)o->message;
 	const char *checked = object_annotation(o, "proxy.istio.io/health-checks-enabled");
-	Fl__Endpoint *e = from_entry(a, w, o->ns, o->name);
-	(void)in;
+	Fl__Endpoint *e = from_entry(a, in, w, o, false);
 	/* Where an agent runs a probe, its word is waited for. */
 	if (e && checked && streq(checked, "true") && o->health != HEALTH_TRUE)
 		e->health = FL__HEALTH__UNHEALTHY;
 	return e;
 }
 
-Fl__Endpoint *endpoint_of_inline(struct arena *a, const struct object *entry, const Cfg__WorkloadEntry *w)
+Fl__Endpoint *endpoint_of_inline(
+	struct arena *a, const struct discovery_input *in, const struct object *entry, const Cfg__WorkloadEntry *w)
 {
-	return from_entry(a, w, entry->ns, entry->name);
+	const Cfg__ServiceEntry *se = (const Cfg__ServiceEntry *)entry->message;
+	return from_entry(a, in, w, entry, se->location == CFG__SERVICE_ENTRY__LOCATION__MESH_EXTERNAL);
 }
 
 const struct object *pod_by_name(const struct discovery_input *in, const char *name)

@@ -1,5 +1,7 @@
 #include "galley/kinds/kubernetes.h"
 
+#include "common/mesh/labels.h"
+#include "common/mesh/networks.h"
 #include "galley/checks/names.h"
 #include "galley/checks/values.h"
 #include "kube/kube.pb-c.h"
@@ -32,12 +34,37 @@ static void cluster_ip(struct check *c, const char *ip, const char *path)
 			c, "ip", "kube: ServiceSpec.clusterIP", path, "\"%s\" is neither an IP address nor None", ip);
 }
 
+/* A gateway of a network (networks.c): other networks' proxies dial one port of it. 15008 is for meshes without sidecars. */
+static void network_gateway(struct check *c, const Kube__Service *service)
+{
+	static const char source[] = "docs: topology.istio.io/network";
+	struct label_set labels = LABELS(service->metadata, labels);
+	const char *label = label_get(labels, LABEL_GATEWAY_PORT);
+	uint32_t port = 15443;
+	bool listens = false;
+	if (str_empty(label_get(labels, LABEL_NETWORK)))
+		return;
+	if (label && !str_u32(str_of(label), 65535, &port)) {
+		check_warn(c, "gateway-port", source, "metadata.labels[\"" LABEL_GATEWAY_PORT "\"]",
+			"\"%s\" is no port: 15443 is taken", label);
+		port = 15443;
+	}
+	for (size_t i = 0; i < service->spec->n_ports; i++)
+		listens |= (uint32_t)service->spec->ports[i]->port == port || service->spec->ports[i]->port == 15008;
+	if (!listens)
+		check_warn(c, "gateway-port", source, "spec.ports",
+			"has no port %u: the Service is no gateway of network \"%s\"", port,
+			label_get(labels, LABEL_NETWORK));
+}
+
 static void validate(struct check *c, const void *message)
 {
 	const Kube__ServiceSpec *s = ((const Kube__Service *)message)->spec;
 	if (!s)
 		return;
 	ports(c, s);
+	if (((const Kube__Service *)message)->metadata)
+		network_gateway(c, message);
 	cluster_ip(c, s->clusterip, "spec.clusterIP");
 	for (size_t i = 0; i < s->n_clusterips; i++)
 		cluster_ip(c, s->clusterips[i], path_at(c, "spec.clusterIPs[%zu]", i));

@@ -7,13 +7,18 @@
 #include "common/base/log.h"
 #include "common/mesh/kinds.h"
 
-#define MESH_CONFIG_FILE "kubernetes/ConfigMap"
+/* The keys of the ConfigMap that are read, each as an object of its own. */
+static const struct {
+	const char *key, *kind, *file;
+	bool expected;
+} config_keys[] = {{"mesh", "MeshConfig", "kubernetes/ConfigMap", true},
+	{"meshNetworks", "MeshNetworks", "kubernetes/ConfigMap/meshNetworks", false}};
 
 static struct log_scope kubernetes_log = LOG_SCOPE("kubernetes", "the Kubernetes API as a source");
 
 struct row {
 	struct kubernetes *owner;
-	const struct kind *kind; /* NULL: the mesh config's ConfigMap */
+	const struct kind *kind; /* NULL: the mesh's ConfigMap */
 	struct kube_watch *watch;
 };
 
@@ -60,12 +65,12 @@ static void on_remove(void *ctx, struct str key)
 
 /* ---- mesh config */
 
-/* The key's YAML becomes the spec of a MeshConfig object, indented below it, so that a message's line is that of the key plus four. */
-static char *mesh_config_document(const char *yaml)
+/* The key's YAML becomes the spec of an object, indented below it, so that a message's line is that of the key plus four. */
+static char *config_document(const char *kind, const char *yaml)
 {
 	struct strbuf out = {0};
 	struct str rest = str_of(yaml), line;
-	strbuf_adds(&out, "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec:\n");
+	strbuf_addf(&out, "apiVersion: fairlead.dev/v1\nkind: %s\nmetadata: {name: default}\nspec:\n", kind);
 	while (str_split(&rest, '\n', &line))
 		strbuf_addf(&out, "  " STR_FMT "\n", STR_ARG(line));
 	return strbuf_take(&out);
@@ -82,14 +87,18 @@ static void on_config_map(void *ctx, struct str key, struct str json)
 	const struct row *r = ctx;
 	if (!is_mesh_config(r, key))
 		return;
-	json_t *object = json_loadb(json.ptr, json.len, 0, NULL);
-	const char *mesh = json_string_value(json_object_get(json_object_get(object, "data"), "mesh"));
-	if (mesh) {
-		char *text cleanup(free_p) = mesh_config_document(mesh);
-		r->owner->o.ops->put(r->owner->o.ctx, STR(MESH_CONFIG_FILE), str_of(text));
-	} else {
-		log_warn(&kubernetes_log, "the ConfigMap istio has no key mesh: it has no effect");
-		r->owner->o.ops->remove(r->owner->o.ctx, STR(MESH_CONFIG_FILE));
+	json_t *object = json_loadb(json.ptr, json.len, 0, NULL), *data = json_object_get(object, "data");
+	for (size_t i = 0; i < ARRAY_LEN(config_keys); i++) {
+		const char *yaml = json_string_value(json_object_get(data, config_keys[i].key));
+		if (yaml) {
+			char *text cleanup(free_p) = config_document(config_keys[i].kind, yaml);
+			r->owner->o.ops->put(r->owner->o.ctx, str_of(config_keys[i].file), str_of(text));
+			continue;
+		}
+		if (config_keys[i].expected)
+			log_warn(&kubernetes_log, "the ConfigMap istio lacks a key: the mesh has Istio's defaults",
+				KV("key", config_keys[i].key));
+		r->owner->o.ops->remove(r->owner->o.ctx, str_of(config_keys[i].file));
 	}
 	json_decref(object);
 }
@@ -97,8 +106,8 @@ static void on_config_map(void *ctx, struct str key, struct str json)
 static void on_config_map_gone(void *ctx, struct str key)
 {
 	const struct row *r = ctx;
-	if (is_mesh_config(r, key))
-		r->owner->o.ops->remove(r->owner->o.ctx, STR(MESH_CONFIG_FILE));
+	for (size_t i = 0; i < ARRAY_LEN(config_keys) && is_mesh_config(r, key); i++)
+		r->owner->o.ops->remove(r->owner->o.ctx, str_of(config_keys[i].file));
 }
 
 /* ---- life */
@@ -141,7 +150,7 @@ struct kubernetes *kubernetes_new(struct loop *l, const struct kubernetes_option
 	k->api = api;
 	for (unsigned i = 0; i <= KIND_COUNT; i++) {
 		const struct kind *kind = i < KIND_COUNT ? kind_get((enum kind_id)i) : NULL;
-		if (kind && kind->id == KIND_MESH_CONFIG)
+		if (kind && (kind->id == KIND_MESH_CONFIG || kind->id == KIND_MESH_NETWORKS))
 			continue;
 		k->rows[k->n++] = (struct row){.owner = k, .kind = kind};
 		start_row(k, kind);

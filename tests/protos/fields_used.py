@@ -25,14 +25,15 @@ BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 GENERATED = BUILD / "protos"
 # Only what decides about proxies and services counts as use: a field that is merely checked does nothing.
 SOURCES = ("pilot/features", "pilot/translate", "pilot/model", "galley/kinds", "galley/discovery", "galley/checks", "galley/selectors",
-           "galley/pipeline", "galley/spaces", "galley/registration", "galley/emit", "common/mesh")
+           "galley/networks", "galley/pipeline", "galley/spaces", "galley/registration", "galley/emit", "common/mesh")
 # The kinds whose every field must have a row.
 KINDS = tuple(f"istio.{kind}" for kind in (
     "networking.v1alpha3.VirtualService", "networking.v1alpha3.DestinationRule", "networking.v1alpha3.Gateway",
     "networking.v1alpha3.ServiceEntry", "networking.v1alpha3.WorkloadEntry", "networking.v1alpha3.Sidecar",
     "networking.v1alpha3.WorkloadGroup", "networking.v1alpha3.EnvoyFilter", "networking.v1beta1.ProxyConfig",
     "security.v1beta1.PeerAuthentication", "security.v1beta1.RequestAuthentication", "security.v1beta1.AuthorizationPolicy",
-    "telemetry.v1alpha1.Telemetry", "extensions.v1alpha1.WasmPlugin", "extensions.v1alpha1.TrafficExtension", "mesh.v1alpha1.MeshConfig"))
+    "telemetry.v1alpha1.Telemetry", "extensions.v1alpha1.WasmPlugin", "extensions.v1alpha1.TrafficExtension", "mesh.v1alpha1.MeshConfig",
+    "mesh.v1alpha1.MeshNetworks"))
 
 
 def table():

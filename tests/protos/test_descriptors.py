@@ -22,7 +22,7 @@ ISTIO_KINDS = ("istio.networking.v1alpha3.VirtualService", "istio.networking.v1a
                "istio.security.v1beta1.RequestAuthentication", "istio.security.v1beta1.AuthorizationPolicy",
                "istio.networking.v1alpha3.EnvoyFilter", "istio.networking.v1beta1.ProxyConfig", "istio.telemetry.v1alpha1.Telemetry",
                "istio.extensions.v1alpha1.WasmPlugin", "istio.extensions.v1alpha1.TrafficExtension",
-               "istio.mesh.v1alpha1.MeshConfig")
+               "istio.mesh.v1alpha1.MeshConfig", "istio.mesh.v1alpha1.MeshNetworks")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,9 @@
 #define MESH(spec) "apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\nspec: {" spec "}\n"
 #define NAMESPACE(name, labels) "apiVersion: v1\nkind: Namespace\nmetadata: {name: " name ", labels: {" labels "}}\n"
 
+#define NETWORKS(text) \
+	"apiVersion: fairlead.dev/v1\nkind: MeshNetworks\nmetadata: {name: default}\nspec: {networks: {" text "}}\n"
+
 static const struct slot slots[] = {
 	{"entry-1.yaml",
 		{ENTRY("e1", "a", "hosts: [one.test], resolution: STATIC, workloadSelector: {labels: {app: x}}, " HTTP),
@@ -73,6 +76,20 @@ static const struct slot slots[] = {
 		{"apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/region: r1}}\n",
 			NULL}},
 	{"mesh.yaml", {MESH("defaultServiceExportTo: [\".\"]"), MESH("discoverySelectors: [{matchLabels: {mesh: in}}]"),
+			      NULL}},
+	{"networks.yaml",
+		{NETWORKS("x: {endpoints: [{fromCidr: 3.3.3.0/24}], gateways: [{registryServiceName: "
+			  "k.a.svc.cluster.local, port: 1}]}"),
+			NETWORKS("x: {endpoints: [{fromRegistry: Kubernetes}], gateways: [{registryServiceName: "
+				 "k.a.svc.cluster.local, port: 1}, {address: gw.test, port: 1}]}, net-y: {endpoints: "
+				 "[{fromCidr: 3.3.3.1}]}"),
+			NULL}},
+	{"gateway.yaml", {SERVICE("g", "a", "externalIPs: [5.5.5.5]"),
+				 "apiVersion: v1\nkind: Service\nmetadata: {name: g, namespace: a, labels: "
+				 "{topology.istio.io/network: net-y, networking.istio.io/gatewayPort: \"80\"}}\nspec: "
+				 "{externalIPs: [5.5.5.6], ports: [{name: http, port: 80}]}\n",
+				 NULL}},
+	{"root.yaml", {NAMESPACE("istio-system", "topology.istio.io/network: z"), NAMESPACE("istio-system", "mesh: in"),
 			      NULL}},
 	{"namespaces.yaml",
 		{NAMESPACE("a", "mesh: in"), NAMESPACE("a", "mesh: out") "---\n" NAMESPACE("b", "mesh: in"), NULL}},
