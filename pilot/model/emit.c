@@ -164,6 +164,18 @@ void trust_emit(struct entry *e, struct emitter *em)
 	emit(em, Q_TRUST, STR(""), mix_list(1, b->roots_pem, b->n_roots_pem), true);
 }
 
+/* Endpoints look at a network's gateways, proxies that do not say their network at who is in which. */
+void network_emit(struct entry *e, struct emitter *em)
+{
+	Fl__Network members = *(const Fl__Network *)e->value;
+
+	if (members.n_gateways)
+		emit(em, Q_NETWORK, e->key, e->hash, true);
+	members.n_gateways = 0;
+	if (members.is_default || members.n_registries || members.n_cidrs)
+		emit(em, Q_NETWORK_MEMBERS, STR(""), pb_hash(&members), true);
+}
+
 /* ---- virtual services */
 static bool uses_source_labels(const Cfg__VirtualService *vs)
 {

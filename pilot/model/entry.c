@@ -33,6 +33,7 @@ const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
 		peer_authn_emit},
 	{TOPIC_SECRET, 300, "secret", &fl__credential__descriptor, NULL, secret_emit},
 	{TOPIC_TRUST, 150, "trust", &fl__trust_bundle__descriptor, NULL, trust_emit},
+	{TOPIC_NETWORK, 600, "network", &fl__network__descriptor, NULL, network_emit},
 };
 
 struct emitter {

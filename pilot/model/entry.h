@@ -44,6 +44,8 @@ enum question {
 	Q_NAMESPACE, /* name */
 	Q_SECRET, /* ns/name */
 	Q_TRUST, /* "": roots of all trust bundles */
+	Q_NETWORK, /* name of a network: its gateways */
+	Q_NETWORK_MEMBERS, /* "": which clusters and addresses are in which network */
 	Q_SINGLED, /* namespace: whether, and why, the mesh treats it unlike others (singled.h) */
 	QUESTION_COUNT
 };
@@ -80,7 +82,7 @@ struct model_topic {
 	const ProtobufCMessageDescriptor *spec; /* of Fl__Object, or NULL */
 	void (*emit)(struct entry *e, struct emitter *em);
 };
-#define MODEL_TOPIC_COUNT 11
+#define MODEL_TOPIC_COUNT 12
 extern const struct model_topic model_topics[MODEL_TOPIC_COUNT];
 
 /* NULL and e when the value does not unpack. */
@@ -100,3 +102,4 @@ void sidecar_emit(struct entry *e, struct emitter *em);
 void peer_authn_emit(struct entry *e, struct emitter *em);
 void secret_emit(struct entry *e, struct emitter *em);
 void trust_emit(struct entry *e, struct emitter *em);
+void network_emit(struct entry *e, struct emitter *em);

@@ -73,6 +73,23 @@ static int str_order(const void *x, const void *y)
 	return str_cmp(*(const struct str *)x, *(const struct str *)y);
 }
 
+static void parse_network_view(struct arena *a, const Core__Node *n, struct proxy *p)
+{
+	struct str rest = value_text(meta(n, "REQUESTED_NETWORK_VIEW")), part;
+	size_t cap = 1;
+
+	for (size_t i = 0; i < rest.len; i++)
+		cap += rest.ptr[i] == ',';
+	p->network_view = arena_array(a, cap, sizeof(*p->network_view));
+	while (str_split(&rest, ',', &part)) {
+		part = str_trim(part);
+		if (part.len)
+			p->network_view[p->n_network_view++] = arena_str(a, part);
+	}
+	if (p->n_network_view > 1)
+		qsort(p->network_view, p->n_network_view, sizeof(*p->network_view), str_order);
+}
+
 static void parse_extensions(struct arena *a, const Core__Node *n, struct proxy *p)
 {
 	p->extensions = arena_array(a, n->n_extensions + 1, sizeof(*p->extensions));
@@ -174,6 +191,7 @@ bool proxy_parse(struct arena *a, const Core__Node *node, struct proxy **out, st
 		return false;
 	parse_labels(a, node, p);
 	parse_ips(a, node, p);
+	parse_network_view(a, node, p);
 	parse_extensions(a, node, p);
 	parse_locality(a, node, p);
 	parse_config(a, node, p);

@@ -1,6 +1,6 @@
 /*
  * What a proxy says of itself in its first request: Node id "type~ip~name.namespace~domain", cluster, locality and the metadata that
- * Istio's agents send (NAMESPACE, LABELS, SERVICE_ACCOUNT, WORKLOAD_NAME, CLUSTER_ID, NETWORK, INSTANCE_IPS, ISTIO_VERSION,
+ * Istio's agents send (NAMESPACE, LABELS, SERVICE_ACCOUNT, WORKLOAD_NAME, CLUSTER_ID, NETWORK, REQUESTED_NETWORK_VIEW, INSTANCE_IPS, ISTIO_VERSION,
  * MESH_ID, PROXY_CONFIG, INTERCEPTION_MODE ...). Parsed once per stream into an arena; immutable afterwards.
  */
 #pragma once
@@ -39,7 +39,9 @@ struct proxy {
 	struct str service_account;
 	struct str workload;
 	struct str cluster_id;
-	struct str network;
+	struct str network; /* empty: it does not say */
+	struct str *network_view; /* REQUESTED_NETWORK_VIEW: it sees endpoints of these alone, and of none; sorted */
+	size_t n_network_view; /* 0: of all */
 	struct str locality; /* region/zone/subzone */
 	struct str version; /* ISTIO_VERSION */
 	struct str *extensions; /* names Envoy offers, sorted; empty: unknown = all of stock Envoy's */

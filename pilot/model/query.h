@@ -66,6 +66,11 @@ const Fl__EndpointSet *view_endpoints(struct view *v, const Fl__Service *s); /* 
 void view_accounts(struct view *v, const Fl__Service *s, struct str **out, size_t *n);
 void view_addresses(struct view *v, const Fl__Service *s, struct str **out, size_t *n);
 
+/* ---- networks (query_network.c) */
+const Fl__Network *view_network(struct view *v, struct str name); /* with gateways; NULL: it has none */
+/* Of the mesh's rules; empty: the proxy is in none. Only for proxies that do not say their network. */
+struct str view_network_of(struct view *v, const struct proxy *p);
+
 /* ---- destination rules that apply to calls of this scope to a service, merged */
 struct rule {
 	const struct entry *entry; /* that gave the policy (metadata names it), NULL: no rule */

@@ -11,6 +11,7 @@
 #include "common/base/hash.h"
 #include "common/mesh/host.h"
 #include "common/pb/pb.h"
+#include "common/mesh/networks.h"
 #include "cfg/networking/destination_rule.pb-c.h"
 #include "pilot/model/ask.h"
 #include "pilot/model/query.h"
@@ -131,6 +132,16 @@ static bool locality_active(struct view *v)
 		return rules;
 	return rules || (setting && (setting->n_distribute || setting->n_failover_priority)) ||
 	       (mesh->default_traffic_policy && mesh->default_traffic_policy->outlier_detection);
+}
+
+/* ---- network: what the proxy says, else its label, else what the mesh says of where it is */
+static struct str network_of(struct view *v, const struct proxy *p)
+{
+	const struct str *label = proxy_label(p, STR(LABEL_NETWORK));
+
+	if (p->network.len || (label && label->len))
+		return p->network.len ? p->network : *label;
+	return view_network_of(v, p);
 }
 
 static bool is_own(const Fl__Endpoint *ep, const struct proxy *p, struct str ip)
@@ -336,6 +347,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 		strbuf_addf(b, "|self=" STR_FMT, STR_ARG(p->workload));
 	if (p->config)
 		strbuf_addf(b, "|config=%llx", (unsigned long long)pb_hash(p->config));
+	for (size_t i = 0; i < p->n_network_view; i++)
+		strbuf_addf(b, "|sees=" STR_FMT, STR_ARG(p->network_view[i]));
 	for (size_t i = 0; i < p->n_labels; i++)
 		strbuf_addf(b, "|" STR_FMT "=" STR_FMT, STR_ARG(p->labels[i].key), STR_ARG(p->labels[i].value));
 	for (size_t i = 0; i < p->n_hidden; i++)
@@ -359,11 +372,14 @@ static void own_attributes(struct arena *a, struct proxy *p)
 	struct str *extensions = arena_array(a, p->n_extensions + 1, sizeof(*extensions));
 	struct proxy_label *labels = arena_array(a, p->n_labels + 1, sizeof(*labels));
 	struct hidden *hidden = arena_array(a, p->n_hidden + 1, sizeof(*hidden));
+	struct str *networks = arena_array(a, p->n_network_view + 1, sizeof(*networks));
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		own_text(a, texts[i]);
 	for (size_t i = 0; i < p->n_extensions; i++)
 		extensions[i] = arena_str(a, p->extensions[i]);
+	for (size_t i = 0; i < p->n_network_view; i++)
+		networks[i] = arena_str(a, p->network_view[i]);
 	for (size_t i = 0; i < p->n_labels; i++)
 		labels[i] = (struct proxy_label){arena_str(a, p->labels[i].key), arena_str(a, p->labels[i].value)};
 	for (size_t i = 0; i < p->n_hidden; i++) {
@@ -372,18 +388,33 @@ static void own_attributes(struct arena *a, struct proxy *p)
 	}
 	p->config = p->config ? pb_copy(a, p->config) : NULL;
 	p->extensions = extensions;
+	p->network_view = networks;
 	p->labels = labels;
 	p->hidden = hidden;
 }
 
 /* Clusters that are resolved by DNS hold their endpoints. With a Sidecar these may be there because a route leads to them. */
+static bool has_endpoints(struct view *v)
+{
+	enum scope_kind k = v->scope->kind;
+
+	return k == SCOPE_PLACE || (k == SCOPE_MESH && (v->scope->sidecar.len || view_has_dns(v)));
+}
+
 static bool place_matters(struct view *v)
 {
 	enum scope_kind k = v->scope->kind;
 
-	if ((k != SCOPE_PLACE && k != SCOPE_MESH) || !locality_active(v))
-		return false;
-	return k == SCOPE_PLACE || v->scope->sidecar.len || view_has_dns(v);
+	return (k == SCOPE_PLACE || k == SCOPE_MESH) && locality_active(v) && has_endpoints(v);
+}
+
+static void set_networks(struct view *v, const struct proxy *p, struct proxy *out)
+{
+	if ((!p->network.len && !p->n_network_view) || (v->scope->kind != SCOPE_OWN && !has_endpoints(v)))
+		return;
+	out->network = p->network;
+	out->network_view = p->network_view;
+	out->n_network_view = p->n_network_view;
 }
 
 static void set_seen(struct view *v, const struct proxy *p, struct proxy *out)
@@ -406,9 +437,10 @@ static void set_seen(struct view *v, const struct proxy *p, struct proxy *out)
 		out->verified_ns = p->verified_ns;
 }
 
-const struct scope *scope_of(
-	struct arena *a, const struct model *m, const struct proxy *p, enum scope_kind kind, struct read_keys *reads)
+const struct scope *scope_of(struct arena *a, const struct model *m, const struct proxy *given, enum scope_kind kind,
+	struct read_keys *reads)
 {
+	struct proxy own = *given, *p = &own;
 	struct proxy *attributes = ARENA_NEW(a, struct proxy);
 	struct scope *s = ARENA_NEW(a, struct scope);
 	struct view v = {.model = m, .scope = s, .reads = reads, .scratch = a};
@@ -416,7 +448,6 @@ const struct scope *scope_of(
 
 	*attributes = (struct proxy){.type = p->type,
 		.cluster_id = p->cluster_id,
-		.network = p->network,
 		.extensions = p->extensions,
 		.n_extensions = p->n_extensions,
 		.hidden = p->hidden,
@@ -429,11 +460,13 @@ const struct scope *scope_of(
 	s->kind = kind;
 	s->attributes = attributes;
 	s->domain_suffix = domain_suffix(a, p);
+	own.network = network_of(&v, p);
 	if (p->type == PROXY_SIDECAR)
 		s->sidecar = select_sidecar(&v, p);
 	if (namespace_matters(&v, p))
 		attributes->ns = p->ns;
 	set_seen(&v, p, attributes);
+	set_networks(&v, p, attributes);
 	if (kind == SCOPE_OWN && ingress_needs_address(&v))
 		attributes->ip = p->ip;
 	if (kind == SCOPE_OWN || p->type != PROXY_SIDECAR)

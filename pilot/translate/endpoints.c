@@ -13,18 +13,11 @@
 #include "pilot/translate/endpoint_build.h"
 #include "pilot/translate/locality.h"
 #include "pilot/translate/names.h"
+#include "pilot/translate/networks.h"
 #include "pilot/translate/tls.h"
 #include "pilot/translate/translate.h"
 
 static const char own_cluster[] = "local_cluster"; /* Istio's name; it is in the agent's bootstrap */
-
-struct member {
-	const Fl__Endpoint *endpoint;
-	uint32_t port;
-	struct str locality;
-	uint32_t priority;
-	size_t order;
-};
 
 /* ---- metadata */
 static const char *label_or(const Fl__Endpoint *ep, const char *key, const char *fallback)
@@ -59,10 +52,12 @@ static void put_istio(
 	metadata_put(a, &out->metadata, "istio", s);
 }
 
-static bool serves_mutual(struct view *v, const Fl__Endpoint *ep, uint32_t port)
+static void put_mutual(struct arena *a, Eds__LbEndpoint *out)
 {
-	return ep->tls_istio && view_mtls_mode(v, str_of(ep->namespace_), LABELS(ep, labels), port) !=
-					SEC__PEER_AUTHENTICATION__MUTUAL_TLS__MODE__DISABLE;
+	Wkt__Struct *match = build_struct(a);
+
+	struct_put(a, match, "tlsMode", "istio");
+	metadata_put(a, &out->metadata, "envoy.transport_socket_match", match);
 }
 
 /* In the order of the filter names. The workload's canonical name: its label, else app, else the workload's own (Istio's order). */
@@ -73,13 +68,9 @@ static void put_metadata(struct view *v, struct arena *a, const struct member *m
 	const char *canonical = label_or(ep, "service.istio.io/canonical-name", app);
 	const char *version = label_or(ep, "app.kubernetes.io/version", label_or(ep, "version", "latest"));
 	const char *revision = label_or(ep, "service.istio.io/canonical-revision", version);
-	Wkt__Struct *match;
 
-	if (serves_mutual(v, ep, m->port)) {
-		match = build_struct(a);
-		struct_put(a, match, "tlsMode", "istio");
-		metadata_put(a, &out->metadata, "envoy.transport_socket_match", match);
-	}
+	if (serves_mutual(v, ep, m->port))
+		put_mutual(a, out);
 	if (external && str_empty(ep->workload))
 		return;
 	put_fairlead(a, ep, canonical, revision, out);
@@ -178,8 +169,15 @@ static size_t select_members(const Fl__EndpointSet *set, const struct selection 
 		const Fl__Endpoint *ep = set->endpoints[i];
 		uint32_t number = endpoint_port(ep, x->port);
 
-		if (number && subset_has(x->subset, ep) && is_told(x, ep))
-			out[n] = (struct member){ep, number, str_of(ep->locality), 0, n}, n++;
+		if (number && subset_has(x->subset, ep) && is_told(x, ep)) {
+			out[n] = (struct member){.endpoint = ep,
+				.port = number,
+				.weight = ep->weight ? ep->weight : 1,
+				.locality = str_of(ep->locality),
+				.ready = health_of(ep) == FL__HEALTH__HEALTHY,
+				.order = n};
+			n++;
+		}
 	}
 	return n;
 }
@@ -208,16 +206,32 @@ static Core__HealthStatus status_of(const Fl__Endpoint *ep)
 	}
 }
 
+/* Of what is behind it only the cluster is known. */
+static void put_gateway_metadata(struct arena *a, const Fl__Network__Gateway *gw, Eds__LbEndpoint *out)
+{
+	Wkt__Struct *istio = build_struct(a);
+
+	put_mutual(a, out);
+	if (str_empty(gw->cluster))
+		return;
+	struct_put(a, istio, "workload", arena_printf(a, ";;;;%s", gw->cluster));
+	metadata_put(a, &out->metadata, "istio", istio);
+}
+
 static Eds__LbEndpoint *build_endpoint(struct view *v, struct arena *a, const struct member *m, bool external)
 {
 	Eds__LbEndpoint *e = PB_NEW(a, Eds__LbEndpoint, eds__lb_endpoint);
 
 	e->endpoint = PB_NEW(a, Eds__Endpoint, eds__endpoint);
-	e->endpoint->address = build_address(a, str_of(m->endpoint->address), m->port);
+	e->endpoint->address = build_address(
+		a, str_of(m->gateway ? m->gateway->address : m->endpoint->address), m->port);
 	e->host_identifier_case = EDS__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT;
-	e->health_status = status_of(m->endpoint);
-	e->load_balancing_weight = build_u32(a, m->endpoint->weight ? m->endpoint->weight : 1);
-	put_metadata(v, a, m, external, e);
+	e->health_status = m->gateway ? CORE__HEALTH_STATUS__HEALTHY : status_of(m->endpoint);
+	e->load_balancing_weight = build_u32(a, m->weight);
+	if (m->gateway)
+		put_gateway_metadata(a, m->gateway, e);
+	else
+		put_metadata(v, a, m, external, e);
 	return e;
 }
 
@@ -291,11 +305,16 @@ Eds__ClusterLoadAssignment *endpoints_for(struct view *v, struct arena *a, const
 		.sessions = service_has_sessions(s),
 		.unready = !p.outlier || p.outlier->min_health_percent <= 0};
 	size_t n = select_members(set, &x, m);
+	const struct calls calls = {s, &p, str_starts(str_of(name), STR("outbound_."))};
 
 	out->cluster_name = arena_strdup(a, name);
 	set_priorities(v, &where, m, n);
 	if (n > 1)
 		qsort(m, n, sizeof(*m), member_cmp);
+	if (members_reach(v, &calls, &m, &n)) {
+		close_gaps(v, m, n);
+		qsort(m, n, sizeof(*m), member_cmp);
+	}
 	add_members(v, a, m, n, s->mesh_external, out);
 	distribute(v, a, &where, out);
 	if (!n && !subset && (!set || !set->n_endpoints) && service_discovery(v, s) != DISCOVERY_EDS)

@@ -50,6 +50,13 @@
 		name, ns) "stringData:\n  cacert: |\n    -----BEGIN CERTIFICATE-----\n    " CERTIFICATE \
 			  "\n    -----END CERTIFICATE-----\n"
 
+#define NETWORKS(text) \
+	"apiVersion: fairlead.dev/v1\nkind: MeshNetworks\nmetadata: {name: default}\nspec: {networks: {" text "}}\n"
+#define EAST_WEST(network, ip) \
+	"apiVersion: v1\nkind: Service\nmetadata: {name: east-west, namespace: istio-system, labels: " \
+	"{topology.istio.io/network: " network "}}\nspec: {externalIPs: [" ip \
+	"], ports: [{name: tls, port: 15443}]}\n"
+
 static const struct slot slots[] = {
 	{"a.yaml", {SERVICE("a", "10.96.0.1", "9080", "http"), SERVICE("a", "10.96.0.1", "9081", "http"),
 			   SERVICE("a", "10.96.0.1", "9080", "tcp-x"), NULL}},
@@ -151,6 +158,18 @@ static const struct slot slots[] = {
 			GATEWAY("{port: {number: 15443, name: tls, protocol: TLS}, hosts: [\"*.local\"], tls: {mode: "
 				"AUTO_PASSTHROUGH}}"),
 			NULL}},
+	{"networks.yaml",
+		{NETWORKS("far: {endpoints: [{fromCidr: 10.1.0.2}], gateways: [{address: 192.0.2.1, port: 1}]}"),
+			NETWORKS("near: {endpoints: [{fromCidr: 10.1.0.0/24}], gateways: [{address: 192.0.2.2, port: "
+				 "1}, {address: 192.0.2.3, port: 1}]}, far: {endpoints: [{fromCidr: 10.1.0.3}]}"),
+			NETWORKS("near: {endpoints: [{fromRegistry: Kubernetes}], gateways: [{registryServiceName: "
+				 "east-west.istio-system.svc.cluster.local, port: 2}]}"),
+			NULL}},
+	{"east-west.yaml",
+		{EAST_WEST("far", "192.0.2.4"), EAST_WEST("near", "192.0.2.5"), EAST_WEST("\"\"", "192.0.2.6"), NULL}},
+	{"root.yaml", {"apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system, labels: "
+		       "{topology.istio.io/network: far}}\n",
+			      "apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n", NULL}},
 };
 #define N_SLOTS ARRAY_LEN(slots)
 
@@ -169,6 +188,7 @@ static struct proxies proxies_new(void)
 	p.list[3] = world_proxy(p.a, "router", "10.1.8.8", "gw", "istio-system", "{\"istio\":\"gw\"}");
 	for (size_t i = 0; i < ARRAY_LEN(p.list); i++)
 		p.list[i]->verified_ns = p.list[i]->ns;
+	p.list[2]->network = STR("near");
 	return p;
 }
 
