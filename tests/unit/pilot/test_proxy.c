@@ -57,7 +57,9 @@ static void a_scope_holds_nothing_of_the_proxy_that_made_it(void **state)
 	static const char node[] =
 		"{\"id\":\"sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local\",\"extensions\":[{\"name\":\"envoy.x\"}]"
 		","
-		"\"metadata\":{\"LABELS\":{\"app\":\"web\"},\"CLUSTER_ID\":\"c1\",\"NETWORK\":\"n1\"}}";
+		"\"metadata\":{\"LABELS\":{\"app\":\"web\"},\"CLUSTER_ID\":\"c1\",\"NETWORK\":\"n1\",\"REQUESTED_"
+		"NETWORK_VIEW\":\"n2, "
+		"n1\"}}";
 	struct model *m = model_empty();
 
 	(void)state;
@@ -69,13 +71,20 @@ static void a_scope_holds_nothing_of_the_proxy_that_made_it(void **state)
 		assert_true(parse(session, node, &p, &e));
 		const struct scope *s = scope_of(a, m, p, (enum scope_kind)kind, &reads);
 		struct str parts[] = {p->ns, p->domain, p->cluster_id, p->network, p->extensions[0], p->labels[0].key,
-			p->labels[0].value};
+			p->labels[0].value, p->network_view[0], p->network_view[1]};
 		bool own = kind == SCOPE_OWN; /* in an empty mesh nothing singles out a namespace */
 		for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 			scribble(parts[i]);
 		assert_true(str_eqc(s->attributes->ns, own ? "shop" : ""));
 		assert_true(str_eqc(s->domain_suffix, "cluster.local"));
-		assert_true(str_eqc(s->attributes->cluster_id, "c1") && str_eqc(s->attributes->network, "n1"));
+		assert_true(str_eqc(s->attributes->cluster_id, "c1"));
+		/* Networks are part of where there are endpoints. */
+		bool seen = own || kind == SCOPE_PLACE;
+		assert_true(str_eqc(s->attributes->network, seen ? "n1" : ""));
+		assert_int_equal(s->attributes->n_network_view, seen ? 2 : 0);
+		if (seen)
+			assert_true(str_eqc(s->attributes->network_view[0], "n1") &&
+				    str_eqc(s->attributes->network_view[1], "n2"));
 		assert_true(str_eqc(s->attributes->extensions[0], "envoy.x"));
 		if (own)
 			assert_true(str_eqc(*proxy_label(s->attributes, STR("app")), "web"));
