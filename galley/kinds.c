@@ -19,6 +19,7 @@
 #define OPS_NODE node_ops
 #define OPS_SERVICE_ACCOUNT service_account_ops
 #define OPS_SECRET secret_ops
+#define OPS_CONFIG_MAP config_map_ops
 #define OPS_SERVICE_ENTRY service_entry_ops
 #define OPS_WORKLOAD_ENTRY workload_entry_ops
 #define OPS_WORKLOAD_GROUP workload_group_ops

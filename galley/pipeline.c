@@ -180,17 +180,24 @@ static void on_change(void *ctx, struct slot *slot, const struct object *before)
 		galley_emit_delete(g, slot->kind->topic, arena_printf(g->batch, "%s/%s", any->ns, any->name));
 }
 
-/* Of a Secret only what TLS can use leaves galley. false: nothing of the object does. */
+static bool credential_of(struct arena *a, const struct object *o, Fl__Credential *out)
+{
+	return o->kind->id == KIND_SECRET
+		       ? secret_credential(a, (const Kube__Secret *)o->message, o->ns, o->name, out)
+		       : config_map_credential(a, (const Kube__ConfigMap *)o->message, o->ns, o->name, out);
+}
+
+/* Of a Secret or a ConfigMap only what TLS can use leaves galley. false: nothing of the object does. */
 static bool pack(struct galley *g, const struct object *o, const Mesh__MeshConfig *mesh, struct str *out)
 {
 	Fl__Credential c = FL__CREDENTIAL__INIT;
 	if (!galley_selects(g, mesh, o->ns))
 		return false;
-	if (o->kind->id != KIND_SECRET) {
+	if (o->kind->id != KIND_SECRET && o->kind->id != KIND_CONFIG_MAP) {
 		*out = pack_object(g->batch, o, mesh);
 		return true;
 	}
-	if (!secret_credential(g->batch, (const Kube__Secret *)o->message, o->ns, o->name, &c))
+	if (!credential_of(g->batch, o, &c))
 		return false;
 	*out = pb_pack(g->batch, &c);
 	return true;

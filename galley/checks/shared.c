@@ -1,6 +1,7 @@
 #include "galley/checks/shared.h"
 
 #include "common/base/map.h"
+#include "common/mesh/credential.h"
 #include "galley/checks/names.h"
 #include "galley/checks/values.h"
 
@@ -49,9 +50,41 @@ struct forbidden {
 	const char *field;
 };
 
+static void held_key(struct check *c, const char *name, const char *path)
+{
+	struct credential_ref r;
+
+	if (str_empty(name))
+		return;
+	if (!credential_parse(str_of(credential_with_scheme(c->arena, str_of(name))), &r))
+		check_warn(c, "credential-name", "docs: Secure Gateways", path,
+			"\"%s\" is not the name of a Secret, [kubernetes://][namespace/]name or "
+			"kubernetes-gateway://namespace/name: there is no certificate",
+			name);
+	else if (r.source == CREDENTIAL_CONFIG_MAP)
+		check_warn(c, "credential-name", "docs: Secure Gateways", path,
+			"a ConfigMap holds no private key: there is no certificate");
+}
+
+static void credential_names(struct check *c, const Cfg__ServerTLSSettings *t, const char *path)
+{
+	struct credential_ref r;
+	const char *ca = t->ca_cert_credential_name;
+
+	held_key(c, t->credential_name, path_at(c, "%s.credentialName", path));
+	for (size_t i = 0; i < t->n_credential_names; i++)
+		held_key(c, t->credential_names[i], path_at(c, "%s.credentialNames[%zu]", path, i));
+	if (!str_empty(ca) && !credential_parse(str_of(credential_with_scheme(c->arena, str_of(ca))), &r))
+		check_warn(c, "credential-name", "docs: Secure Gateways", path_at(c, "%s.caCertCredentialName", path),
+			"\"%s\" is not the name of a Secret or a ConfigMap, [kubernetes://][namespace/]name, "
+			"kubernetes-gateway://namespace/name or configmap://namespace/name: there is no CA",
+			ca);
+}
+
 static void server_certificates(struct check *c, const Cfg__ServerTLSSettings *t, const char *path)
 {
 	static const char source[] = "api: ServerTLSSettings";
+	credential_names(c, t, path);
 	int sources = (!str_empty(t->server_certificate) && !str_empty(t->private_key)) +
 		      !str_empty(t->credential_name) + (t->n_credential_names > 0) + (t->n_tls_certificates > 0);
 	if (sources > 1)
@@ -156,6 +189,27 @@ void check_server_tls(struct check *c, const Cfg__ServerTLSSettings *t, const ch
 	server_certificates(c, t, path);
 }
 
+/* Every proxy may have any ConfigMap's CA, so that a rule may name those of its own namespace alone. */
+static void client_config_map(struct check *c, const Cfg__ClientTLSSettings *t, const char *path)
+{
+	static const char source[] = "api: ClientTLSSettings.credentialName";
+	const char *at = path_at(c, "%s.credentialName", path);
+	struct credential_ref r;
+
+	if (!str_starts(str_of(t->credential_name), STR("configmap://")))
+		return;
+	if (!credential_parse(str_of(t->credential_name), &r))
+		check_error(c, "credential-name", source, at, "\"%s\" is not configmap://namespace/name",
+			t->credential_name);
+	else if (!str_eqc(r.ns, c->ns))
+		check_error(c, "credential-name", source, at,
+			"\"%s\": the namespace of the ConfigMap must be that of the rule, \"%s\"", t->credential_name,
+			c->ns);
+	else if (t->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL)
+		check_warn(c, "credential-name", source, at,
+			"a ConfigMap holds no private key: there is no certificate for MUTUAL");
+}
+
 void check_client_tls(struct check *c, const Cfg__ClientTLSSettings *t, const char *path)
 {
 	static const char source[] = "api: ClientTLSSettings";
@@ -164,6 +218,7 @@ void check_client_tls(struct check *c, const Cfg__ClientTLSSettings *t, const ch
 	bool simple = t->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__SIMPLE;
 	bool mutual = t->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__MUTUAL;
 	bool credential = !str_empty(t->credential_name);
+	client_config_map(c, t, path);
 	if (t->insecure_skip_verify && t->insecure_skip_verify->value && (simple || mutual) &&
 		(!str_empty(t->ca_certificates) || t->n_subject_alt_names || (simple && credential)))
 		check_error(c, "tls-skip-verify", source, path_at(c, "%s.insecureSkipVerify", path),

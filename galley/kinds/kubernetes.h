@@ -4,4 +4,4 @@
 #include "galley/kind.h"
 
 extern const struct kind_ops namespace_ops, service_ops, endpoint_slice_ops, pod_ops, node_ops, service_account_ops,
-	secret_ops;
+	secret_ops, config_map_ops;

@@ -50,6 +50,31 @@ bool secret_credential(struct arena *a, const Kube__Secret *s, const char *ns, c
 	return out->certificate.len || out->ca.len;
 }
 
+/* PEM holds no NUL, so a value is text whether it came as data or as binaryData. */
+static struct str map_value_of(const Kube__ConfigMap *m, const char *name)
+{
+	for (size_t i = 0; i < m->n_data; i++)
+		if (streq(m->data[i]->key, name))
+			return str_of(m->data[i]->value);
+	for (size_t i = 0; i < m->n_binary_data; i++)
+		if (streq(m->binary_data[i]->key, name))
+			return str_n((const char *)m->binary_data[i]->value.data, m->binary_data[i]->value.len);
+	return (struct str){0};
+}
+
+bool config_map_credential(
+	struct arena *a, const Kube__ConfigMap *m, const char *ns, const char *name, Fl__Credential *out)
+{
+	fl__credential__init(out);
+	for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+		put(&out->ca, map_value_of(m, forms[i].ca));
+		put(&out->crl, map_value_of(m, forms[i].crl));
+	}
+	out->namespace_ = arena_strdup(a, ns);
+	out->name = arena_strdup(a, name);
+	return out->ca.len > 0;
+}
+
 static bool readable(struct check *c, ProtobufCBinaryData pem, const char *what)
 {
 	struct pki_cert *certs;
@@ -60,6 +85,12 @@ static bool readable(struct check *c, ProtobufCBinaryData pem, const char *what)
 		return true;
 	check_error(c, "certificate", "docs: Secure Gateways", "data", "the %s is not PEM that can be read", what);
 	return false;
+}
+
+void credential_check_ca(struct check *c, const Fl__Credential *x)
+{
+	if (x->ca.len)
+		(void)readable(c, x->ca, "CA certificate");
 }
 
 static void free_key(struct pki_key **k)
@@ -91,8 +122,7 @@ static void validate(struct check *c, const void *message)
 		return;
 	if (x.certificate.len)
 		pair(c, &x);
-	if (x.ca.len)
-		(void)readable(c, x.ca, "CA certificate");
+	credential_check_ca(c, &x);
 }
 
 const struct kind_ops secret_ops = {.validate = validate};

@@ -49,11 +49,21 @@ static char *file_name(const struct row *r, struct str key)
 	return xasprintf("kubernetes/%s/" STR_FMT, r->kind->name, STR_ARG(key));
 }
 
+/* Most ConfigMaps are of no concern and can be large: only those that have an entry for a CA go on. */
+static bool wanted(const struct row *r, struct str json)
+{
+	return r->kind->id != KIND_CONFIG_MAP || memmem(json.ptr, json.len, "\"ca.crt\"", 8) ||
+	       memmem(json.ptr, json.len, "\"cacert\"", 8);
+}
+
 static void on_put(void *ctx, struct str key, struct str json)
 {
 	const struct row *r = ctx;
 	char *file cleanup(free_p) = file_name(r, key);
-	r->owner->o.ops->put(r->owner->o.ctx, str_of(file), json);
+	if (!wanted(r, json))
+		r->owner->o.ops->remove(r->owner->o.ctx, str_of(file));
+	else
+		r->owner->o.ops->put(r->owner->o.ctx, str_of(file), json);
 }
 
 static void on_remove(void *ctx, struct str key)
@@ -112,6 +122,10 @@ static void on_config_map_gone(void *ctx, struct str key)
 
 /* ---- life */
 
+/* Releases of Helm and tokens are most of a cluster's Secrets, and hold no certificate. */
+static const char not_certificates[] =
+	"fieldSelector=type!%3Dhelm.sh/release.v1,type!%3Dkubernetes.io/service-account-token";
+
 static void start_row(struct kubernetes *k, const struct kind *kind)
 {
 	static const struct kube_watch_ops objects = {on_put, on_remove, on_settled},
@@ -127,6 +141,7 @@ static void start_row(struct kubernetes *k, const struct kind *kind)
 		w.group = kind->group;
 		w.plural = kind->plural;
 		w.kind = kind->name;
+		w.selector = kind->id == KIND_SECRET ? not_certificates : NULL;
 		w.ops = &objects;
 	} else {
 		w.group = "";

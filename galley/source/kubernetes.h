@@ -1,6 +1,7 @@
 /*
  * The Kubernetes API as a source: one list and watch for each kind that galley reads (protos/kinds.def), and the mesh config from the ConfigMap
- * `istio` (keys `mesh` and `meshNetworks`) of the root namespace, as istiod reads it. An object is handed on as one document under the name
+ * `istio` (keys `mesh` and `meshNetworks`) of the root namespace, as istiod reads it. Of the other ConfigMaps those with a CA count, of the Secrets
+ * those that may have a certificate. An object is handed on as one document under the name
  * "kubernetes/<Kind>/<namespace>/<name>", so that everything behind is the same as for files.
  *
  * Nothing is settled before every kind was listed once: what is published first must be the whole content.

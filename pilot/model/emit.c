@@ -176,6 +176,11 @@ void network_emit(struct entry *e, struct emitter *em)
 		emit(em, Q_NETWORK_MEMBERS, STR(""), pb_hash(&members), true);
 }
 
+void config_map_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_CONFIG_MAP, e->key, e->hash, true);
+}
+
 /* ---- virtual services */
 static bool uses_source_labels(const Cfg__VirtualService *vs)
 {

@@ -34,6 +34,7 @@ const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
 	{TOPIC_SECRET, 300, "secret", &fl__credential__descriptor, NULL, secret_emit},
 	{TOPIC_TRUST, 150, "trust", &fl__trust_bundle__descriptor, NULL, trust_emit},
 	{TOPIC_NETWORK, 600, "network", &fl__network__descriptor, NULL, network_emit},
+	{TOPIC_CONFIG_MAP, 300, "config_map", &fl__credential__descriptor, NULL, config_map_emit},
 };
 
 struct emitter {
@@ -134,9 +135,10 @@ static bool decode(const struct model_topic *t, struct entry *e, struct str valu
 		e->created_ms = s->created_ms;
 		e->source.object = arena_printf(e->arena, "service %s", s->hostname);
 		e->source.origin = "";
-	} else if (t->topic == TOPIC_SECRET) {
+	} else if (t->topic == TOPIC_SECRET || t->topic == TOPIC_CONFIG_MAP) {
 		e->ns = str_of(((const Fl__Credential *)message)->namespace_);
-		e->source.object = arena_printf(e->arena, "Secret " STR_FMT, STR_ARG(e->key));
+		e->source.object = arena_printf(
+			e->arena, "%s " STR_FMT, t->topic == TOPIC_SECRET ? "Secret" : "ConfigMap", STR_ARG(e->key));
 		e->source.origin = "";
 	} else if (t->topic == TOPIC_ENDPOINTS) {
 		e->ns = str_of(((const Fl__EndpointSet *)message)->namespace_);

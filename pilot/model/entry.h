@@ -46,6 +46,7 @@ enum question {
 	Q_TRUST, /* "": roots of all trust bundles */
 	Q_NETWORK, /* name of a network: its gateways */
 	Q_NETWORK_MEMBERS, /* "": which clusters and addresses are in which network */
+	Q_CONFIG_MAP, /* ns/name */
 	Q_SINGLED, /* namespace: whether, and why, the mesh treats it unlike others (singled.h) */
 	QUESTION_COUNT
 };
@@ -82,7 +83,7 @@ struct model_topic {
 	const ProtobufCMessageDescriptor *spec; /* of Fl__Object, or NULL */
 	void (*emit)(struct entry *e, struct emitter *em);
 };
-#define MODEL_TOPIC_COUNT 12
+#define MODEL_TOPIC_COUNT 13
 extern const struct model_topic model_topics[MODEL_TOPIC_COUNT];
 
 /* NULL and e when the value does not unpack. */
@@ -103,3 +104,4 @@ void peer_authn_emit(struct entry *e, struct emitter *em);
 void secret_emit(struct entry *e, struct emitter *em);
 void trust_emit(struct entry *e, struct emitter *em);
 void network_emit(struct entry *e, struct emitter *em);
+void config_map_emit(struct entry *e, struct emitter *em);

@@ -1,23 +1,32 @@
 /*
- * DOC: SDS. The CA of "name-cacert" is that of the Secret of this name, else the one in the Secret "name" itself; a CA named by
- * caCertCredentialName is asked for as "its name-cacert", too, and so read from there.
+ * DOC: SDS. The CA of "name-cacert" is that of the Secret of this name, else the one in the Secret "name" itself; a Secret that
+ * caCertCredentialName names without a scheme is asked for as "its name-cacert", too, and so read from there.
  */
 #include "pilot/translate/credentials.h"
 
+#include "common/mesh/credential.h"
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
-#define SCHEME "kubernetes://"
-#define CA_SUFFIX "-cacert"
+static char *ca_name(struct arena *a, const char *credential)
+{
+	return arena_printf(a, "%s" CREDENTIAL_CA_SUFFIX, credential_name(a, credential));
+}
 
 char *credential_name(struct arena *a, const char *credential)
 {
-	return arena_printf(a, SCHEME "%s", credential);
+	return credential_with_scheme(a, str_of(credential));
 }
 
 char *credential_ca_name(struct arena *a, const char *credential, const char *ca_credential)
 {
-	return arena_printf(a, SCHEME "%s" CA_SUFFIX, str_empty(ca_credential) ? credential : ca_credential);
+	struct credential_ref r;
+	char *name;
+
+	if (str_empty(ca_credential))
+		return ca_name(a, credential);
+	name = credential_name(a, ca_credential);
+	return credential_parse(str_of(name), &r) && r.ca ? name : ca_name(a, ca_credential);
 }
 
 /* Envoy goes on without a secret that does not come: one missing must not hold up all clusters. */
@@ -32,26 +41,80 @@ Tls__SdsSecretConfig *credential_secret(struct arena *a, const char *sds_name)
 }
 
 /* ---- reading */
-static const Fl__Credential *ca_of(struct view *v, struct str credential)
+static bool names(const Cfg__ServerTLSSettings *s, struct str sds_name, struct arena *scratch)
 {
-	const char *own = arena_printf(v->scratch, STR_FMT CA_SUFFIX, STR_ARG(credential));
-	const Fl__Credential *c = view_credential(v, str_of(own));
+	char *const one[] = {s->credential_name, s->ca_cert_credential_name};
+
+	for (size_t i = 0; i < ARRAY_LEN(one) + s->n_credential_names; i++) {
+		const char *name = i < ARRAY_LEN(one) ? one[i] : s->credential_names[i - ARRAY_LEN(one)];
+
+		if (str_eqc(sds_name, name) || str_eqc(sds_name, ca_name(scratch, name)))
+			return true;
+	}
+	return false;
+}
+
+/* A Gateway of the Secret's namespace that is for the proxies of the scope names it. */
+static bool gateway_vouches(struct view *v, struct str ns, struct str sds_name)
+{
+	struct entries gateways = {0};
+
+	if (v->scope->attributes->type != PROXY_ROUTER)
+		return false;
+	view_gateways(v, &gateways);
+	for (size_t i = 0; i < gateways.n; i++) {
+		const Cfg__Gateway *g = gateways.items[i]->value;
+
+		for (size_t j = 0; str_eq(gateways.items[i]->ns, ns) && j < g->n_servers; j++)
+			if (g->servers[j]->tls && names(g->servers[j]->tls, sds_name, v->scratch))
+				return true;
+	}
+	return false;
+}
+
+static const Fl__Credential *secret_with_ca(struct view *v, const struct credential_ref *r)
+{
+	const Fl__Credential *c = view_secret(v, r->ns, r->name);
 
 	if (!c || !c->ca.len)
-		c = view_credential(v, credential);
+		c = view_secret(v, r->ns, str_sub(r->name, 0, r->name.len - strlen(CREDENTIAL_CA_SUFFIX)));
 	return c && c->ca.len ? c : NULL;
+}
+
+static const Fl__Credential *secret_with_key(struct view *v, const struct credential_ref *r)
+{
+	const Fl__Credential *c = view_secret(v, r->ns, r->name);
+
+	return c && c->certificate.len ? c : NULL;
+}
+
+/* What the name stands for, for the proxies of the scope; *ca: its CA is meant, not its key. */
+static const Fl__Credential *find(struct view *v, struct str sds_name, bool *ca)
+{
+	struct credential_ref r;
+
+	if (!credential_parse(sds_name, &r))
+		return NULL;
+	*ca = r.ca;
+	if (r.source == CREDENTIAL_CONFIG_MAP)
+		return view_config_map(v, r.ns, r.name);
+	if (r.source == CREDENTIAL_GATEWAY_SECRET && !gateway_vouches(v, r.ns, sds_name))
+		return NULL;
+	return r.ca ? secret_with_ca(v, &r) : secret_with_key(v, &r);
 }
 
 bool credential_has_key(struct view *v, const char *credential)
 {
-	const Fl__Credential *c = view_credential(v, str_of(credential));
+	bool ca = false;
 
-	return c && c->certificate.len;
+	return find(v, str_of(credential_name(v->scratch, credential)), &ca) && !ca;
 }
 
 bool credential_has_ca(struct view *v, const char *credential, const char *ca_credential)
 {
-	return ca_of(v, str_of(str_empty(ca_credential) ? credential : ca_credential)) != NULL;
+	bool ca = false;
+
+	return find(v, str_of(credential_ca_name(v->scratch, credential, ca_credential)), &ca) && ca;
 }
 
 /* ---- resources */
@@ -82,34 +145,32 @@ static void fill_ca(struct arena *a, const Fl__Credential *c, Tls__Secret *out)
 
 static const ProtobufCMessage *sds_build(struct view *v, struct str name, struct arena *a)
 {
-	struct str credential = str_from(name, strlen(SCHEME));
-	Tls__Secret *out = PB_NEW(a, Tls__Secret, tls__secret);
-	const Fl__Credential *c;
+	bool ca = false;
+	const Fl__Credential *c = find(v, name, &ca);
+	Tls__Secret *out;
 
-	if (!str_starts(name, STR(SCHEME)))
+	if (!c)
 		return NULL;
+	out = PB_NEW(a, Tls__Secret, tls__secret);
 	out->name = arena_cstr(a, name);
-	if (str_ends(name, STR(CA_SUFFIX))) {
-		c = ca_of(v, str_sub(credential, 0, credential.len - strlen(CA_SUFFIX)));
-		if (!c)
-			return NULL;
+	if (ca)
 		fill_ca(a, c, out);
-		return &out->base;
-	}
-	c = view_credential(v, credential);
-	if (!c || !c->certificate.len)
-		return NULL;
-	fill_certificate(a, c, out);
+	else
+		fill_certificate(a, c, out);
 	return &out->base;
 }
 
 /* ---- names: of servers of the scope's gateways and of rules of its services */
 static void add_both(struct arena *a, struct name_list *l, const char *credential)
 {
+	struct credential_ref r;
+	const char *name = credential_name(a, credential);
+
 	if (str_empty(credential))
 		return;
-	name_list_add(a, l, credential_name(a, credential));
-	name_list_add(a, l, credential_ca_name(a, credential, ""));
+	if (!credential_parse(str_of(name), &r) || r.source != CREDENTIAL_CONFIG_MAP)
+		name_list_add(a, l, name);
+	name_list_add(a, l, ca_name(a, credential));
 }
 
 static void add_server(struct arena *a, struct name_list *l, const Cfg__ServerTLSSettings *s)

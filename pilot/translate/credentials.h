@@ -1,6 +1,7 @@
 /*
- * Secrets as Envoy asks for them over SDS: "kubernetes://name" is a certificate with its key, "kubernetes://name-cacert" the CA that goes with
- * it. Both come from pilot by ADS, and only to proxies whose certificate proves that they belong to the Secret's namespace.
+ * Secrets and ConfigMaps as Envoy asks for them over SDS, by the names of common/mesh/credential.h. They come from pilot by ADS: a Secret only
+ * to proxies whose certificate proves that they belong to its namespace, and of another scheme than kubernetes:// only where a Gateway there
+ * names it; a ConfigMap's CA to every proxy with a certificate.
  */
 #pragma once
 
@@ -8,7 +9,7 @@
 #include "xds/tls.pb-c.h"
 
 char *credential_name(struct arena *a, const char *credential); /* SDS name */
-/* SDS name of the CA: of its own Secret when one is named, else the one that belongs to the certificate. */
+/* SDS name of the CA: of its own Secret or ConfigMap when one is named, else the one that belongs to the certificate. */
 char *credential_ca_name(struct arena *a, const char *credential, const char *ca_credential);
 Tls__SdsSecretConfig *credential_secret(struct arena *a, const char *sds_name);
 

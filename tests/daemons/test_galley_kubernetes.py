@@ -201,6 +201,32 @@ def test_the_mesh_config_is_the_config_map_istio(galley, fake):
     assert galley.in_force("MeshConfig//default")
 
 
+def test_P49_P98_config_maps_with_a_ca_and_secrets_that_may_have_a_certificate(galley, fake, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "ca.key",
+                    "-out", tmp_path / "ca.pem", "-days", "2", "-subj", "/CN=test"], check=True, capture_output=True)
+    ca = (tmp_path / "ca.pem").read_text()
+
+    def config_map(data):
+        fake.apply("/api/v1/configmaps", {"metadata": {"name": "roots", "namespace": "shop"}, "data": data})
+
+    def published():
+        return next((t["keys"] for t in galley.page("bus")["topics"] if t["topic"] == "config_map"), 0)
+
+    wait_until(galley.ready)
+    config_map({"ca.crt": ca})
+    wait_until(lambda: published() == 1)
+    # One that cannot be read is refused and the last good one stays.
+    config_map({"ca.crt": "no PEM"})
+    wait_until(lambda: "the CA certificate is not PEM" in json.dumps(galley.page("diagnostics")))
+    assert published() == 1
+    # One without a CA is not even looked at.
+    config_map({"color": "blue"})
+    wait_until(lambda: published() == 0 and not galley.page("quarantine"))
+    assert not any(o["key"].startswith("ConfigMap/") for o in galley.page("objects"))
+    asked = [r for r in fake.requests if r.startswith("GET /api/v1/secrets?")]
+    assert asked and all("type!%3Dhelm.sh/release.v1,type!%3Dkubernetes.io/service-account-token" in r for r in asked)
+
+
 def test_replicas_give_the_same_content_hashes(tmp_path, fake):
     for i in range(20):
         fake.apply(SERVICES, service(f"s{i:02}"))

@@ -10,9 +10,8 @@ GALLEY, PILOT, CITADEL = (f"{SYSTEM}:{name}" for name in ("galley", "pilot", "ci
 # account, verb, resource ("plural" or "plural.group"), namespace ("": all), name
 MAY = [
     *((GALLEY, verb, resource, "", "") for verb in ("list", "watch") for resource in (
-        "services", "pods", "nodes", "namespaces", "serviceaccounts", "secrets", "endpointslices.discovery.k8s.io", "virtualservices.networking.istio.io",
+        "services", "pods", "nodes", "namespaces", "serviceaccounts", "secrets", "configmaps", "endpointslices.discovery.k8s.io", "virtualservices.networking.istio.io",
         "gateways.networking.istio.io", "sidecars.networking.istio.io", "peerauthentications.security.istio.io")),
-    (GALLEY, "watch", "configmaps", SYSTEM, ""),
     *((GALLEY, "patch", f"{plural}/status.{group}", "shop", "x") for plural, group in (
         ("virtualservices", "networking.istio.io"), ("authorizationpolicies", "security.istio.io"), ("telemetries", "telemetry.istio.io"),
         ("wasmplugins", "extensions.istio.io"))),
@@ -27,12 +26,12 @@ MAY = [
 MAY_NOT = [
     # galley signs nothing, and changes nothing of its users but the entries of workloads that register.
     *((GALLEY, verb, "secrets", ns, "") for verb in ("create", "update", "patch", "delete") for ns in ("", SYSTEM)),
+    *((GALLEY, verb, "configmaps", SYSTEM, "") for verb in ("create", "update", "patch", "delete")),
     *((GALLEY, verb, "virtualservices.networking.istio.io", "default", "") for verb in ("create", "update", "patch", "delete")),
     *((GALLEY, "create", what, "", "") for what in (
         "pods", "certificatesigningrequests.certificates.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io", "serviceaccounts/token")),
     (GALLEY, "patch", f"{WEBHOOKS[0]}.admissionregistration.k8s.io", "", "of-others"),
     (GALLEY, "create", f"{WEBHOOKS[0]}.admissionregistration.k8s.io", "", ""),
-    (GALLEY, "list", "configmaps", "default", ""),
     (GALLEY, "update", "leases.coordination.k8s.io", SYSTEM, "of-others"), (GALLEY, "create", "leases.coordination.k8s.io", "default", ""),
     # pilot has nothing to ask of the API server: gateways' certificates come by the bus.
     *((PILOT, verb, resource, SYSTEM, "") for verb in ("get", "list", "watch", "create", "update", "patch", "delete") for resource in (

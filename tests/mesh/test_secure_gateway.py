@@ -1,4 +1,4 @@
-"""A gateway's certificates from Secrets, over SDS to a real Envoy: they come, are rotated, are refused, and are nowhere else."""
+"""A gateway's certificates from Secrets and ConfigMaps, over SDS to a real Envoy: they come, are rotated, are refused, and are nowhere else."""
 import subprocess
 import textwrap
 
@@ -28,24 +28,34 @@ spec: {{hosts: ["{HOST}"], gateways: [secure], http: [{{route: [{{destination: {
 """
 
 
-@pytest.fixture
-def pki(tmp_path):
-    """pki(name): a certificate of one CA, as files; made anew at every call."""
+def authority(folder):
+    """issue(name): a certificate of one CA, as files; made anew at every call."""
     def openssl(*argv):
-        subprocess.run(["openssl", *map(str, argv)], check=True, capture_output=True, cwd=tmp_path)
+        subprocess.run(["openssl", *map(str, argv)], check=True, capture_output=True, cwd=folder)
 
+    folder.mkdir()
     openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.pem",
-            "-days", "2", "-subj", "/CN=test CA")
+            "-days", "2", "-subj", f"/CN={folder.name}")
 
     def issue(name):
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
                 "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{HOST}")
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
                 "-copy_extensions", "copy", "-out", f"{name}.pem")
-        return tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        return folder / f"{name}.pem", folder / f"{name}.key"
 
-    issue.ca = tmp_path / "ca.pem"
+    issue.ca = folder / "ca.pem"
     return issue
+
+
+@pytest.fixture
+def pki(tmp_path):
+    return authority(tmp_path / "pki")
+
+
+@pytest.fixture
+def other_pki(tmp_path):
+    return authority(tmp_path / "other-pki")
 
 
 def secret(**files):
@@ -93,6 +103,28 @@ def test_P48_mutual_tls_of_clients_outside_the_mesh(mesh, pki):
     mesh.write("secret.yaml", secret(cert=server, key=key, cacert=pki.ca))
     until(lambda: served(mesh, pki.ca, "--cert", client, "--key", client_key) == "server", 10, "a client with a certificate is served")
     assert ask(mesh, pki.ca)[0] == 0, "one without is not"
+
+
+def config_map(path):
+    return ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: clients, namespace: default}\ndata:\n  ca.crt: |\n"
+            + textwrap.indent(path.read_text(), "    "))
+
+
+def test_P49_P98_the_ca_of_clients_comes_from_a_config_map_and_is_replaced(mesh, pki, other_pki):
+    server, key = pki("server")
+    client, client_key = pki("client")
+    stranger, stranger_key = other_pki("stranger")
+    mesh.write("secure.yaml", OBJECTS.replace("MODE, credentialName: web",
+                                              "MUTUAL, credentialName: 'kubernetes://istio-system/web', caCertCredentialName: 'configmap://default/clients'"))
+    mesh.write("secret.yaml", secret(cert=server, key=key))
+    mesh.settle()
+    assert ask(mesh, pki.ca, "--cert", client, "--key", client_key)[0] == 0, "nobody listens while there is no CA"
+    mesh.write("clients.yaml", config_map(pki.ca))
+    until(lambda: served(mesh, pki.ca, "--cert", client, "--key", client_key) == "server", 10, "a client of the CA is served")
+    assert ask(mesh, pki.ca, "--cert", stranger, "--key", stranger_key)[0] == 0, "one of another CA is not"
+    mesh.write("clients.yaml", config_map(other_pki.ca))
+    until(lambda: served(mesh, pki.ca, "--cert", stranger, "--key", stranger_key) == "server", 10, "a client of the other CA")
+    assert ask(mesh, pki.ca, "--cert", client, "--key", client_key)[0] == 0, "and those of the first are no longer believed"
 
 
 def test_P49_private_keys_are_on_no_page_and_in_no_file_of_the_proxy(mesh, pki):

@@ -1,4 +1,4 @@
-/* DOC: Who gets a Secret over SDS: proxies whose certificate proves the Secret's namespace, and nobody else. */
+/* DOC: Who gets a Secret over SDS: proxies whose certificate proves the Secret's namespace, and nobody else. A ConfigMap's CA: who has one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,13 +20,24 @@ static const char secret[] =
 	"    @CERT@\n"
 	"    -----END CERTIFICATE-----\n";
 
-static char *secret_text(struct arena *a, const char *ns)
+static const char config_map[] =
+	"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: roots, namespace: edge}\ndata:\n  ca.crt: |\n"
+	"    -----BEGIN CERTIFICATE-----\n"
+	"    @CERT@\n"
+	"    -----END CERTIFICATE-----\n";
+
+static char *filled(struct arena *a, const char *text, const char *ns)
 {
 	static const char certificate[] = CERTIFICATE;
-	const char *at = strstr(secret, "@CERT@"), *place = strstr(secret, "edge");
+	const char *at = strstr(text, "@CERT@"), *place = strstr(text, "edge");
 
-	return arena_printf(a, "%.*s%s%.*s%s%s", (int)(place - secret), secret, ns, (int)(at - place - 4), place + 4,
+	return arena_printf(a, "%.*s%s%.*s%s%s", (int)(place - text), text, ns, (int)(at - place - 4), place + 4,
 		certificate, at + strlen("@CERT@"));
+}
+
+static char *secret_text(struct arena *a, const char *ns)
+{
+	return filled(a, secret, ns);
 }
 
 /* The resource as it would be served; NULL: nothing. */
@@ -62,6 +73,59 @@ static void P49_a_secret_is_for_proxies_of_its_namespace_alone(void **state)
 	assert_null(served(a, &w, "router", "other", "other", "kubernetes://edge/web-cacert"));
 	assert_null(served(a, &w, "router", "edge", "edge", "web-cacert"));
 	assert_null(served(a, &w, "router", "edge", "edge", "kubernetes://"));
+	world_done(&w);
+	arena_free(a);
+}
+
+static void P98_a_config_map_is_for_every_proxy_with_a_certificate(void **state)
+{
+	struct arena *a = arena_new();
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_put(&w, "config-map.yaml", filled(a, config_map, "edge"));
+	world_commit(&w);
+	assert_non_null(served(a, &w, "router", "edge", "edge", "configmap://edge/roots"));
+	assert_non_null(served(a, &w, "sidecar", "other", "other", "configmap://edge/roots-cacert"));
+	assert_null(served(a, &w, "sidecar", "other", "", "configmap://edge/roots"));
+	assert_null(served(a, &w, "sidecar", "other", "other", "configmap://other/roots"));
+	/* It is no Secret, and a Secret is no ConfigMap. */
+	assert_null(served(a, &w, "router", "edge", "edge", "kubernetes://roots-cacert"));
+	world_put(&w, "secret.yaml", secret_text(a, "edge"));
+	world_commit(&w);
+	assert_null(served(a, &w, "router", "edge", "edge", "configmap://edge/web"));
+	world_done(&w);
+	arena_free(a);
+}
+
+static void P98_a_gateway_of_the_namespace_vouches_for_a_secret(void **state)
+{
+	static const char of[] =
+		"apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: v, namespace: %s}\nspec:\n"
+		"  selector: {app: %s}\n  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: "
+		"[v.example.com],\n"
+		"    tls: {mode: MUTUAL, credentialName: 'kubernetes-gateway://edge/web'}}]\n";
+	static const char name[] = "kubernetes-gateway://edge/web-cacert";
+	struct arena *a = arena_new();
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_put(&w, "secret.yaml", secret_text(a, "edge"));
+	world_commit(&w);
+	assert_null(served(a, &w, "router", "edge", "edge", name));
+	world_put(&w, "gateway.yaml", arena_printf(a, of, "other", "gw"));
+	world_commit(&w);
+	assert_null(served(a, &w, "router", "edge", "edge", name));
+	world_put(&w, "gateway.yaml", arena_printf(a, of, "edge", "not-this"));
+	world_commit(&w);
+	assert_null(served(a, &w, "router", "edge", "edge", name));
+	world_put(&w, "gateway.yaml", arena_printf(a, of, "edge", "gw"));
+	world_commit(&w);
+	assert_non_null(served(a, &w, "router", "edge", "edge", name));
+	assert_null(served(a, &w, "router", "other", "other", name));
+	assert_null(served(a, &w, "sidecar", "edge", "edge", name));
 	world_done(&w);
 	arena_free(a);
 }
@@ -105,6 +169,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(P49_a_secret_is_for_proxies_of_its_namespace_alone),
+		cmocka_unit_test(P98_a_config_map_is_for_every_proxy_with_a_certificate),
+		cmocka_unit_test(P98_a_gateway_of_the_namespace_vouches_for_a_secret),
 		cmocka_unit_test(P98_a_secret_that_comes_or_goes_touches_who_asked),
 	};
 
