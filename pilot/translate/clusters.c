@@ -10,6 +10,7 @@
 #include "pilot/translate/cluster_policy.h"
 #include "pilot/translate/cluster_build.h"
 #include "pilot/translate/connection_manager.h"
+#include "pilot/translate/credentials.h"
 #include "pilot/translate/dynamic_dns.h"
 #include "pilot/translate/endpoint_build.h"
 #include "pilot/translate/inbound.h"
@@ -238,14 +239,15 @@ static void set_tls(struct view *v, struct arena *a, Cds__Cluster *c, const Fl__
 	}
 }
 
-/* A Secret that the rule names is for gateways, and for the sidecars that it selects; the others call without TLS. */
+/* A Secret that the rule names (not a ConfigMap) is for gateways, and for the sidecars that it selects; the others call without TLS. */
 static void keep_credential(const struct view *v, const struct rule *r, struct traffic_policy *p)
 {
 	static const Cfg__ClientTLSSettings none = CFG__CLIENT_TLSSETTINGS__INIT;
 	const Cfg__DestinationRule *dr = r->entry ? r->entry->value : NULL;
 
 	if (v->scope->attributes->type == PROXY_SIDECAR && p->tls && !str_empty(p->tls->credential_name) &&
-		!(dr && dr->workload_selector) && p->tls->mode != CFG__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL)
+		!credential_is_public(p->tls->credential_name) && !(dr && dr->workload_selector) &&
+		p->tls->mode != CFG__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL)
 		p->tls = &none;
 }
 

@@ -29,6 +29,13 @@ char *credential_ca_name(struct arena *a, const char *credential, const char *ca
 	return credential_parse(str_of(name), &r) && r.ca ? name : ca_name(a, ca_credential);
 }
 
+bool credential_is_public(const char *credential)
+{
+	struct credential_ref r;
+
+	return credential_parse(str_of(credential), &r) && r.source == CREDENTIAL_CONFIG_MAP;
+}
+
 /* Envoy goes on without a secret that does not come: one missing must not hold up all clusters. */
 Tls__SdsSecretConfig *credential_secret(struct arena *a, const char *sds_name)
 {
@@ -163,13 +170,10 @@ static const ProtobufCMessage *sds_build(struct view *v, struct str name, struct
 /* ---- names: of servers of the scope's gateways and of rules of its services */
 static void add_both(struct arena *a, struct name_list *l, const char *credential)
 {
-	struct credential_ref r;
-	const char *name = credential_name(a, credential);
-
 	if (str_empty(credential))
 		return;
-	if (!credential_parse(str_of(name), &r) || r.source != CREDENTIAL_CONFIG_MAP)
-		name_list_add(a, l, name);
+	if (!credential_is_public(credential))
+		name_list_add(a, l, credential_name(a, credential));
 	name_list_add(a, l, ca_name(a, credential));
 }
 

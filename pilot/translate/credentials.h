@@ -11,6 +11,7 @@
 char *credential_name(struct arena *a, const char *credential); /* SDS name */
 /* SDS name of the CA: of its own Secret or ConfigMap when one is named, else the one that belongs to the certificate. */
 char *credential_ca_name(struct arena *a, const char *credential, const char *ca_credential);
+bool credential_is_public(const char *credential); /* it names a ConfigMap, which is for everybody */
 Tls__SdsSecretConfig *credential_secret(struct arena *a, const char *sds_name);
 
 /* There, and for the proxies of the scope. */

@@ -678,6 +678,9 @@ def test_P39_a_secret_of_a_rule_is_for_gateways_and_for_sidecars_that_it_selects
     selected = tls_of(found(mesh(rule(spec % "workloadSelector: {matchLabels: {app: productpage}},"))))
     assert selected["combinedValidationContext"]["validationContextSdsSecretConfig"]["name"] == "kubernetes://web-cacert"
     assert "transportSocket" in found(mesh(rule(spec % ""), node="gateway"))
+    # A ConfigMap's CA is no secret.
+    everybody = tls_of(found(mesh(rule(spec.replace("web", "'configmap://default/roots'") % ""))))
+    assert everybody["combinedValidationContext"]["validationContextSdsSecretConfig"]["name"] == "configmap://default/roots-cacert"
 
 
 def upstream(m, name=cluster()):
