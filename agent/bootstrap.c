@@ -113,7 +113,7 @@ static json_t *node_metadata(const struct agent_config *c, struct err *e)
 		{"NETWORK", c->network},
 		{"MESH_ID", c->mesh_id},
 		{"NODE_NAME", c->node_name},
-		{"INSTANCE_IPS", c->pod_ip},
+		{"INSTANCE_IPS", text_or(c->pod_ips, c->pod_ip)},
 		{"ISTIO_VERSION", ISTIO_VERSION},
 		{"INTERCEPTION_MODE", streq(c->type, "router") ? "NONE" : text_or(c->interception_mode, "REDIRECT")},
 		{"EXIT_ON_ZERO_ACTIVE_CONNECTIONS", c->exit_on_zero_connections ? "true" : NULL},
@@ -185,8 +185,22 @@ static json_t *pipe_cluster(const char *name, const char *state_dir, const char 
 	return c;
 }
 
+/* Of every family that the pod has addresses of. */
+static void listen_everywhere(const struct agent_config *c, unsigned port, json_t *listener)
+{
+	struct str rest = str_of(text_or(text_or(c->pod_ips, c->pod_ip), "")), ip;
+	bool v4 = false, v6 = false;
+	while (str_split(&rest, ',', &ip))
+		*(memchr(ip.ptr, ':', ip.len) ? &v6 : &v4) = true;
+	(void)json_object_set_new(listener, "address", socket_address(v6 && !v4 ? "::" : "0.0.0.0", port));
+	if (v6 && v4)
+		(void)json_object_set_new(
+			listener, "additional_addresses", json_pack("[{s:o}]", "address", socket_address("::", port)));
+}
+
 /* A listener that passes one path on to the agent. It works also when the limit of connections is reached: probes must see that Envoy lives. */
-static json_t *path_listener(const char *name, unsigned port, const char *path, const char *agent_path)
+static json_t *path_listener(
+	const struct agent_config *c, const char *name, unsigned port, const char *path, const char *agent_path)
 {
 	json_t *route = json_pack("{s:{s:s}, s:{s:s, s:s, s:s}}", "match", "path", path, "route", "cluster", "agent",
 		"prefix_rewrite", agent_path, "timeout", "15s");
@@ -196,10 +210,11 @@ static json_t *path_listener(const char *name, unsigned port, const char *path, 
 		"REJECT_REQUEST", "route_config", "virtual_hosts", "name", "agent", "domains", "*", "routes", route,
 		"http_filters", "name", "envoy.filters.http.router", "typed_config", "@type",
 		TYPE "filters.http.router.v3.Router");
-	return json_pack("{s:s, s:o, s:i, s:b, s:[{s:[{s:s, s:o}]}]}", "name", name, "address",
-		socket_address("0.0.0.0", port), "per_connection_buffer_limit_bytes", 32768, "ignore_global_conn_limit",
-		1, "filter_chains", "filters", "name", "envoy.filters.network.http_connection_manager", "typed_config",
-		hcm);
+	json_t *listener = json_pack("{s:s, s:i, s:b, s:[{s:[{s:s, s:o}]}]}", "name", name,
+		"per_connection_buffer_limit_bytes", 32768, "ignore_global_conn_limit", 1, "filter_chains", "filters",
+		"name", "envoy.filters.network.http_connection_manager", "typed_config", hcm);
+	listen_everywhere(c, port, listener);
+	return listener;
 }
 
 /* The workload's own instances, by whose zones Envoy decides how much traffic stays in its own zone (zoneAwareLbSetting). */
@@ -219,8 +234,8 @@ static json_t *static_resources(const struct agent_config *c, const char *state_
 	if (self)
 		(void)json_array_append_new(clusters, self_cluster());
 	return json_pack("{s:o, s:[o, o]}", "clusters", clusters, "listeners",
-		path_listener("prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/envoy"),
-		path_listener("health", HEALTH_PORT, "/healthz/ready", "/healthz/ready"));
+		path_listener(c, "prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/envoy"),
+		path_listener(c, "health", HEALTH_PORT, "/healthz/ready", "/healthz/ready"));
 }
 
 static json_t *dynamic_resources(void)

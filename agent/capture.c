@@ -4,7 +4,7 @@
  * - What comes from outside is redirected to 15006, but for the ports at which the proxy itself is served.
  * - What the pod opens is redirected to 15001, unless the proxy opened it (known by its user id, or by a mark on its sockets where
  *   only one user id is mapped).
- * - On loopback: 127.0.0.6 is the proxy's passing-on of what came in; the application calling itself is left alone; the proxy calling the
+ * - On loopback: 127.0.0.6, or ::6, is the proxy's passing-on of what came in; the application calling itself is left alone; the proxy calling the
  *   pod's own address, because a service chose this very endpoint, takes the inbound way, so that its policies hold there too.
  *
  * The script replaces the table in one transaction: a second run gives the same table, and there is no moment without rules. Every word
@@ -13,10 +13,14 @@
 #include "agent/agent.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <jansson.h>
+#include <linux/ipv6.h>
+#include <net/if.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "common/base/limits.h"
 #include "common/base/vec.h"
@@ -326,6 +330,22 @@ static bool apply(const char *script, struct err *e)
 		STR_ARG(str_trim(str_of(text))));
 }
 
+/*
+ * What came in by IPv6 is passed on from ::6, which the loopback does not have by itself, as it has 127.0.0.6. Where there is no IPv6 there is
+ * nothing to pass on.
+ */
+static bool add_source(struct err *e)
+{
+	const struct in6_ifreq address = {
+		.ifr6_addr = {.s6_addr = {[15] = 6}}, .ifr6_prefixlen = 128, .ifr6_ifindex = (int)if_nametoindex("lo")};
+	int fd cleanup(close_p) = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 && errno == EAFNOSUPPORT)
+		return true;
+	if (fd >= 0 && (ioctl(fd, SIOCSIFADDR, &address) == 0 || errno == EEXIST || errno == EACCES))
+		return true;
+	return err_errno(e, "give the loopback the address ::6 (CAP_NET_ADMIN is needed)");
+}
+
 struct command {
 	struct capture_config c;
 	bool help;
@@ -379,7 +399,7 @@ int capture_main(int argc, char **argv)
 	if (ok && c.c.dry_run)
 		(void)fputs(script, stdout);
 	else
-		ok = ok && apply(script, &e);
+		ok = ok && apply(script, &e) && (c.c.remove || add_source(&e));
 	if (!ok)
 		(void)fprintf(stderr, "agent capture: %s\n", e.text);
 	return ok ? 0 : 1;

@@ -9,6 +9,7 @@ struct agent_config {
 	const char *pod_name;
 	const char *pod_namespace;
 	const char *pod_ip;
+	const char *pod_ips; /* "": pod_ip alone */
 	const char *service_account;
 	const char *workload;
 	const char *labels; /* JSON object */

@@ -6,6 +6,10 @@ static const struct option_row options[] = {
 	{.name = "pod-name", OPT_STR(struct agent_config, pod_name, NULL, "name of this workload's instance")},
 	{.name = "pod-namespace", OPT_STR(struct agent_config, pod_namespace, "default", "its namespace")},
 	{.name = "pod-ip", OPT_STR(struct agent_config, pod_ip, NULL, "its address")},
+	{.name = "pod-ips",
+		OPT_STR(struct agent_config, pod_ips, "",
+			"all its addresses, separated by commas, where it has several: of IPv4 and IPv6 (default "
+			"--pod-ip)")},
 	{.name = "service-account", OPT_STR(struct agent_config, service_account, "default", "its service account")},
 	{.name = "workload", OPT_STR(struct agent_config, workload, "unknown", "name of what it is an instance of")},
 	{.name = "labels", OPT_STR(struct agent_config, labels, "{}", "its labels, a JSON object")},

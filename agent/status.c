@@ -115,7 +115,7 @@ bool status_is_ready(struct str stats, char why[128])
 
 static bool is_own_listener(struct str name)
 {
-	static const char *const own[] = {"admin", "0.0.0.0_15021", "0.0.0.0_15090"};
+	static const char *const own[] = {"admin", "0.0.0.0_15021", "0.0.0.0_15090", "[__]_15021", "[__]_15090"};
 	struct str listener = str_from(name, sizeof("listener.") - 1);
 	for (size_t i = 0; i < ARRAY_LEN(own); i++)
 		if (str_starts(listener, str_of(own[i])) && str_starts(str_from(listener, strlen(own[i])), STR(".")))

@@ -203,7 +203,7 @@ static void mint_tokens(void *ctx)
 void mesh_start_daemons(struct mesh *m, const char *const *only)
 {
 	struct arena *a = m->arena;
-	static const char pilot[] = PILOT_ADDRESS, citadel[] = CITADEL_ADDRESS;
+	static const char pilot[] = PILOT_LISTENS, citadel[] = CITADEL_ADDRESS;
 	const char *root = arena_printf(a, "%s/citadel/root-cert.pem", m->paths.state);
 	add_daemon(m, "galley", (const char *[]){"--source", m->paths.dir, NULL});
 	add_daemon(m, "citadel", (const char *[]){"--address", citadel, "--trust-domain", m->paths.trust_domain, NULL});

@@ -102,22 +102,52 @@ bool netns_enter_node(struct err *e)
 		return false;
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS))
 		return err_errno(e, "make network and mount namespaces");
-	return private_mounts(e) && ip_batch(-1,
-					    "link set lo up\n"
-					    "link add " NODE_BRIDGE " address " NODE_MAC " type bridge\n"
-					    "link set " NODE_BRIDGE " up\n"
-					    "addr add " NODE_ADDRESS "/" NODE_PREFIX " dev " NODE_BRIDGE "\n",
-					    e);
+	if (!private_mounts(e) || !ip_batch(-1,
+					  "link set lo up\n"
+					  "link add " NODE_BRIDGE " address " NODE_MAC " type bridge\n"
+					  "link set " NODE_BRIDGE " up\n"
+					  "addr add " NODE_ADDRESS "/" NODE_PREFIX " dev " NODE_BRIDGE "\n",
+					  e))
+		return false;
+	/* A machine may have no IPv6: then pods have none. */
+	(void)run_ip(-1, "addr add " NODE_ADDRESS6 "/" NODE_PREFIX6 " dev " NODE_BRIDGE " nodad\n", true);
+	return true;
 }
 
-static bool pod_address(const char *ip, uint8_t raw[16], struct err *e)
+static bool of_pods(const uint8_t raw[16], unsigned bits)
 {
-	unsigned bits = 0;
-	if (!ip_parse(str_of(ip), raw, &bits) || bits != 32 || raw[0] != 10 || raw[1] != 88 ||
-		(raw[2] == 0 && raw[3] <= 1))
+	static const uint8_t net6[8] = {0xfd, 0x88};
+	if (bits == 32)
+		return raw[0] == 10 && raw[1] == 88 && (raw[2] || raw[3] > 1);
+	return bits == 128 && memcmp(raw, net6, sizeof(net6)) == 0 &&
+	       (raw[8] || raw[9] || raw[10] || raw[11] || raw[12] || raw[13] || raw[14] || raw[15] > 1);
+}
+
+static bool pod_address(struct str ip, uint8_t raw[16], unsigned *bits, struct err *e)
+{
+	if (!ip_parse(ip, raw, bits) || !of_pods(raw, *bits))
 		return err_set(e, ERR_PEER,
-			"pod address %s: machine-local pods have addresses of 10.88.0.0/16, not the node's %s", ip,
-			NODE_ADDRESS);
+			"pod address " STR_FMT ": machine-local pods have addresses of 10.88.0.0/16 and fd88::/64, not "
+			"the node's %s and %s",
+			STR_ARG(ip), NODE_ADDRESS, NODE_ADDRESS6);
+	return true;
+}
+
+/* What sets the addresses, and the last four bytes of the first one, which are the link's. */
+static bool address_lines(struct str ips, struct strbuf *out, uint8_t link[4], struct err *e)
+{
+	struct str ip;
+	for (bool first = true; str_split(&ips, ',', &ip); first = false) {
+		uint8_t raw[16];
+		unsigned bits = 0;
+		if (!pod_address(ip, raw, &bits, e))
+			return false;
+		if (first)
+			memcpy(link, raw + (bits == 32 ? 0 : 12), 4);
+		strbuf_addf(out, "addr add " STR_FMT "/%s dev eth0%s\n", STR_ARG(ip),
+			bits == 32 ? NODE_PREFIX : NODE_PREFIX6, bits == 32 ? "" : " nodad");
+		strbuf_addf(out, "route add default via %s\n", bits == 32 ? NODE_ADDRESS : NODE_ADDRESS6);
+	}
 	return true;
 }
 
@@ -126,11 +156,12 @@ static bool bind_over(const char *file, const char *target, struct err *e)
 	return mount(file, target, NULL, MS_BIND, NULL) == 0 || err_errno(e, "bind %s over %s", file, target);
 }
 
-bool netns_enter_pod(const char *ip, const char *hosts_file, const char *resolv_file, struct err *e)
+bool netns_enter_pod(const char *ips, const char *hosts_file, const char *resolv_file, struct err *e)
 {
-	uint8_t raw[16];
+	uint8_t raw[4] = {0};
 	char lines[256], veth[16];
-	if (!pod_address(ip, raw, e))
+	struct strbuf addresses cleanup(strbuf_done) = {0};
+	if (!address_lines(str_of(ips), &addresses, raw, e))
 		return false;
 	int node cleanup(close_p) = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (node < 0)
@@ -153,8 +184,7 @@ bool netns_enter_pod(const char *ip, const char *hosts_file, const char *resolv_
 	if (!ip_batch(node, lines, e))
 		return false;
 	(void)snprintf(lines, sizeof(lines),
-		"link set lo up\nlink set eth0 address " MAC_PREFIX ":%02x:%02x:%02x:%02x\naddr add %s/" NODE_PREFIX
-		" dev eth0\nlink set eth0 up\nroute add default via " NODE_ADDRESS "\n",
-		raw[0], raw[1], raw[2], raw[3], ip);
-	return ip_batch(-1, lines, e);
+		"link set lo up\nlink set eth0 address " MAC_PREFIX ":%02x:%02x:%02x:%02x\nlink set eth0 up\n", raw[0],
+		raw[1], raw[2], raw[3]);
+	return ip_batch(-1, lines, e) && ip_batch(-1, addresses.ptr, e);
 }

@@ -215,6 +215,7 @@ static const char *const *agent_argv(struct pod_init *p)
 {
 	struct arena *a = p->arena;
 	const struct spec *s = &p->spec;
+	bool v6 = strchr(s->pod.ip, ':');
 	const char *pairs[] = {
 		"--type",
 		s->pod.gateway ? "router" : "sidecar",
@@ -224,6 +225,8 @@ static const char *const *agent_argv(struct pod_init *p)
 		s->pod.ns,
 		"--pod-ip",
 		s->pod.ip,
+		"--pod-ips",
+		s->pod.ips,
 		"--service-account",
 		s->pod.service_account,
 		"--workload",
@@ -235,9 +238,9 @@ static const char *const *agent_argv(struct pod_init *p)
 		"--trust-domain",
 		s->mesh.trust_domain,
 		"--discovery-address",
-		s->mesh.discovery,
+		v6 ? PILOT_ADDRESS6 : s->mesh.discovery,
 		"--ca-address",
-		s->mesh.ca,
+		v6 ? PILOT_ADDRESS6 : s->mesh.ca,
 		"--ca-roots",
 		arena_printf(a, "%s/citadel/root-cert.pem", s->mesh.state),
 		"--token-file",
@@ -294,10 +297,10 @@ static const char *const *app_environment(struct pod_init *p)
 static char *capture_annotations(const char *annotations)
 {
 	static const char key[] = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
+	static const char node[] = NODE_ADDRESS "/32," NODE_ADDRESS6 "/128";
 	json_t *all = json_loads(annotations, 0, NULL);
 	const char *own = json_string_value(json_object_get(all, key));
-	(void)json_object_set_new(all, key,
-		str_empty(own) ? json_string(NODE_ADDRESS "/32") : json_sprintf("%s," NODE_ADDRESS "/32", own));
+	(void)json_object_set_new(all, key, str_empty(own) ? json_string(node) : json_sprintf("%s,%s", own, node));
 	char *text = json_dumps(all, 0);
 	json_decref(all);
 	return text;
@@ -327,7 +330,7 @@ static bool prepare(struct pod_init *p, struct err *e)
 	const struct spec *s = &p->spec;
 	char *agent_dir cleanup(free_p) = xasprintf("%s/agent", s->pod_dir);
 	char *resolv cleanup(free_p) = xasprintf("%s/resolv.conf", s->mesh.state);
-	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(s->pod.ip, s->mesh.hosts, resolv, e) &&
+	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(s->pod.ips, s->mesh.hosts, resolv, e) &&
 	       (!s->pod.proxy || s->pod.gateway || capture(p, e));
 }
 

@@ -53,6 +53,15 @@ static const char *pick(const char *preferred, const char *fallback)
 	return str_empty(preferred) ? fallback : preferred;
 }
 
+static const char *addresses(struct arena *a, const Kube__PodStatus *s)
+{
+	const char *all = arena_strdup(a, s->podip);
+	for (size_t i = 0; i < s->n_podips; i++)
+		if (!str_empty(s->podips[i]->ip) && !streq(s->podips[i]->ip, s->podip))
+			all = arena_printf(a, "%s,%s", all, s->podips[i]->ip);
+	return all;
+}
+
 static struct pod from_object(struct arena *a, const Kube__Pod *in)
 {
 	struct label_set labels = LABELS(in->metadata, labels), annotations = LABELS(in->metadata, annotations);
@@ -63,6 +72,7 @@ static struct pod from_object(struct arena *a, const Kube__Pod *in)
 		.name = arena_strdup(a, in->metadata->name),
 		.ns = arena_strdup(a, pick(in->metadata->namespace_, "default")),
 		.ip = arena_strdup(a, in->status->podip),
+		.ips = addresses(a, in->status),
 		.service_account = arena_strdup(a, pick(in->spec ? in->spec->service_account_name : NULL, "default")),
 		.labels_json = map_json(a, labels),
 		.annotations_json = map_json(a, annotations),
@@ -96,6 +106,7 @@ static struct pod pod_copy(struct arena *a, const struct pod *in)
 	p.name = arena_strdup(a, in->name);
 	p.ns = arena_strdup(a, in->ns);
 	p.ip = arena_strdup(a, in->ip);
+	p.ips = arena_strdup(a, in->ips);
 	p.service_account = arena_strdup(a, in->service_account);
 	p.workload = arena_strdup(a, in->workload);
 	p.labels_json = arena_strdup(a, in->labels_json);

@@ -16,6 +16,7 @@ struct pod {
 	const char *name;
 	const char *ns;
 	const char *ip;
+	const char *ips; /* that and the others of status.podIPs, separated by commas */
 	const char *service_account;
 	const char *workload; /* owner-like name: the pod's own when nothing else is known */
 	const char *labels_json; /* {"app":"reviews",...} */

@@ -15,6 +15,7 @@ static const struct field fields[] = {
 	{"name", offsetof(struct spec, pod.name)},
 	{"namespace", offsetof(struct spec, pod.ns)},
 	{"ip", offsetof(struct spec, pod.ip)},
+	{"ips", offsetof(struct spec, pod.ips)},
 	{"serviceAccount", offsetof(struct spec, pod.service_account)},
 	{"workload", offsetof(struct spec, pod.workload)},
 	{"labels", offsetof(struct spec, pod.labels_json)},

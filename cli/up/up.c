@@ -517,7 +517,7 @@ const struct command up_command = {
 	.text = "Starts galley, pilot and citadel, and each Pod of DIR in a network namespace of its own with its "
 		"application,\n"
 		"its agent and its Envoy; lets this machine in through the first gateway. Pods need status.podIP in "
-		"10.88.0.0/16.\n"
+		"10.88.0.0/16 or fd88::/64, and may have one of each in status.podIPs.\n"
 		"What dies is started again. Editing a file takes effect at once. Ctrl-C ends everything; state and "
 		"logs stay.\n"
 		"Works as root and, with user namespaces, as an ordinary user.\n",

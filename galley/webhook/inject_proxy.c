@@ -61,12 +61,14 @@ static void env_from_pod(json_t *env)
 	static const struct {
 		const char *name, *path;
 	} fields[] = {{"POD_NAME", "metadata.name"}, {"POD_NAMESPACE", "metadata.namespace"},
-		{"INSTANCE_IP", "status.podIP"}, {"SERVICE_ACCOUNT", "spec.serviceAccountName"},
-		{"HOST_IP", "status.hostIP"}, {"ISTIO_META_NODE_NAME", "spec.nodeName"}};
+		{"INSTANCE_IP", "status.podIP"}, {"INSTANCE_IPS", "status.podIPs"},
+		{"SERVICE_ACCOUNT", "spec.serviceAccountName"}, {"HOST_IP", "status.hostIP"},
+		{"ISTIO_META_NODE_NAME", "spec.nodeName"}};
 	static const struct {
 		const char *name, *value;
 	} options[] = {{"FAIRLEAD_AGENT_POD_NAME", "$(POD_NAME)"}, {"FAIRLEAD_AGENT_POD_NAMESPACE", "$(POD_NAMESPACE)"},
-		{"FAIRLEAD_AGENT_POD_IP", "$(INSTANCE_IP)"}, {"FAIRLEAD_AGENT_SERVICE_ACCOUNT", "$(SERVICE_ACCOUNT)"},
+		{"FAIRLEAD_AGENT_POD_IP", "$(INSTANCE_IP)"}, {"FAIRLEAD_AGENT_POD_IPS", "$(INSTANCE_IPS)"},
+		{"FAIRLEAD_AGENT_SERVICE_ACCOUNT", "$(SERVICE_ACCOUNT)"},
 		{"FAIRLEAD_AGENT_NODE_NAME", "$(ISTIO_META_NODE_NAME)"}};
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
 		(void)json_array_append_new(env, json_pack("{s:s, s:{s:{s:s}}}", "name", fields[i].name, "valueFrom",

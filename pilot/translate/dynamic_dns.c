@@ -14,10 +14,12 @@ bool dynamic_dns_used(struct view *v)
 
 Dfp__DnsCacheConfig *dynamic_dns_cache(struct view *v, struct arena *a)
 {
+	const struct proxy *own = v->scope->attributes;
 	Dfp__DnsCacheConfig *d = PB_NEW(a, Dfp__DnsCacheConfig, dfp__dns_cache_config);
 
 	d->name = arena_strdup(a, "dynamic_dns");
-	d->dns_lookup_family = CDS__CLUSTER__DNS_LOOKUP_FAMILY__V4_PREFERRED;
+	d->dns_lookup_family = own->ipv6 && !own->ipv4 ? CDS__CLUSTER__DNS_LOOKUP_FAMILY__V6_ONLY
+						       : CDS__CLUSTER__DNS_LOOKUP_FAMILY__V4_PREFERRED;
 	d->dns_refresh_rate = build_duration(a, view_mesh(v)->dns_refresh_rate);
 	return d;
 }

@@ -30,7 +30,6 @@ class World:
         for ns, gateway, gateway6 in (self.pod, OUT, OUT6), (self.outside, POD, POD6):
             ns.run("ip", "route", "add", "default", "via", gateway)
             ns.run("ip", "-6", "route", "add", "default", "via", gateway6)
-        self.pod.run("ip", "address", "add", "::6/128", "dev", "lo", "nodad")
         self.listeners = [self.listen(self.pod), self.listen(self.outside)]
 
     def listen(self, ns):

@@ -7,6 +7,7 @@ import collections
 import contextlib
 import json
 import math
+import pathlib
 import re
 import socket
 import subprocess
@@ -16,14 +17,16 @@ from dataclasses import dataclass
 
 import pytest
 import util
-from mesh import Mesh
+from mesh import ENVOY_ADMIN, Mesh
 
 CLIENT, CALLER, OUTSIDE = "default/client", "other/caller", "outside/out-1"
 INGRESS, EGRESS = "istio-system/istio-ingressgateway", "istio-system/egress"
 ECHO = "10.96.2.1"
 INGRESS_IP, EGRESS_IP = "10.88.2.2", "10.88.2.3"
+SIX, SIX6 = "six/echo-6", "fd88::2:6"  # a pod without an address of IPv4
+CLIENT6, INGRESS6, OUT6 = "fd88::2:4", "fd88::2:2", "fd88::3:1"
 OUT = {"out-1": "10.88.3.1", "out-2": "10.88.3.2", "out-3": "10.88.3.3"}
-HTTP, MORE, HTTPS, TCP, TLS = 8080, 8081, 8443, 9000, 9443
+HTTP, MORE, HTTPS, TCP, TLS, FIRST = 8080, 8081, 8443, 9000, 9443, 9001
 CHANCE = 1e-6  # of a good mesh failing a test by bad luck
 ENOUGH = 45  # balanced calls, of which each of three endpoints gets one: 3 * (2/3)^45 is below CHANCE
 
@@ -54,9 +57,9 @@ def documents(text):
     return "---\n".join(found)
 
 
-def pod(path, ip, *, app, version="", proxy=True, gateway=False, options="", labels=""):
+def pod(path, ip, *more_ips, app, version="", proxy=True, gateway=False, options="", labels=""):
     namespace, name = path.split("/")
-    annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,cluster.outbound"' + (", inject.istio.io/templates: gateway" if gateway else "")
+    annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,cluster.outbound,cluster.out_,cluster.in_"' + (", inject.istio.io/templates: gateway" if gateway else "")
     mode = "" if gateway else "security.istio.io/tlsMode: istio, " if proxy else 'sidecar.istio.io/inject: "false", '
     return f"""apiVersion: v1
 kind: Pod
@@ -71,18 +74,19 @@ spec:
   - command: [python3, -B, peer.py, --version, "{version}", {", ".join(f'"{o}"' for o in options.split())}]
     env: [{{name: POD_NAME, value: {name}}}]
     ports: [{"" if gateway else f"{{containerPort: {HTTP}}}"}]
-status: {{phase: Running, podIP: {ip}, conditions: [{{type: Ready, status: "True"}}]}}
+status: {{phase: Running, podIP: "{ip}", podIPs: [{", ".join(f'{{ip: "{i}"}}' for i in (ip, *more_ips))}], conditions: [{{type: Ready, status: "True"}}]}}
 """
 
 
 SERVERS = f"--http {HTTP} {MORE} --tcp {TCP} --https {HTTPS} --tls {TLS}"
 PODS = [
-    pod(CLIENT, "10.88.2.4", app="client", options=f"--http {HTTP}", labels="topology.istio.io/locality: r1.z1.s1"),
+    pod(CLIENT, "10.88.2.4", CLIENT6, app="client", options=f"--http {HTTP}", labels="topology.istio.io/locality: r1.z1.s1"),
     pod(CALLER, "10.88.2.5", app="caller", options=f"--http {HTTP}", labels="tier: gold"),
-    pod(INGRESS, INGRESS_IP, app="istio-ingressgateway", gateway=True, labels="istio: ingressgateway"),
+    pod(SIX, SIX6, app="six", version="six", options=f"--http {HTTP} --tcp {TCP}"),
+    pod(INGRESS, INGRESS_IP, INGRESS6, app="istio-ingressgateway", gateway=True, labels="istio: ingressgateway"),
     pod(EGRESS, EGRESS_IP, app="egress", gateway=True, labels="istio: egressgateway"),
-    *(pod(f"default/echo-{v}", f"10.88.2.1{v[1]}", app="echo", version=v, proxy=v != "v3", options=SERVERS) for v in ("v1", "v2", "v3")),
-    *(pod(f"outside/{name}", ip, app="out", version=name, proxy=False, options=f"{SERVERS} --http {HTTP} {MORE} 80 --https {HTTPS} 443")
+    *(pod(f"default/echo-{v}", f"10.88.2.1{v[1]}", app="echo", version=v, proxy=v != "v3", options=f"{SERVERS} --unix --first {FIRST}") for v in ("v1", "v2", "v3")),
+    *(pod(f"outside/{name}", ip, *((OUT6,) if name == "out-1" else ()), app="out", version=name, proxy=False, options=f"{SERVERS} --http {HTTP} {MORE} 80 --https {HTTPS} 443")
       for name, ip in OUT.items()),
 ]
 # All hosts of the tests live on the ports of these services; a VirtualService may have a host that is no service.
@@ -139,13 +143,21 @@ class Certificates:
     def openssl(self, *argv):
         subprocess.run(["openssl", *map(str, argv)], check=True, capture_output=True, cwd=self.folder)
 
-    def issue(self, name, *names):
+    def issue(self, name, *names, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
         """(certificate, key) for DNS names."""
-        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
+        self.openssl("req", "-newkey", *key, "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
                      "-subj", f"/CN={name}", "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names or [name]))
         self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
                      "-copy_extensions", "copy", "-out", f"{name}.pem")
         return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+    def revoke(self, name):
+        """Writes crl.pem, in which one certificate is."""
+        (self.folder / "index").write_text("")
+        (self.folder / "ca.conf").write_text("[ca]\ndefault_ca = lab\n[lab]\ndatabase = index\ndefault_md = sha256\ndefault_crl_days = 2\n")
+        own = ("ca", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile", "ca.key")
+        self.openssl(*own, "-revoke", f"{name}.pem")
+        self.openssl(*own, "-gencrl", "-out", "crl.pem")
 
 
 @dataclass
@@ -184,6 +196,9 @@ class Lab(Mesh):
         self.certificates = Certificates(folder / "certs")
         self.certificates.issue("server", "*.ext.example", "*.secure.test", "*.wild.example", "tls.echo.example")
         self.certificates.issue("visitor", "visitor.example")
+        self.certificates.issue("gone", "gone.example")
+        self.certificates.revoke("gone")
+        self.certificates.issue("rsa", "*.secure.test", key=["rsa:2048"])
         (folder / "pods.yaml").write_text("---\n".join(PODS) + "---\n" + documents(SERVICES.replace("CERTS", str(folder / "certs"))))
         (folder / "rules").mkdir()
 
@@ -242,6 +257,11 @@ class Lab(Mesh):
         """Sets names of the resolver in a pod: {name: [addresses]}; returns how often each name was asked for."""
         return self.tell(path, {"do": "names", "names": names or {}})
 
+    def routes(self, path, name):
+        """The virtual hosts of a route configuration, as the Envoy of a pod has it."""
+        dump = json.loads(self.curl(path, f"http://127.0.0.1:{ENVOY_ADMIN}/config_dump?resource=dynamic_route_configs")[1])
+        return next(r["route_config"]["virtual_hosts"] for r in dump["configs"] if r["route_config"]["name"] == name)
+
     def openssl(self, address, name, *options, text=""):
         """(whether the handshake went well and was verified, what openssl and the server said), as a client on the node."""
         argv = ["openssl", "s_client", "-connect", address, "-servername", name, "-CAfile", self.certificates.ca, "-verify_return_error", "-brief",
@@ -252,13 +272,16 @@ class Lab(Mesh):
     # ---- configuration
 
     def use(self, module, items):
-        """Everything that the tests of a module say, and nothing of another module. The module's NAMES are what resolvers know."""
+        """Everything that the tests of a module say, and nothing of another module. The module's NAMES are what resolvers know, its MESH stands in
+        the mesh config instead of what others have."""
         if self.module == module:
             return
         assert self.refused != module, "its configuration did not come into force for an earlier test"
         self.refused = module
         for path in (self.dir / "rules").glob("*.yaml"):
             path.unlink()
+        own = getattr(module, "MESH", None)
+        self.write("mesh.yaml", documents(own) if own else self.original[pathlib.Path("mesh.yaml")].decode())
         # A name that cannot be looked up is looked up again after a minute, so names come before what needs them.
         for pod_name in (CLIENT, INGRESS, EGRESS):
             self.names(pod_name, getattr(module, "NAMES", {}))

@@ -58,6 +58,11 @@ def tls_of(writer):
     return {"sni": getattr(inner, "sni", None), "alpn": inner.selected_alpn_protocol(), "client": names}
 
 
+def ends_of(writer):
+    name, peer = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+    return {"port": name[1], "from": peer[0]} if isinstance(name, tuple) else {"port": 0, "from": "unix"}
+
+
 class Server:
     def __init__(self, version, pod):
         self.version, self.pod = version, pod
@@ -88,7 +93,7 @@ class Server:
         self.attempts[key] += 1
         said = {"version": self.version, "pod": self.pod, "method": method, "path": path, "host": headers.get("host"), "headers": headers,
                 "body": body.decode("latin-1"), "connection": number, "attempt": self.attempts[key], "proxied": proxied,
-                "port": writer.get_extra_info("sockname")[1], "from": writer.get_extra_info("peername")[0], "tls": tls_of(writer)}
+                **ends_of(writer), "tls": tls_of(writer)}
         self.seen.append({"at": time.time(), "key": key, **said})
         orders = dict(part.partition("=")[::2] for name in ("x-do", f"x-do-{self.version}") for part in headers.get(name, "").split(",") if part)
         self.busy[key] += 1
@@ -128,7 +133,7 @@ class Server:
         try:
             while line := await reader.readline():
                 said = {"version": self.version, "pod": self.pod, "line": line.decode("latin-1").rstrip("\n"), "connection": number,
-                        "port": writer.get_extra_info("sockname")[1], "from": writer.get_extra_info("peername")[0], "tls": tls_of(writer)}
+                        **ends_of(writer), "tls": tls_of(writer)}
                 self.seen.append({"at": time.time(), "key": said["line"], **said})
                 writer.write(json.dumps(said).encode() + b"\n")
                 await writer.drain()
@@ -136,6 +141,12 @@ class Server:
             pass
         finally:
             writer.close()
+
+    async def first(self, _, writer):
+        """It speaks before it is spoken to."""
+        writer.write(f"{self.version} speaks\n".encode())
+        await writer.drain()
+        writer.close()
 
     def taken(self, order):
         """What came with a key since it was last asked for, and how many requests at most at the same time."""
@@ -306,16 +317,19 @@ def server_tls(folder):
 
 async def main():
     parser = argparse.ArgumentParser()
-    for name in ("http", "https", "tcp", "tls"):
+    for name in ("http", "https", "tcp", "tls", "first"):
         parser.add_argument(f"--{name}", type=int, nargs="*", default=[])
     parser.add_argument("--version", default="-")
+    parser.add_argument("--unix", action="store_true", help="HTTP on certs/POD.sock, too")
     options = parser.parse_args()
     pod = os.environ["POD_NAME"]
     server, resolver = Server(options.version, pod), Resolver()
     for ports, handler, context in ((options.http, server.http, None), (options.https, server.http, server_tls("certs")),
-                                    (options.tcp, server.tcp, None), (options.tls, server.tcp, server_tls("certs"))):
+                                    (options.tcp, server.tcp, None), (options.tls, server.tcp, server_tls("certs")), (options.first, server.first, None)):
         for port in ports:
-            await asyncio.start_server(handler, "0.0.0.0", port, ssl=context, backlog=512)
+            await asyncio.start_server(handler, None, port, ssl=context, backlog=512)
+    if options.unix:
+        await asyncio.start_unix_server(server.http, f"certs/{pod}.sock", backlog=512)
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: resolver, local_addr=("127.0.0.1", 53))
     os.makedirs("../c", exist_ok=True)
     path = f"../c/{pod}"

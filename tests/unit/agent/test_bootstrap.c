@@ -193,6 +193,32 @@ static void P34_P87_locality_of_option_label_and_machine(void **state)
 	}
 }
 
+static void P83_envoys_own_listeners_have_the_families_of_the_pod(void **state)
+{
+	static const struct {
+		const char *ips, *address, *more;
+	} rows[] = {
+		{"", "\"0.0.0.0\"", ""},
+		{"10.0.0.7,fd00::7", "\"0.0.0.0\"", "\"::\""},
+		{"fd00::7", "\"::\"", ""},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		for (unsigned l = 0; l < 2; l++) {
+			struct agent_config c = config();
+			char path[128];
+			c.pod_ips = rows[i].ips;
+			json_t *j = bootstrap(&c);
+			(void)snprintf(
+				path, sizeof(path), "static_resources/listeners/%u/address/socket_address/address", l);
+			assert_string_equal(at(j, path), rows[i].address);
+			(void)snprintf(path, sizeof(path),
+				"static_resources/listeners/%u/additional_addresses/0/address/socket_address/address",
+				l);
+			assert_string_equal(at(j, path), rows[i].more);
+			json_decref(j);
+		}
+}
+
 static void A01_router(void **state)
 {
 	struct agent_config c = config();
@@ -294,6 +320,7 @@ int main(void)
 		cmocka_unit_test(A01_bootstrap_fields),
 		cmocka_unit_test(A01_mark_is_on_every_upstream_but_our_own),
 		cmocka_unit_test(A01_router),
+		cmocka_unit_test(P83_envoys_own_listeners_have_the_families_of_the_pod),
 		cmocka_unit_test(P34_self_discovery_makes_the_own_cluster_the_local_one),
 		cmocka_unit_test(P118_proxy_config_goes_to_pilot_and_into_the_limits),
 		cmocka_unit_test(P34_P87_locality_of_option_label_and_machine),

@@ -70,13 +70,15 @@ static void a_pod_is_read(void **state)
 		"metadata: {name: web-1, generateName: web-, namespace: shop, labels: {app: web}, annotations: {x: "
 		"z}}\n"
 		"spec:\n  serviceAccountName: clerk\n  containers:\n  - {name: app, command: [a, b], args: [c]}\n"
-		"status: {podIP: 10.88.1.9}\n---\n"
+		"status: {podIP: 10.88.1.9, podIPs: [{ip: 10.88.1.9}, {ip: 'fd88::9'}]}\n---\n"
 		"apiVersion: v1\nkind: Service\nmetadata: {name: web}\n");
 	struct pods p = read_pods(b, NULL);
 	assert_int_equal(p.len, 1);
 	assert_string_equal(p.items[0].name, "web-1");
 	assert_string_equal(p.items[0].ns, "shop");
 	assert_string_equal(p.items[0].workload, "web");
+	assert_string_equal(p.items[0].ip, "10.88.1.9");
+	assert_string_equal(p.items[0].ips, "10.88.1.9,fd88::9");
 	assert_string_equal(p.items[0].service_account, "clerk");
 	assert_string_equal(p.items[0].labels_json, "{\"app\":\"web\"}");
 	assert_string_equal(p.items[0].annotations_json, "{\"x\":\"z\"}");
