@@ -204,3 +204,14 @@ def test_P29_P30_whom_a_rule_is_for(lab):
 def test_P33_localities_are_in_the_proxys_node(lab):
     node = json.loads(lab.curl(CLIENT, "http://127.0.0.1:15000/server_info")[1])["node"]["locality"]
     assert node == {"region": "r1", "zone": "z1", "sub_zone": "s1"}
+
+
+def of_namespace(namespace, out):
+    return external("p59", out).replace("ServiceEntry p59", f"ServiceEntry {namespace}/p59")
+
+
+@rules(of_namespace("istio-system", "out-1"), of_namespace("default", "out-2"))
+def test_P59_of_two_services_of_a_host_the_one_of_the_callers_namespace_counts(lab):
+    assert lab.version("p59.ext.example") == "out-2"
+    with lab.change(of_namespace("other", "out-3")):
+        assert lab.version("p59.ext.example") == "out-2" and lab.version("p59.ext.example", pod=CALLER) == "out-3"

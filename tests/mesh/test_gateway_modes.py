@@ -188,3 +188,38 @@ def test_P25_virtual_services_of_one_host_are_merged(lab, path, version):
 @rules(gateway("elsewhere", 8476, "", '["*"]', "HTTP").replace("istio: ingressgateway", "istio: nobody"), to_echo("elsewhere", "p45.secure.test"))
 def test_P45_a_gateway_is_for_the_pods_it_selects(lab):
     assert lab.version("p45.secure.test", pod=OUTSIDE, to=INGRESS_IP, port=8476).startswith("0 ConnectionRefused")
+
+
+@rules(gateway("hashed", 8478, f"{{mode: MUTUAL, {CERTIFICATE}, caCertificates: CERTS/ca.pem, verifyCertificateHash: [\"{'00' * 32}\"]}}"),
+       to_echo("hashed", "p49h.secure.test"),
+       gateway("files", 8479, "{mode: SIMPLE, tlsCertificates: [{serverCertificate: CERTS/server.pem, privateKey: CERTS/server.key}, "
+                              "{serverCertificate: CERTS/rsa.pem, privateKey: CERTS/rsa.key}]}"), to_echo("files", "p49f.secure.test"),
+       gateway("revoked", 8480, f"{{mode: MUTUAL, {CERTIFICATE}, caCertificates: CERTS/ca.pem, caCrl: CERTS/crl.pem}}"),
+       to_echo("revoked", "p49r.secure.test"))
+def test_P49_hashes_kinds_of_keys_and_revoked_certificates(lab):
+    assert not shake(lab, 8478, "p49h.secure.test", *client_certificate(lab))[0], "not the certificate that is wanted"
+    for kind, words in (("ECDSA+SHA256", "ECDSA"), ("RSA-PSS+SHA256", "RSA-PSS")):
+        good, text = shake(lab, 8479, "p49f.secure.test", "-sigalgs", kind)
+        assert good and f"signature type: {words}" in text.replace("Signature", "signature"), text
+    assert shake(lab, 8480, "p49r.secure.test", *client_certificate(lab))[0]
+    good, text = shake(lab, 8480, "p49r.secure.test", *client_certificate(lab, "gone"))
+    assert not good and "certificate revoked" in text, text
+
+
+@rules("Gateway socket\n  selector: {istio: ingressgateway}\n  servers: [{bind: 'unix://CERTS/gate.sock', port: {number: 0, name: unix, protocol: HTTP}, "
+       "hosts: ['./*.secure.test']}]\n", to_echo("socket", "p46s.secure.test"))
+def test_P46_P47_a_gateway_on_a_unix_socket(lab):
+    socket = lab.certificates.folder / "gate.sock"
+    assert lab.curl(INGRESS, "http://p46s.secure.test/", "--unix-socket", socket)[0] == 200
+    assert lab.curl(INGRESS, "http://p47other.secure.test/", "--unix-socket", socket)[0] == 404
+
+
+@pytest.mark.parametrize("protocol, port", [("GRPC", 8481), ("HTTP2", 8482), ("MONGO", 8483)])
+@rules(*(gateway(f"p46{p.lower()}", n, "", '["*"]', p) + (to_echo(f"p46{p.lower()}", f"p46{p.lower()}.secure.test") if p != "MONGO" else "")
+         for p, n in (("GRPC", 8481), ("HTTP2", 8482), ("MONGO", 8483))),
+       "VirtualService mongo\n  hosts: ['*']\n  gateways: [p46mongo]\n  tcp: [{route: [{destination: {host: echo, port: {number: 9000}, subset: v1}}]}]\n")
+def test_P46_protocols_of_a_server(lab, protocol, port):
+    if protocol == "MONGO":
+        assert lab.talk(INGRESS_IP, port, pod=OUTSIDE)[0].said["version"] == "v1"
+    else:
+        assert lab.curl(None, f"http://{INGRESS_IP}:{port}/", "--http2-prior-knowledge", "-H", f"Host: p46{protocol.lower()}.secure.test")[0] == 200

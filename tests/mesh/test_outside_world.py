@@ -161,3 +161,47 @@ Sidecar other/p62
 def test_P62_P64_a_sidecar_says_what_its_workload_sees(lab, host, status):
     assert lab.ask(host, pod=CALLER, to=ECHO).status == status
     assert lab.ask(host, pod=CLIENT, to=ECHO).status == 200, "nobody else is concerned"
+
+
+def wrong_names(lab, host):
+    """How often a server had a good certificate that was not for who was called."""
+    return int(*lab.envoy_stats(CLIENT, rf"outbound\|80\|\|{host}.*ssl.fail_verify_san$").values())
+
+
+@rules(origination("p39f", "mode: SIMPLE, caCertificates: CERTS/ca.pem").replace("p39f.ext.example", "p39f.elsewhere.example"),
+       origination("p39g", "mode: SIMPLE, caCertificates: CERTS/ca.pem, sni: p39g.ext.example").replace("hosts: [p39g.ext.example]", "hosts: [p39g.elsewhere.example]")
+       .replace("host: p39g.ext.example", "host: p39g.elsewhere.example"),
+       entry("p39h", "[p39h.elsewhere.example]", f"resolution: STATIC\n  endpoints: [{{address: {OUT['out-1']}}}]", target=HTTPS),
+       "DestinationRule p39h\n  host: p39h.elsewhere.example\n  trafficPolicy: {tls: {mode: SIMPLE, caCertificates: CERTS/ca.pem}}\n---\n"
+       "VirtualService p39h\n  hosts: [p39h.elsewhere.example]\n  http: [{rewrite: {authority: p39h.ext.example}, route: [{destination: {host: p39h.elsewhere.example}}]}]\n")
+def test_P39_the_certificate_is_that_of_the_host_that_is_asked_for(lab):
+    got = lab.ask("p39f.elsewhere.example")
+    assert got.status == 503 and wrong_names(lab, "p39f"), got
+    assert lab.ask("p39g.elsewhere.example").said["tls"]["sni"] == "p39g.ext.example", "the rule says whom to ask for"
+    assert lab.ask("p39h.elsewhere.example").said["tls"]["sni"] == "p39h.ext.example", "the request does, after it was rewritten"
+
+
+def identified(name, account, address="10.88.2.11", sans=""):
+    return (f"ServiceEntry {name}\n  hosts: [{name}.mesh.example]\n  location: MESH_INTERNAL\n  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {HTTP}}}]\n"
+            f"  resolution: STATIC\n  endpoints: [{{address: {address}, serviceAccount: {account}}}]\n{sans}---\n")
+
+
+@rules(identified("p95a", "echo"), identified("p95b", "somebody"),
+       identified("p95c", "somebody", sans='  subjectAltNames: ["spiffe://cluster.local/ns/default/sa/echo"]\n'))
+def test_P95_P57_a_workload_with_another_identity_is_not_called(lab):
+    got = lab.ask("p95a.mesh.example")
+    assert got.version == "v1" and "sa/client" in got.said["headers"]["x-forwarded-client-cert"]
+    got = lab.ask("p95b.mesh.example")
+    assert got.status == 503 and wrong_names(lab, "p95b"), got
+    assert lab.version("p95c.mesh.example") == "v1", "the entry vouches for it"
+
+
+def test_P40_each_endpoint_is_called_as_it_can_be(lab):
+    got = lab.ask_many("echo", count=ENOUGH)
+    assert {(a.version, "x-forwarded-client-cert" in a.said["headers"]) for a in got} == {("v1", True), ("v2", True), ("v3", False)}
+
+
+@rules(entry("p53unix", "[p53unix.ext.example]", 'resolution: STATIC\n  endpoints: [{address: "unix://CERTS/echo-v2.sock"}]'))
+def test_P53_P60_a_server_on_a_unix_socket(lab):
+    got = lab.ask("p53unix.ext.example")
+    assert got.version == "v2" and got.said["from"] == "unix", got

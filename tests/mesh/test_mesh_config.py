@@ -1,0 +1,118 @@
+"""What the mesh config says to all proxies, by real requests: one configuration, whose parts do not meet."""
+import pytest
+from lab import CALLER, CLIENT, FIRST, HTTP, OUT, OUTSIDE, TCP, rules, service
+from test_balancing import connections, external, policy
+from util import until
+
+V1 = "10.88.2.11"
+FORMAT = "%REQ(:METHOD)% %REQ(X-KEY)% %RESPONSE_CODE% %UPSTREAM_CLUSTER%"
+
+
+MESH = f"""
+MeshConfig default
+  defaultConfig: {{terminationDrainDuration: 1s}}
+  accessLogFile: /dev/stdout
+  accessLogFormat: "seen {FORMAT}\\n"
+  defaultTrafficPolicy: {{connectionPool: {{http: {{maxRequestsPerConnection: 1}}, tcp: {{tcpKeepalive: {{time: 77s}}}}}}}}
+  defaultHttpRetryPolicy: {{attempts: 4, retryOn: "connect-failure,418"}}
+  proxyHttpPort: 15007
+  connectTimeout: 1s
+  protocolDetectionTimeout: 0.3s
+  inboundTrafficPolicy: {{mode: LOCALHOST}}
+  pathNormalization: {{normalization: DECODE_AND_MERGE_SLASHES}}
+  outboundClusterStatName: "out_%SERVICE%_%SERVICE_PORT%"
+  inboundClusterStatName: "in_%SERVICE%_%TARGET_PORT%"
+  meshMTLS: {{minProtocolVersion: TLSV1_3}}
+  tlsDefaults: {{ecdhCurves: [P-384]}}
+  serviceEntryVisibility:
+    applyToSidecars: true
+    policies: [{{visibility: NAMESPACE, matchingRules: [{{namespaceSelector: {{matchLabels: {{tier: low}}}}}}]}}]
+"""
+
+
+@rules(external("p43", "out-1"), external("p43own", "out-1"), policy("p43own", "{connectionPool: {http: {maxRetries: 9}}}"),
+       "apiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {tier: low}}\n")
+def test_P43_a_rule_without_a_pool_has_the_meshs(lab):
+    assert connections(lab, "p43.ext.example") == 10 and connections(lab, "p43own.ext.example") == 1
+
+
+@rules(service("p118", 118), external("p118c", "out-1").replace(OUT["out-1"], "10.88.77.77"),
+       "VirtualService p118c\n  hosts: [p118c.ext.example]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: p118c.ext.example}}]}]",
+       f"""
+ServiceEntry p118k
+  hosts: [p118k.ext.example]
+  addresses: [10.96.118.1]
+  ports: [{{number: 9118, name: tcp, protocol: TCP, targetPort: {TCP}}}]
+  resolution: STATIC
+  endpoints: [{{address: {OUT['out-1']}}}]
+""")
+def test_P118_times_ports_and_protocols_of_the_mesh(lab):
+    got = lab.ask("p43.ext.example", to="127.0.0.1", port=15007)
+    assert got.version == "out-1", "as an HTTP proxy"
+    got = lab.ask("p118c.ext.example")
+    assert got.status == 503 and "timeout" in got.text and 990 <= got.ms < 4000, got
+    (got,) = lab.talk("10.96.118.1", 9118, hold=0)
+    assert got.status == 200
+
+
+def test_P119_the_application_is_called_on_the_loopback(lab):
+    assert lab.ask("echo", pod=OUTSIDE, to=V1, port=HTTP).said["from"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("path, seen", [("/a//b", "/a/b"), ("/a/../b", "/b"), ("/a%2Fb", "/a/b"), ("/a%5c..%5Cb", "/b")])
+def test_P119_paths_are_made_normal(lab, path, seen):
+    assert lab.ask("p43.ext.example", path).said["path"] == seen
+
+
+def test_P120_requests_are_logged_as_the_mesh_says(lab):
+    # Envoy writes when it has 64 kB, or every ten seconds.
+    key = "p120" + 500 * "x"
+    lab.ask_many("p43.ext.example", count=200, headers={"x-key": key})
+    until(lambda: f"seen GET {key} 200 out_p43.default_80" in (lab.pod_dir(CLIENT) / "agent.log").read_text(), 10)
+    lab.ask("echo", pod=OUTSIDE, to=V1, port=HTTP)
+    assert lab.envoy_stats("default/echo-v1", r"cluster.in_echo.default_8080.upstream_rq_total$")
+
+
+@pytest.mark.parametrize("version, good", [("tls1_3", True), ("tls1_2", False)])
+def test_P123_tls_between_workloads_is_1_3(lab, version, good):
+    command = f"openssl s_client -connect {V1}:{HTTP} -alpn istio -brief -{version} </dev/null 2>&1"
+    text = lab.run_in(None, "sh", "-c", command, check=False)
+    assert ("Protocol version: TLSv1.3" in text) == good and ("protocol version" in text) != good, text
+
+
+def test_P123_P18_requests_are_tried_again_as_the_mesh_says(lab):
+    got = lab.ask("p43.ext.example", headers={"x-key": "p123r", "x-do": "status=418"})
+    assert got.status == 418 and len(lab.taken("outside/out-1", "p123r")["requests"]) == 5
+
+
+@rules(external("p58", "out-1").replace("ServiceEntry p58", "ServiceEntry other/p58"), """
+Sidecar only-known
+  workloadSelector: {labels: {app: client}}
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+  egress: [{hosts: ["*/*"]}]
+---
+Sidecar other/only-known
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+  egress: [{hosts: ["*/*"]}]
+""")
+def test_P58_service_entries_of_a_namespace_are_its_own(lab):
+    assert lab.ask("p58.ext.example", pod=CALLER).status == 200
+    assert lab.ask("p58.ext.example").status == 502
+
+
+@rules(f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: p94, namespace: default, annotations: {{networking.istio.io/exportTo: other}}}}
+spec: {{clusterIP: 10.96.3.94, selector: {{app: echo, version: v1}}, ports: [{{name: http, port: 80, targetPort: {HTTP}}}]}}
+""")
+def test_P94_services_are_seen_where_they_are_exported_to(lab):
+    assert lab.version("p94.default", pod=CALLER) == "v1"
+    assert lab.ask("p94.default").status == 502
+
+
+@rules(service("p86", 86, "{app: echo, version: v1}", f"[{{name: '', port: {FIRST}}}]"))
+def test_P86_a_server_that_speaks_first_is_heard_after_the_timeout(lab):
+    """On a port of unknown protocol both proxies look at what the client says first."""
+    script = "import socket, sys; s = socket.create_connection(('10.96.3.86', int(sys.argv[1])), 10); s.settimeout(10); print(s.recv(99).decode())"
+    assert lab.run_in(CLIENT, "python3", "-c", script, FIRST).strip() == "v1 speaks"
