@@ -24,6 +24,15 @@ bool host_is_wildcard(struct str host)
 	return host.len > 0 && host.ptr[0] == '*';
 }
 
+struct str host_lower(struct arena *a, struct str host)
+{
+	char *out = arena_cstr(a, host);
+
+	for (char *c = out; *c; c++)
+		*c = lower(*c);
+	return str_n(out, host.len);
+}
+
 struct str host_resolve(struct arena *a, struct str host, struct str ns, struct str suffix)
 {
 	size_t at;
@@ -34,9 +43,7 @@ struct str host_resolve(struct arena *a, struct str host, struct str ns, struct 
 		out = arena_cstr(a, host);
 	else
 		out = arena_printf(a, STR_FMT "." STR_FMT ".svc." STR_FMT, STR_ARG(host), STR_ARG(ns), STR_ARG(suffix));
-	for (char *c = out; *c; c++)
-		*c = lower(*c);
-	return str_of(out);
+	return host_lower(a, str_of(out));
 }
 
 bool host_matches(struct str pattern, struct str host)

@@ -9,6 +9,7 @@
 /* "reviews" in namespace bookinfo -> "reviews.bookinfo.svc.cluster.local" (a name without a dot is short); "reviews.ns" stays.
  * `suffix` is the mesh's domain suffix, "cluster.local". */
 struct str host_resolve(struct arena *a, struct str host, struct str ns, struct str suffix);
+struct str host_lower(struct arena *a, struct str host);
 bool host_is_wildcard(struct str host);
 bool host_matches(struct str pattern, struct str host); /* pattern covers host (host may be a wildcard too: subset) */
 bool host_overlaps(struct str x, struct str y); /* some name belongs to both */

@@ -7,7 +7,15 @@
 
 void ask_note(struct view *v, enum question q, struct str text);
 struct rows ask_rows(const struct view *v, uint32_t topic, enum question q, struct str text); /* not recorded */
+/* The entry is part of the answer. */
+bool entry_answers(const struct entry *e, uint64_t question);
 struct rows ask(struct view *v, uint32_t topic, enum question q, struct str text);
+/*
+ * fn for each service that answers q, a question by visibility (with `suffix` behind it), and may be imported by the scope's Sidecar: some
+ * twice, in no order, and fn asks sidecar_admits(). Ends with true when fn returns true (query_imports.c).
+ */
+typedef bool service_fn(void *ctx, const Fl__Service *s);
+bool find_service(struct view *v, enum question q, const char *suffix, service_fn *fn, void *ctx);
 void ask_source(struct view *v, const struct entry *e);
 /* Oldest first, then by key; for qsort over const struct entry pointers. */
 int entry_by_age(const void *x, const void *y);

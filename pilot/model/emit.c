@@ -73,6 +73,7 @@ void service_emit(struct entry *e, struct emitter *em)
 	uint64_t shape = service_shape(s, 1);
 
 	emit(em, Q_SERVICE_HOST, str_of(s->hostname), e->hash, true);
+	emit(em, Q_SERVICE_NS, str_of(s->namespace_), e->hash, true);
 	if (!s->n_export_to)
 		service_emit_to(e, em, "*", shape);
 	for (size_t i = 0; i < s->n_export_to; i++) {

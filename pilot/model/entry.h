@@ -16,6 +16,7 @@ struct emitter;
 /* What may be asked. The string beside it says what the question's text is. */
 enum question {
 	Q_SERVICE_HOST, /* host: the service as a whole */
+	Q_SERVICE_NS, /* namespace: its services as a whole, whoever may see them */
 	Q_SERVICE_PORT, /* "visibility:port": who listens there */
 	Q_SERVICE_DYNAMIC, /* visibility: services whose hosts are looked up on demand */
 	Q_SERVICE_DNS, /* visibility: services whose endpoints proxies resolve */

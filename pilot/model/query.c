@@ -19,7 +19,7 @@ void ask_note(struct view *v, enum question q, struct str text)
 		read_keys_add(v->reads, question_key(q, text));
 }
 
-static bool answers(const struct entry *e, uint64_t question)
+bool entry_answers(const struct entry *e, uint64_t question)
 {
 	for (size_t i = 0; i < e->n_emissions; i++)
 		if (e->emissions[i].key == question && e->emissions[i].row)
@@ -60,7 +60,7 @@ static struct rows without_hidden(
 		const struct entry *now = h->topic == topic && !h->absent ? index_get(x, h->key) : NULL;
 		struct entry *before = now && now->hash == h->hash ? index_before(x, h->key) : NULL;
 
-		if (before && answers(before, question))
+		if (before && entry_answers(before, question))
 			add_row(out, &n, (struct row){question, before});
 	}
 	return (struct rows){out, n};
@@ -202,28 +202,36 @@ static int by_host(const void *x, const void *y)
 	return c ? c : strcmp(a->namespace_, b->namespace_);
 }
 
-static void make_room(struct view *v, struct service_list *out, size_t *cap, size_t more)
-{
-	const Fl__Service **old = out->items;
+struct collected {
+	struct view *v;
+	struct service_list *list;
+	size_t cap;
+	uint32_t
+		port; /* 0: what some egress listener of the Sidecar imports; else what the one that serves the port does */
+};
 
-	if (out->n + more <= *cap)
-		return;
-	*cap = out->n + more + *cap / 2;
-	out->items = arena_array(v->scratch, *cap, sizeof(*out->items));
-	if (out->n)
-		memcpy(out->items, old, out->n * sizeof(*old));
+static void add_service(struct collected *c, const Fl__Service *s)
+{
+	struct service_list *l = c->list;
+
+	if (l->n == c->cap) {
+		const Fl__Service **old = l->items;
+
+		c->cap = c->cap ? 2 * c->cap : 64;
+		l->items = arena_array(c->v->scratch, c->cap, sizeof(*old));
+		if (l->n)
+			memcpy(l->items, old, l->n * sizeof(*old));
+	}
+	l->items[l->n++] = s;
 }
 
-/* port 0: what some egress listener of the Sidecar imports; else what the one that serves the port does. */
-static void collect(struct view *v, struct rows rows, uint32_t port, struct service_list *out, size_t *cap)
+static bool collect(void *ctx, const Fl__Service *s)
 {
-	make_room(v, out, cap, rows.n);
-	for (size_t i = 0; i < rows.n; i++) {
-		const Fl__Service *s = rows.items[i].entry->value;
+	struct collected *c = ctx;
 
-		if (sidecar_admits_at(v, port, str_of(s->namespace_), str_of(s->hostname)))
-			out->items[out->n++] = s;
-	}
+	if (sidecar_admits_at(c->v, c->port, str_of(s->namespace_), str_of(s->hostname)))
+		add_service(c, s);
+	return false;
 }
 
 /* One service for each host, then in Istio's order: the oldest first. */
@@ -247,66 +255,41 @@ static void settle(struct view *v, struct service_list *list)
 
 void view_services_on_port(struct view *v, uint32_t port, struct service_list *out)
 {
-	struct str ns = v->scope->attributes->ns;
-	const char *all = arena_printf(v->scratch, "*:%u", port);
-	const char *own = arena_printf(v->scratch, STR_FMT ":%u", STR_ARG(ns), port);
-	size_t cap = 0;
+	struct collected c = {.v = v, .list = out, .port = port};
 
 	*out = (struct service_list){0};
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(all)), port, out, &cap);
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_PORT, str_of(own)), port, out, &cap);
+	(void)find_service(v, Q_SERVICE_PORT, arena_printf(v->scratch, ":%u", port), collect, &c);
 	settle(v, out);
 }
 
-struct needed_services {
-	struct view *v;
-	struct service_list *list;
-	size_t *cap;
-};
-
 static void add_needed(void *ctx, struct str host)
 {
-	const struct needed_services *x = ctx;
-	struct rows rows = ask(x->v, TOPIC_SERVICE, Q_SERVICE_HOST, host);
+	struct collected *c = ctx;
+	struct rows rows = ask(c->v, TOPIC_SERVICE, Q_SERVICE_HOST, host);
 
-	make_room(x->v, x->list, x->cap, rows.n);
-	for (size_t i = 0; i < rows.n; i++) {
-		const Fl__Service *s = rows.items[i].entry->value;
-
-		if (service_exported(s, x->v->scope->attributes->ns))
-			x->list->items[x->list->n++] = s;
-	}
+	for (size_t i = 0; i < rows.n; i++)
+		if (service_exported(rows.items[i].entry->value, c->v->scope->attributes->ns))
+			add_service(c, rows.items[i].entry->value);
 }
 
 void view_services(struct view *v, struct service_list *out)
 {
-	size_t cap = 0;
-	struct needed_services needed = {v, out, &cap};
+	struct collected c = {.v = v, .list = out};
 
 	*out = (struct service_list){0};
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, STR("*")), 0, out, &cap);
-	collect(v, ask(v, TOPIC_SERVICE, Q_SERVICE_LIST, v->scope->attributes->ns), 0, out, &cap);
-	sidecar_needed(v, add_needed, &needed);
+	(void)find_service(v, Q_SERVICE_LIST, "", collect, &c);
+	sidecar_needed(v, add_needed, &c);
 	settle(v, out);
 }
 
-static bool admits_any(struct view *v, struct rows rows)
+static bool is_admitted(void *ctx, const Fl__Service *s)
 {
-	for (size_t i = 0; i < rows.n; i++) {
-		const Fl__Service *s = rows.items[i].entry->value;
-
-		if (sidecar_admits(v, str_of(s->namespace_), str_of(s->hostname)))
-			return true;
-	}
-	return false;
+	return sidecar_admits(ctx, str_of(s->namespace_), str_of(s->hostname));
 }
 
 static bool has_any(struct view *v, enum question q)
 {
-	struct rows all = ask(v, TOPIC_SERVICE, q, STR("*"));
-	struct rows own = ask(v, TOPIC_SERVICE, q, v->scope->attributes->ns);
-
-	return admits_any(v, all) || admits_any(v, own);
+	return find_service(v, q, "", is_admitted, v);
 }
 
 bool view_has_dynamic(struct view *v)

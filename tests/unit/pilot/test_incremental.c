@@ -387,6 +387,30 @@ static void P66_sidecars_of_a_namespace_share_a_scope_until_labels_matter(void *
 	arena_free(p.a);
 }
 
+static void P62_a_sidecar_that_names_hosts_is_not_asked_about_others(void **state)
+{
+	struct proxies p = proxies_new();
+	struct cache c = {0};
+	struct world w;
+
+	(void)state;
+	base(&w, &c, p.list[0]);
+	world_put(&w, "one.yaml", SIDECAR("one", "{egress: [{hosts: [./a.default.svc.cluster.local]}]}"));
+	world_commit(&w);
+	cache_update(&c, w.model, p.list[0], NULL);
+	world_put(&w, "d.yaml", SERVICE("d", "10.96.0.4", "9080", "http"));
+	world_commit(&w);
+	cache_update(&c, w.model, p.list[0], &w.touched);
+	assert_int_equal(c.rebuilt, 0);
+	put_slot(&w, 0, 1);
+	world_commit(&w);
+	cache_update(&c, w.model, p.list[0], &w.touched);
+	assert_non_null(cache_get(&c, XDS_CDS, "outbound|9081||a.default.svc.cluster.local"));
+	cache_done(&c);
+	world_done(&w);
+	arena_free(p.a);
+}
+
 static void undecodable_values_are_left_out(void **state)
 {
 	struct bus_change bad = {.topic = 3, .key = STR("default/x"), .value = STR("\xff\xff\xff")};
@@ -412,6 +436,7 @@ int main(void)
 		cmocka_unit_test(P102_limits_of_a_rule_touch_no_route_and_its_hash_does),
 		cmocka_unit_test(P95_new_account_touches_the_cluster),
 		cmocka_unit_test(P66_sidecars_of_a_namespace_share_a_scope_until_labels_matter),
+		cmocka_unit_test(P62_a_sidecar_that_names_hosts_is_not_asked_about_others),
 		cmocka_unit_test(undecodable_values_are_left_out),
 	};
 
