@@ -83,6 +83,10 @@ static bool start_cluster(struct citadel *c, struct err *e)
 	const char *when = c->cfg->token_review;
 	if (!streq(when, "auto") && !streq(when, "always") && !streq(when, "never"))
 		return err_set(e, ERR_PEER, "--token-review: \"%.40s\" is none of auto, always, never", when);
+	if (!node_accounts_check(c->cfg->node_accounts, e))
+		return err_in(e, "--trusted-node-accounts");
+	if (!c->cfg->kubernetes && c->cfg->node_accounts && c->cfg->node_accounts[0])
+		return err_set(e, ERR_PEER, "--trusted-node-accounts needs --kubernetes, which knows of pods");
 	if (!c->cfg->kubernetes)
 		return true;
 	c->cluster = citadel_cluster_new(daemon_loop(c->daemon), &o, e);

@@ -20,7 +20,7 @@ struct citadel_config {
 	bool kubernetes;
 	const char *root_rotation;
 	uint64_t root_ttl_ms, distribution_ms, max_ttl_ms, default_ttl_ms, probe_interval_ms;
-	const char **jwt_issuers, **jwt_audiences, **forwarders, **control_plane, **control_plane_dns;
+	const char **jwt_issuers, **jwt_audiences, **forwarders, **control_plane, **control_plane_dns, **node_accounts;
 };
 
 struct issuance {

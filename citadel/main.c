@@ -48,6 +48,11 @@ static const struct option_row options[] = {
 	{.name = "kubeconfig",
 		OPT_STR(struct citadel_config, kubeconfig, NULL,
 			"credentials for --kubernetes (default: those of the pod that this runs in)")},
+	{.name = "trusted-node-accounts",
+		OPT_LIST(struct citadel_config, node_accounts,
+			"<namespace>/<account> of node proxies, which may have certificates for accounts of pods on "
+			"their own "
+			"node (with --kubernetes)")},
 	{.name = "trusted-forwarder", OPT_LIST(struct citadel_config, forwarders, "ids that may relay for others")},
 	{.name = "control-plane-identity",
 		OPT_LIST(struct citadel_config, control_plane, "ids that may have DNS names")},

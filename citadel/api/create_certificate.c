@@ -1,7 +1,8 @@
 /*
  * DOC: istio.v1.auth.IstioCertificateService/CreateCertificate. Who calls comes from authn/, what may be asked from ca/policy.c, and the
  * certificate from the signer. The answer has the leaf first and the root last, as Istio's agents expect. A lifetime beyond the maximum is
- * shortened; Istio refuses it (docs/DIFFERENCES.md).
+ * shortened; Istio refuses it (docs/DIFFERENCES.md). A request with the metadata ImpersonatedIdentity is for another than the caller, whom the API
+ * server must let have it (kube/node_account.c); what is privileged here is nobody else's to have.
  */
 #include <stdlib.h>
 
@@ -31,6 +32,8 @@ struct call {
 	const Ca__IstioCertificateRequest *request;
 	struct authn_proof proof;
 	const char *id, *by, *peer;
+	const char *for_whom; /* whom the API server is asked about */
+	bool for_other; /* id is not the caller's */
 	bool asked, waiting; /* for the API server or the signer */
 };
 
@@ -132,7 +135,7 @@ static void refuse_caller(struct call *k, const char *why)
 	refuse(k, GRPC_UNAUTHENTICATED, why);
 }
 
-/* Who calls is known. */
+/* Who calls is known, and whom the certificate is for. */
 static void create(struct call *k, const char *id, const char *by)
 {
 	struct citadel *c = k->c;
@@ -147,7 +150,8 @@ static void create(struct call *k, const char *id, const char *by)
 		refuse(k, GRPC_INVALID_ARGUMENT, e.text);
 		return;
 	}
-	const char *const *dns = authn_listed(c->control_plane, str_of(k->id)) ? c->own_dns : NULL;
+	const bool plane = !k->for_other && authn_listed(c->control_plane, str_of(k->id));
+	const char *const *dns = plane ? c->own_dns : NULL;
 	if (!policy_csr(&csr, k->id, dns, &e)) {
 		metric_add(e.kind == ERR_DENIED ? &id_errors : &parse_errors, 1);
 		refuse(k, e.kind == ERR_DENIED ? GRPC_PERMISSION_DENIED : GRPC_INVALID_ARGUMENT, e.text);
@@ -157,14 +161,107 @@ static void create(struct call *k, const char *id, const char *by)
 	signer_sign(c->signer, der, k->id, csr.dns, lifetime_ms(c->cfg, k->request->validity_duration), on_signed, k);
 }
 
+/* ---- for another than the caller */
+
+#define IMPERSONATED "ImpersonatedIdentity"
+
+static void refuse_other(struct call *k, enum grpc_status st, const char *why)
+{
+	if (st == GRPC_UNAUTHENTICATED)
+		metric_add(&authn_failures, 1);
+	refuse(k, st, arena_printf(k->arena, IMPERSONATED ": %s", why));
+}
+
+static void on_node(void *ctx, enum node_result result, struct str text)
+{
+	struct call *k = ctx;
+	const char *said = arena_cstr(k->arena, text);
+	k->waiting = false;
+	if (k->stream && result == NODE_GRANTED) {
+		const char *wanted = k->for_whom;
+		log_info(&citadel_log, "may have another's certificate", KV("caller", k->id), KV("id", wanted),
+			KV("node", said));
+		k->for_other = true;
+		create(k, wanted, "node-account");
+	} else if (k->stream) {
+		refuse_other(k, result == NODE_REFUSED ? GRPC_UNAUTHENTICATED : GRPC_UNAVAILABLE, said);
+	}
+	if (!k->stream && !k->waiting)
+		call_free(k);
+}
+
+static bool may_ask(const struct call *k, const struct spiffe_id *caller, const struct authn_pod *pod, struct err *e)
+{
+	const struct citadel *c = k->c;
+	const char *account = arena_printf(
+		k->arena, STR_FMT "/" STR_FMT, STR_ARG(caller->ns), STR_ARG(caller->service_account));
+	if (!c->cluster || !c->cfg->node_accounts || !c->cfg->node_accounts[0])
+		return err_set(e, ERR_DENIED, "nobody may ask for another: --trusted-node-accounts is not set");
+	if (!authn_listed(c->cfg->node_accounts, str_of(account)))
+		return err_set(e, ERR_DENIED, "%s is not among --trusted-node-accounts", account);
+	if (!pod->name.len || !pod->uid.len)
+		return err_set(e, ERR_DENIED, "the caller shows no token of the cluster that is bound to its pod");
+	return true;
+}
+
+static bool may_be_had(const struct call *k, const char *id, struct spiffe_id *wanted, struct err *e)
+{
+	const struct citadel *c = k->c;
+	if (!spiffe_parse(str_of(id), wanted, e))
+		return false;
+	if (!str_eqc(wanted->trust_domain, c->cfg->trust_domain))
+		return err_set(e, ERR_DENIED, "\"%s\" is of another trust domain", id);
+	/* They may have names of the control plane, and speak for anybody. */
+	if (authn_listed(c->control_plane, str_of(id)) || authn_listed(c->authn.forwarders, str_of(id)))
+		return err_set(e, ERR_DENIED, "\"%s\" is the control plane's: it asks for itself", id);
+	return true;
+}
+
+static void for_another(struct call *k, const char *wanted, const struct authn_pod *pod)
+{
+	struct spiffe_id caller;
+	struct node_question q = {.pod = *pod};
+	struct err e = {0};
+	if (!spiffe_parse(str_of(k->id), &caller, &e) || !may_ask(k, &caller, pod, &e) ||
+		!may_be_had(k, wanted, &q.wanted, &e)) {
+		refuse_other(k, GRPC_UNAUTHENTICATED, e.text);
+		return;
+	}
+	q.ns = caller.ns;
+	q.account = caller.service_account;
+	k->for_whom = wanted;
+	k->waiting = true;
+	citadel_cluster_node(k->c->cluster, &q, on_node, k);
+}
+
+/* Who calls is known; the pod is that of its token, where the cluster said so. */
+static void serve(struct call *k, const char *id, const char *by, const struct authn_pod *pod)
+{
+	const Wkt__Struct *m = k->request->metadata;
+	k->id = id;
+	for (size_t i = 0; m && i < m->n_fields; i++) {
+		const Wkt__Value *v = m->fields[i]->value;
+		if (!streq(m->fields[i]->key, IMPERSONATED))
+			continue;
+		if (!v || v->kind_case != WKT__VALUE__KIND_STRING_VALUE)
+			refuse_other(k, GRPC_INVALID_ARGUMENT, "is not a string");
+		else if (!str_empty(v->string_value))
+			for_another(k, v->string_value, pod);
+		else
+			break;
+		return;
+	}
+	create(k, id, by);
+}
+
 /* By the API server's word. What the cluster's keys said must be the same; they count alone when it does not answer. */
-static void judge(struct call *k, enum review_result result, struct str text)
+static void judge(struct call *k, enum review_result result, struct str text, const struct authn_pod *pod)
 {
 	struct str ns, name;
 	struct spiffe_id parsed;
 	struct err e = {0};
 	if (result == REVIEW_NO_ANSWER && k->proof.id) {
-		create(k, k->proof.id, k->proof.by);
+		serve(k, k->proof.id, k->proof.by, &k->proof.pod);
 	} else if (result == REVIEW_NO_ANSWER) {
 		metric_add(&authn_failures, 1);
 		refuse(k, GRPC_UNAVAILABLE,
@@ -179,16 +276,16 @@ static void judge(struct call *k, enum review_result result, struct str text)
 		else if (k->proof.id && !streq(k->proof.id, id))
 			refuse_caller(k, "the token says another identity than the API server");
 		else
-			create(k, id, "token-review");
+			serve(k, id, "token-review", pod);
 	}
 }
 
-static void on_reviewed(void *ctx, enum review_result result, struct str text)
+static void on_reviewed(void *ctx, enum review_result result, struct str text, const struct authn_pod *pod)
 {
 	struct call *k = ctx;
 	k->waiting = false;
 	if (k->stream)
-		judge(k, result, text);
+		judge(k, result, text, pod);
 	if (!k->stream && !k->waiting)
 		call_free(k);
 }
@@ -206,7 +303,7 @@ static void authenticate(struct call *k)
 		k->waiting = true;
 		citadel_cluster_review(c->cluster, authn_bearer(r.authorization), on_reviewed, k);
 	} else if (known) {
-		create(k, k->proof.id, k->proof.by);
+		serve(k, k->proof.id, k->proof.by, &k->proof.pod);
 	} else {
 		refuse_caller(k, e.text);
 	}

@@ -28,10 +28,16 @@ struct authn_request {
 	struct str peer; /* verified SPIFFE id of the TLS peer, empty: none */
 };
 
+/* What a token of the cluster is bound to; empty: nothing. */
+struct authn_pod {
+	struct str name, uid;
+};
+
 struct authn_proof {
 	const char *id; /* NULL: nobody vouches for the caller */
 	const char *by; /* the authenticator's name */
 	bool by_cluster; /* by the cluster's keys */
+	struct authn_pod pod; /* by the cluster's keys, in the arena */
 	bool unverified; /* there is a token that no key known here verifies */
 };
 

@@ -52,6 +52,20 @@ static bool account_of(struct arena *a, const struct jwt *t, struct str *ns, str
 	return from_sub || err_set(e, ERR_DENIED, "the token's subject \"%.100s\" is no service account", t->subject);
 }
 
+/* The pod that a projected token is bound to, where it is the cluster that says so. */
+static struct authn_pod pod_of(struct arena *a, const struct jwt *t)
+{
+	json_t *o = json_loads(t->payload_json, 0, NULL);
+	const json_t *pod = json_object_get(json_object_get(o, "kubernetes.io"), "pod");
+	const char *name = json_string_value(json_object_get(pod, "name")),
+		   *uid = json_string_value(json_object_get(pod, "uid"));
+	struct authn_pod out = {0};
+	if (name && uid)
+		out = (struct authn_pod){str_of(arena_strdup(a, name)), str_of(arena_strdup(a, uid))};
+	json_decref(o);
+	return out;
+}
+
 static bool verify(struct arena *a, const struct authn_context *c, struct str token, struct jwt *out, bool *by_cluster,
 	struct err *e)
 {
@@ -98,6 +112,8 @@ static enum authn_result check(struct arena *a, const struct authn_context *c, c
 	if (!spiffe_parse(str_of(uri), &parsed, e))
 		return AUTHN_BAD;
 	out->id = uri;
+	if (out->by_cluster)
+		out->pod = pod_of(a, &t);
 	return AUTHN_GOOD;
 }
 

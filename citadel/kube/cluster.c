@@ -24,6 +24,7 @@ struct citadel_cluster {
 	struct kube *api;
 	struct bundles *bundles;
 	struct reviews *reviews;
+	struct node_accounts *nodes;
 	struct timer *timer;
 	char *issuer;
 	uint64_t asked_ms, taken_ms;
@@ -95,6 +96,7 @@ struct citadel_cluster *citadel_cluster_new(struct loop *l, const struct citadel
 	c->api = api;
 	c->bundles = bundles_new(l, api);
 	c->reviews = reviews_new(api, o->audiences);
+	c->nodes = node_accounts_new(api);
 	c->timer = timer_new(l, ask, c);
 	ask(c);
 	return c;
@@ -106,6 +108,7 @@ void citadel_cluster_free(struct citadel_cluster *c)
 		return;
 	bundles_free(c->bundles);
 	reviews_free(c->reviews);
+	node_accounts_free(c->nodes);
 	timer_free(c->timer);
 	kube_free(c->api);
 	free(c->issuer);
@@ -121,6 +124,11 @@ void citadel_cluster_refresh_keys(struct citadel_cluster *c)
 void citadel_cluster_review(struct citadel_cluster *c, struct str token, review_done done, void *ctx)
 {
 	reviews_ask(c->reviews, token, done, ctx);
+}
+
+void citadel_cluster_node(struct citadel_cluster *c, const struct node_question *q, node_done done, void *ctx)
+{
+	node_accounts_ask(c->nodes, q, done, ctx);
 }
 
 void citadel_cluster_set_roots(struct citadel_cluster *c, struct str roots_pem)
@@ -139,6 +147,8 @@ void citadel_cluster_debug(const struct citadel_cluster *c, struct strbuf *json)
 	strbuf_add_json(json, str_of(c->error));
 	strbuf_adds(json, ",\"tokenReviews\":");
 	reviews_debug(c->reviews, json);
+	strbuf_adds(json, ",\"nodeAccounts\":");
+	node_accounts_debug(c->nodes, json);
 	strbuf_adds(json, ",\"bundles\":");
 	bundles_debug(c->bundles, json);
 	strbuf_addc(json, '}');

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "citadel/kube/node_account.h"
 #include "citadel/kube/token_review.h"
 
 struct citadel_cluster;
@@ -23,6 +24,8 @@ void citadel_cluster_free(struct citadel_cluster *c);
 void citadel_cluster_refresh_keys(struct citadel_cluster *c);
 /* Asks the API server about a token; see token_review.h. */
 void citadel_cluster_review(struct citadel_cluster *c, struct str token, review_done done, void *ctx);
+/* Asks the API server whether a node account may have another's certificate; see node_account.h. */
+void citadel_cluster_node(struct citadel_cluster *c, const struct node_question *q, node_done done, void *ctx);
 /* What every namespace's ConfigMap shall hold. */
 void citadel_cluster_set_roots(struct citadel_cluster *c, struct str roots_pem);
 void citadel_cluster_debug(const struct citadel_cluster *c, struct strbuf *json);

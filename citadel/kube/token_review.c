@@ -22,6 +22,7 @@
 #define REQUEST_MS 5000u
 #define PATH "/apis/authentication.k8s.io/v1/tokenreviews"
 #define ACCOUNT "system:serviceaccount:"
+#define EXTRA "authentication.kubernetes.io/" /* pod-name, pod-uid: what a projected token is bound to */
 
 METRIC(reviews_total, COUNTER, "citadel_token_reviews_total",
 	"tokens that the API server was asked about, by its answer", "result");
@@ -40,7 +41,7 @@ struct entry {
 	char key[PKI_SHA256_BYTES];
 	bool open; /* asked, not answered */
 	enum review_result result;
-	char *text;
+	char *text, *pod_name, *pod_uid;
 	uint64_t until_ms;
 	int64_t token_ends_ms; /* wall clock; 0: not said */
 	VEC(struct waiter) waiting;
@@ -68,6 +69,12 @@ static bool audience_holds(const json_t *list, const char *const *audiences)
 	return false;
 }
 
+static struct str extra(struct arena *a, const json_t *user, const char *key)
+{
+	const char *value = json_string_value(json_array_get(json_object_get(json_object_get(user, "extra"), key), 0));
+	return value ? str_of(arena_strdup(a, value)) : STR("");
+}
+
 static enum review_result verdict(struct arena *a, const json_t *status, const char *const *audiences, struct str *text)
 {
 	const char *name = json_string_value(json_object_get(json_object_get(status, "user"), "username"));
@@ -86,14 +93,20 @@ static enum review_result verdict(struct arena *a, const json_t *status, const c
 	return REVIEW_BAD;
 }
 
-enum review_result review_parse(struct arena *a, struct str json, const char *const *audiences, struct str *text)
+enum review_result review_parse(
+	struct arena *a, struct str json, const char *const *audiences, struct str *text, struct authn_pod *pod)
 {
 	json_t *j = json_loadb(json.ptr ? json.ptr : "", json.len, 0, NULL);
 	const json_t *status = json_object_get(j, "status");
 	enum review_result result = REVIEW_NO_ANSWER;
 	*text = STR("the API server's answer is no TokenReview");
+	*pod = (struct authn_pod){0};
 	if (json_is_object(status))
 		result = verdict(a, status, audiences, text);
+	if (result == REVIEW_GOOD) {
+		const json_t *user = json_object_get(status, "user");
+		*pod = (struct authn_pod){extra(a, user, EXTRA "pod-name"), extra(a, user, EXTRA "pod-uid")};
+	}
 	json_decref(j);
 	return result;
 }
@@ -111,6 +124,8 @@ static void entry_free(struct entry *x)
 {
 	vec_done(&x->waiting);
 	free(x->text);
+	free(x->pod_name);
+	free(x->pod_uid);
 	free(x);
 }
 
@@ -156,11 +171,12 @@ static uint64_t keep_until(const struct entry *x)
 
 static void tell(struct entry *x, enum review_result result, struct str text)
 {
+	const struct authn_pod pod = {str_of(x->pod_name), str_of(x->pod_uid)};
 	struct waiter *list = take(x->waiting.items);
 	const size_t n = x->waiting.len;
 	x->waiting.len = x->waiting.cap = 0;
 	for (size_t i = 0; i < n; i++)
-		list[i].done(list[i].ctx, result, text);
+		list[i].done(list[i].ctx, result, text, &pod);
 	free(list);
 }
 
@@ -180,9 +196,10 @@ static void on_answer(void *ctx, int status, struct str body)
 	struct entry *x = ctx;
 	struct reviews *r = x->owner;
 	struct str text = body;
+	struct authn_pod pod = {0};
 	enum review_result result = REVIEW_NO_ANSWER;
 	if (status == 200 || status == 201)
-		result = review_parse(a, body, r->audiences, &text);
+		result = review_parse(a, body, r->audiences, &text, &pod);
 	metric_add(&reviews_total, 1, labels[result]);
 	r->open--;
 	x->open = false;
@@ -197,6 +214,8 @@ static void on_answer(void *ctx, int status, struct str body)
 	r->warned = false;
 	r->error[0] = '\0';
 	x->text = xstrndup(text.ptr, text.len);
+	x->pod_name = xstrndup(pod.name.ptr ? pod.name.ptr : "", pod.name.len);
+	x->pod_uid = xstrndup(pod.uid.ptr ? pod.uid.ptr : "", pod.uid.len);
 	x->until_ms = keep_until(x);
 	tell(x, result, text);
 }
@@ -239,11 +258,12 @@ void reviews_ask(struct reviews *r, struct str token, review_done done, void *ct
 		if (x->open)
 			vec_push(&x->waiting, ((struct waiter){done, ctx}));
 		else
-			done(ctx, x->result, str_of(x->text));
+			done(ctx, x->result, str_of(x->text),
+				&(struct authn_pod){str_of(x->pod_name), str_of(x->pod_uid)});
 		return;
 	}
 	if (r->open >= LIMIT_TOKEN_REVIEWS_OPEN) {
-		done(ctx, REVIEW_NO_ANSWER, STR("too many tokens wait for the API server"));
+		done(ctx, REVIEW_NO_ANSWER, STR("too many tokens wait for the API server"), &(struct authn_pod){0});
 		return;
 	}
 	x = entry_new(r, key);

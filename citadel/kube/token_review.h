@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "common/base/arena.h"
+#include "citadel/authn/authn.h"
 #include "common/kube/kube.h"
 
 struct reviews;
@@ -16,8 +16,8 @@ enum review_result {
 	REVIEW_NO_ANSWER, /* the API server is away, or does not let us ask; text: why */
 	REVIEW_RESULT_COUNT
 };
-/* text is borrowed for the call. */
-typedef void (*review_done)(void *ctx, enum review_result result, struct str text);
+/* text and pod are borrowed for the call; the pod is that of a good token. */
+typedef void (*review_done)(void *ctx, enum review_result result, struct str text, const struct authn_pod *pod);
 
 /* audiences: NULL-terminated, borrowed for life; the token must be for one of them. */
 struct reviews *reviews_new(struct kube *api, const char *const *audiences);
@@ -28,6 +28,7 @@ void reviews_debug(const struct reviews *r, struct strbuf *json);
 
 /*
  * The API server's answer. REVIEW_GOOD only for an authenticated service account whose token is for one of the audiences; a server that names no
- * audience did not look at them (Kubernetes API, TokenReviewStatus). *text is in the arena. Pure.
+ * audience did not look at them (Kubernetes API, TokenReviewStatus). *text and *pod, what a good token is bound to, are in the arena. Pure.
  */
-enum review_result review_parse(struct arena *a, struct str json, const char *const *audiences, struct str *text);
+enum review_result review_parse(
+	struct arena *a, struct str json, const char *const *audiences, struct str *text, struct authn_pod *pod);

@@ -266,6 +266,24 @@ def test_values_that_are_misspelt_or_out_of_range_are_refused(helm, chart, value
     assert "values don't meet the specifications" in text
 
 
+def test_C11_citadel_may_read_pods_only_when_there_are_node_accounts(render, helm):
+    def seen(values):
+        objects = render(values=values)
+        rules = of_kind(objects, "ClusterRole", "fairlead-citadel-istio-system")[0]["rules"]
+        pods = [rule["verbs"] for rule in rules if "pods" in rule.get("resources", [])]
+        args = [a for o, _, c in containers(objects) if c["name"] == "citadel" for a in c["args"] if a.startswith("--trusted-node-accounts")]
+        return pods, args
+
+    assert seen({}) == ([], []) == seen({"trustedZtunnelNamespace": "x"})
+    may = [["get", "list"]]
+    assert seen({"trustedZtunnelName": "ztunnel"}) == (may, ["--trusted-node-accounts=istio-system/ztunnel"])
+    assert seen({"trustedZtunnelName": "ztunnel", "trustedZtunnelNamespace": "kube-system"}) == (may, ["--trusted-node-accounts=kube-system/ztunnel"])
+    both = {"trustedZtunnelName": "z", "citadel": {"env": {"CA_TRUSTED_NODE_ACCOUNTS": "a/b,c/d"}}}
+    assert seen(both) == (may, ["--trusted-node-accounts=a/b,c/d"])
+    said = helm("template", "x", CHARTS / "fairlead", values={"citadel": {"env": {"CA_TRUSTED_NODE_ACCOUNTS": "ztunnel"}}}, ok=False)
+    assert "CA_TRUSTED_NODE_ACCOUNTS" in said
+
+
 @pytest.mark.parametrize("chart", NAMES)
 def test_every_value_is_in_the_schema(chart):
     def check(values, schema, path):

@@ -127,6 +127,8 @@ class FakeKube:
                         path, name = url.path.rsplit("/", 1)
                         obj = fake.objects.get((path, f"{path.split('/')[-2]}/{name}"))
                         self.answer(200, obj) if obj else self.status(404, "not found")
+                    elif "/namespaces/" in url.path and "/pods" in url.path:
+                        self.pods(url.path.split("/")[4], *url.path.split("/")[6:], query=query)
                     elif not known:
                         self.status(404, "the server could not find the requested resource")
                     elif query.get("watch"):
@@ -219,6 +221,25 @@ class FakeKube:
                     self.answer(200, {"kind": "Status", "status": "Success"})
                 except KeyError:
                     self.status(404, "not found")
+
+            def pods(self, ns, name=None, query=None):
+                """One pod, or those of a namespace that the field selector fits."""
+                def fits(obj, part):
+                    path, _, value = part.partition("=")
+                    held = obj
+                    for key in path.rstrip("!").split("."):
+                        held = held.get(key, {})
+                    return (held == value) != path.endswith("!")
+
+                with fake.lock:
+                    items = [o for (p, key), o in sorted(fake.objects.items()) if p == "/api/v1/pods" and key.startswith(ns + "/")]
+                if name:
+                    found = [o for o in items if o["metadata"]["name"] == name]
+                    self.answer(200, found[0]) if found else self.status(404, f'pods "{name}" not found')
+                    return
+                parts = [part for part in query.get("fieldSelector", "").split(",") if part]
+                items = [o for o in items if all(fits(o, part) for part in parts)]
+                self.answer(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items[:int(query.get("limit", 500))]})
 
             @staticmethod
             def selected(query):

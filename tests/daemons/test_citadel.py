@@ -27,8 +27,8 @@ METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 ME = "spiffe://cluster.local/ns/shop/sa/cart"
 
 
-def encode(csr, seconds):
-    return wire.put(1, csr) + (wire.put(3, seconds) if seconds else b"")
+def encode(csr, seconds, metadata=None):
+    return wire.put(1, csr) + (wire.put(3, seconds) if seconds else b"") + (wire.put(4, wire.struct_of(metadata)) if metadata else b"")
 
 
 def decode(data):
@@ -83,13 +83,13 @@ class Citadel:
         command = [CITADEL, "token", "--state-dir", self.state, "--namespace", "shop", "--service-account", "cart", *options]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    def create(self, csr, token=None, seconds=3600, cert=None, headers=()):
+    def create(self, csr, token=None, seconds=3600, cert=None, headers=(), metadata=None):
         roots = (self.state / "root-cert.pem").read_bytes()
         credentials = grpc.ssl_channel_credentials(roots, *(cert or (None, None)))
-        metadata = list(headers) + ([("authorization", "Bearer " + token)] if token else [])
+        sent = list(headers) + ([("authorization", "Bearer " + token)] if token else [])
         with grpc.secure_channel("localhost:%d" % self.port("signing"), credentials) as channel:
             call = channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
-            return decode(call(encode(csr, seconds), metadata=metadata, timeout=10))
+            return decode(call(encode(csr, seconds, metadata), metadata=sent, timeout=10))
 
     def refusal(self, *args, **named):
         with pytest.raises(grpc.RpcError) as error:

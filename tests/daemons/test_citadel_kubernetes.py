@@ -29,10 +29,12 @@ class Issuer:
         modulus = openssl("rsa", "-in", str(self.path), "-noout", "-modulus").strip().split("=")[1]
         return {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": b64(bytes.fromhex(modulus)), "e": "AQAB"}
 
-    def token(self, issuer, ns="shop", account="cart", audience="istio-ca", seconds=600):
+    def token(self, issuer, ns="shop", account="cart", audience="istio-ca", seconds=600, pod=None):
         now = int(time.time())
         claims = {"iss": issuer, "sub": f"system:serviceaccount:{ns}:{account}", "aud": [audience], "iat": now, "exp": now + seconds,
                   "kubernetes.io": {"namespace": ns, "serviceaccount": {"name": account, "uid": "u"}}}
+        if pod:
+            claims["kubernetes.io"]["pod"] = {"name": pod[0], "uid": pod[1]}
         text = b64(json.dumps({"alg": "RS256", "kid": self.kid}).encode()) + "." + b64(json.dumps(claims).encode())
         signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.path], input=text.encode(), capture_output=True, check=True).stdout
         return f"{text}.{b64(signature)}"
@@ -242,3 +244,184 @@ def test_an_unknown_way_to_review_tokens_is_an_error(tmp_path, fake):
     c = started(tmp_path, fake, "--token-review", "sometimes")
     assert c.process.wait(10) != 0
     assert "is none of auto, always, never" in (tmp_path / "log").read_text()
+
+
+# ---- node accounts: certificates for others, whose pods run on the caller's node
+
+PODS = "/api/v1/pods"
+OTHER = "spiffe://cluster.local/ns/shop/sa/cart"
+NODE = ("istio-system", "ztunnel")
+
+
+def pod(fake, ns, name, account, node, phase="Running", uid=None, **metadata):
+    spec = {"serviceAccountName": account, **({"nodeName": node} if node else {})}
+    fake.apply(PODS, {"metadata": {"namespace": ns, "name": name, "uid": uid or f"uid-of-{name}", **metadata}, "spec": spec, "status": {"phase": phase}})
+
+
+@pytest.fixture
+def nodes(tmp_path, fake, issuer):
+    pod(fake, *NODE[:1], "ztunnel-1", NODE[1], "node-1")
+    pod(fake, "istio-system", "pilot-1", "pilot", "node-1")
+    pod(fake, "shop", "cart-1", "cart", "node-1")
+    pod(fake, "shop", "cart-2", "cart", "node-2")
+    pod(fake, "shop", "web-2", "web", "node-2")
+    pod(fake, "shop", "job-1", "job", "node-1", phase="Succeeded")
+    pod(fake, "shop", "failed-1", "failed", "node-1", phase="Failed")
+    pod(fake, "shop", "static-1", "static", "node-1", annotations={"kubernetes.io/config.mirror": "hash"})
+    pod(fake, "shop", "new-1", "new", None, phase="Pending")
+    pod(fake, "other", "cart-3", "only-there", "node-1")
+    c = started(tmp_path, fake, "--trusted-node-accounts", "istio-system/ztunnel,kube-system/istio-cni")
+    wait_until(lambda: c.page("cluster")["keysAgeMs"] >= 0)
+    yield c
+    assert c.stop() == 0
+
+
+def of_node(issuer, fake, uid="uid-of-ztunnel-1", name="ztunnel-1", who=NODE):
+    return issuer.token(fake.issuer, *who, pod=name and (name, uid))
+
+
+def for_other(citadel, tmp_path, token, wanted=OTHER):
+    request = csr(tmp_path, san="URI:" + wanted)[0]
+    return request, token, {"metadata": {"ImpersonatedIdentity": wanted}}
+
+
+def ask(citadel, tmp_path, token, wanted=OTHER):
+    request, token, more = for_other(citadel, tmp_path, token, wanted)
+    return citadel.create(request, token, **more)
+
+
+def refused(citadel, tmp_path, token, wanted=OTHER):
+    """What the caller is told; the log says the same, and it counts."""
+    before = citadel.metric("citadel_server_authentication_failure_count")
+    request, token, more = for_other(citadel, tmp_path, token, wanted)
+    code, details = citadel.refusal(request, token, **more)
+    assert code == grpc.StatusCode.UNAUTHENTICATED, details
+    assert citadel.metric("citadel_server_authentication_failure_count") == before + 1
+    assert details.startswith("ImpersonatedIdentity: ") and any("refused" in line and details.split(": ", 1)[1][:60].split('"')[0] in line
+                                                                 for line in citadel.lines())
+    return details
+
+
+def test_C11_a_node_account_gets_certificates_of_the_pods_on_its_node(nodes, fake, issuer, tmp_path):
+    chain = ask(nodes, tmp_path, of_node(issuer, fake))
+    assert "URI:" + OTHER in openssl("x509", "-noout", "-ext", "subjectAltName", text=chain[0])
+    assert nodes.metric('citadel_node_authorizations_total{result="granted"}') == 1
+    issued = nodes.page("issuances")["issuances"][0]
+    assert issued["authenticator"] == "node-account" and issued["id"] == OTHER
+    assert any("spiffe://cluster.local/ns/istio-system/sa/ztunnel" in line and "node=node-1" in line for line in nodes.lines())
+    # Its own is asked for as everybody does.
+    own = "spiffe://cluster.local/ns/istio-system/sa/ztunnel"
+    request = csr(tmp_path, san="URI:" + own)[0]
+    assert len(nodes.create(request, of_node(issuer, fake))) >= 2
+    assert len(nodes.create(request, of_node(issuer, fake), metadata={"ImpersonatedIdentity": "", "CertSigner": "x"})) >= 2
+    # What the pod does later is seen at once: nothing is remembered.
+    fake.delete(PODS, "shop", "cart-1")
+    assert "no pod of shop/cart runs on the caller's node node-1" in refused(nodes, tmp_path, of_node(issuer, fake))
+
+
+def test_C11_what_does_not_run_there_is_refused(nodes, fake, issuer, tmp_path):
+    for wanted, text in [
+        ("ns/shop/sa/web", "no pod of shop/web runs on the caller's node node-1"),  # on another node
+        ("ns/shop/sa/nobody", "no pod of shop/nobody"),
+        ("ns/shop/sa/only-there", "no pod of shop/only-there"),  # of another namespace
+        ("ns/shop/sa/job", "no pod of shop/job"),
+        ("ns/shop/sa/failed", "no pod of shop/failed"),
+        ("ns/shop/sa/static", "no pod of shop/static"),
+        ("ns/shop/sa/new", "no pod of shop/new"),
+        ("ns/istio-system/sa/pilot", "control plane"),  # it may speak for anybody
+        ("ns/shop/sa/a_b", "no account that Kubernetes could have"),
+    ]:
+        assert text in refused(nodes, tmp_path, of_node(issuer, fake), "spiffe://cluster.local/" + wanted)
+
+
+def test_C11_malformed_and_foreign_identities_are_refused(nodes, fake, issuer, tmp_path):
+    request = csr(tmp_path, san="URI:" + OTHER)[0]
+    for wanted, text in [
+        ("spiffe://other.example/ns/shop/sa/cart", "another trust domain"),
+        ("spiffe://cluster.local/ns/shop", "not spiffe://<trust domain>/ns/<namespace>/sa/<account>"),
+        ("shop/cart", "does not begin with spiffe://"),
+    ]:
+        code, details = nodes.refusal(request, of_node(issuer, fake), metadata={"ImpersonatedIdentity": wanted})
+        assert code == grpc.StatusCode.UNAUTHENTICATED and text in details
+    assert not fake.count("/pods")
+
+
+def test_C11_a_csr_for_another_than_the_metadata_says_is_refused(nodes, fake, issuer, tmp_path):
+    request = csr(tmp_path, san="URI:spiffe://cluster.local/ns/shop/sa/web")[0]
+    code, details = nodes.refusal(request, of_node(issuer, fake), metadata={"ImpersonatedIdentity": OTHER})
+    assert code == grpc.StatusCode.PERMISSION_DENIED and "shop/sa/web" in details
+    names = csr(tmp_path, san=f"URI:{OTHER},DNS:istiod.istio-system.svc")[0]
+    assert nodes.refusal(names, of_node(issuer, fake), metadata={"ImpersonatedIdentity": OTHER})[0] == grpc.StatusCode.PERMISSION_DENIED
+    code, details = nodes.refusal(names, of_node(issuer, fake), metadata={"ImpersonatedIdentity": {"a": "b"}})
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "not a string" in details
+
+
+def test_C11_callers_that_may_not_ask(nodes, fake, issuer, tmp_path):
+    for caller, text in [
+        ({"who": ("shop", "cart"), "name": "cart-1", "uid": "uid-of-cart-1"}, "shop/cart is not among"),
+        ({"name": None}, "no token of the cluster that is bound to its pod"),
+        ({"name": "ztunnel-9"}, "istio-system/ztunnel-9 does not exist"),
+        ({"uid": "uid-of-its-predecessor"}, "is another one by now"),
+        ({"name": "pilot-1", "uid": "uid-of-pilot-1"}, "has the account pilot, not the token's"),
+        ({"name": "ztunnel/../../secrets/x"}, "no pod that it is bound to"),
+    ]:
+        assert text in refused(nodes, tmp_path, of_node(issuer, fake, **caller))
+    for change, text in [({"phase": "Failed"}, "has ended"), ({"annotations": {"kubernetes.io/config.mirror": "x"}}, "is a static pod"),
+                         ({"node": None}, "is on no node")]:
+        pod(fake, *NODE[:1], "ztunnel-1", NODE[1], **{"node": "node-1", **change})
+        assert text in refused(nodes, tmp_path, of_node(issuer, fake))
+
+
+def test_C11_a_certificate_or_a_join_token_of_the_node_account_does_not_do(nodes, fake, issuer, tmp_path):
+    own = "spiffe://cluster.local/ns/istio-system/sa/ztunnel"
+    request, key = csr(tmp_path, san="URI:" + own)
+    chain = nodes.create(request, of_node(issuer, fake))
+    more = {"metadata": {"ImpersonatedIdentity": OTHER}}
+    code, details = nodes.refusal(request, cert=(key, "".join(chain[:-1]).encode()), **more)
+    assert code == grpc.StatusCode.UNAUTHENTICATED and "bound to its pod" in details
+    join = nodes.token("--namespace", "istio-system", "--service-account", "ztunnel")
+    code, details = nodes.refusal(request, join, **more)
+    assert code == grpc.StatusCode.UNAUTHENTICATED and "bound to its pod" in details
+
+
+def test_C11_an_api_server_that_is_away_means_try_again_later(nodes, fake, issuer, tmp_path):
+    fake.refuse(503, "away", 1000)
+    request, token, more = for_other(nodes, tmp_path, of_node(issuer, fake))
+    code, details = nodes.refusal(request, token, **more)
+    assert code == grpc.StatusCode.UNAVAILABLE and "away" in details
+    assert nodes.metric('citadel_node_authorizations_total{result="no_answer"}') == 1
+    assert "away" in nodes.page("cluster")["nodeAccounts"]["error"]
+
+
+def test_C11_by_the_api_servers_word_the_pod_is_in_extra(tmp_path, fake, issuer):
+    pod(fake, *NODE[:1], "ztunnel-1", NODE[1], "node-1")
+    pod(fake, "shop", "cart-1", "cart", "node-1")
+    c = started(tmp_path, fake, "--trusted-node-accounts", "istio-system/ztunnel", "--token-review", "always")
+    wait_until(lambda: c.page("cluster")["keysAgeMs"] >= 0)
+    extra = {f"authentication.kubernetes.io/{k}": [v] for k, v in {"pod-name": "ztunnel-1", "pod-uid": "uid-of-ztunnel-1", "node-name": "node-1"}.items()}
+    status = account(*NODE)
+    fake.review = lambda token, audiences: {**status, "user": {**status["user"], "extra": extra}}
+    token = of_node(issuer, fake, name=None)
+    for _ in range(2):  # the second time from memory
+        assert len(ask(c, tmp_path, token)) >= 2
+    assert c.metric("citadel_token_reviews_total") == 1
+    # What the token itself says counts for nothing then.
+    fake.review = lambda token, audiences: account(*NODE)
+    request = csr(tmp_path, san="URI:" + OTHER)[0]
+    code, details = c.refusal(request, of_node(issuer, fake), metadata={"ImpersonatedIdentity": OTHER})
+    assert code == grpc.StatusCode.UNAUTHENTICATED and "bound to its pod" in details
+    assert c.stop() == 0
+
+
+def test_C11_without_the_option_nobody_may_ask(citadel, fake, issuer, tmp_path):
+    pod(fake, *NODE[:1], "ztunnel-1", NODE[1], "node-1")
+    pod(fake, "shop", "cart-1", "cart", "node-1")
+    assert "--trusted-node-accounts is not set" in refused(citadel, tmp_path, of_node(issuer, fake))
+    assert not fake.count("/pods")
+
+
+def test_C11_a_wrong_list_of_accounts_is_an_error(tmp_path, fake):
+    c = started(tmp_path, fake, "--trusted-node-accounts", "a/b,c/")
+    assert c.process.wait(10) != 0
+    log = (tmp_path / "log").read_text()
+    assert "--trusted-node-accounts" in log and "c/" in log and "is not <namespace>/<service account>" in log

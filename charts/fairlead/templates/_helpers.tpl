@@ -81,6 +81,15 @@ imagePullPolicy: {{ . }}
 resources: {{- toYaml .own.resources | nindent 2 }}
 {{- end }}
 
+{{- /* Accounts of node proxies, as Istio names them; empty: none. */ -}}
+{{- define "fairlead.nodeAccounts" -}}
+{{- if .Values.citadel.env.CA_TRUSTED_NODE_ACCOUNTS -}}
+{{ .Values.citadel.env.CA_TRUSTED_NODE_ACCOUNTS }}
+{{- else if .Values.trustedZtunnelName -}}
+{{ .Values.trustedZtunnelNamespace | default .Release.Namespace }}/{{ .Values.trustedZtunnelName }}
+{{- end -}}
+{{- end }}
+
 {{- define "fairlead.env" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
