@@ -149,8 +149,11 @@ class Api:
 
     # ---- accounts
 
-    def token_of(self, ns, account, audience=None, seconds=3600):
+    def token_of(self, ns, account, audience=None, seconds=3600, pod=None):
+        """pod: the object that the token is bound to."""
         spec = {"expirationSeconds": seconds, **({"audiences": [audience]} if audience else {})}
+        if pod:
+            spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         return self.json("POST", self.path("v1", "ServiceAccount", ns, account, "token"), request)["status"]["token"]
 

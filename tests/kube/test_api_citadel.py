@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from cluster import ISSUER
-from conftest import SYSTEM, short_folder, shutil, until
+from conftest import SYSTEM, rendered, short_folder, shutil, until
 from test_citadel import CITADEL, Citadel, csr
 
 SECRET, BUNDLE = "istio-ca-secret", "istio-ca-root-cert"
@@ -119,3 +119,65 @@ def test_C10_other_tokens_are_refused(plane, citadel, folder, what, make, told):
 def test_C10_the_right_token_with_what_the_test_signs_is_good(plane, citadel, folder):
     """So the refusals above are not of the test's own signature."""
     assert len(citadel.create(csr(folder)[0], old_token(plane, iss=ISSUER))) >= 2
+
+
+# ---- node accounts, with the right that the chart grants for them and no other
+
+
+@pytest.fixture
+def node_citadel(plane, citadel):
+    role, before = ([o for o in rendered("fairlead", values) if o["kind"] == "ClusterRole" and "citadel" in o["metadata"]["name"]][0]
+                    for values in ({"trustedZtunnelName": "ztunnel"}, {}))
+    plane.api.apply(role)
+    folder = short_folder()
+    config = plane.api.with_token(plane.api.token_of(SYSTEM, "citadel")).kubeconfig(folder / "kubeconfig")
+    (folder / "state").mkdir()
+    shutil.copy(citadel.folder / "ca0/root-cert.pem", folder / "state")
+    made = Citadel(folder, "--kubernetes", "--kubeconfig", config, "--ca-dir", citadel.folder / "ca0", "--trusted-node-accounts", f"{SYSTEM}/ztunnel")
+    try:
+        until(lambda: made.page("cluster")["keysAgeMs"] >= 0, what="the cluster's token keys")
+        yield made
+    finally:
+        code = made.stop()
+        plane.api.apply(before)
+        until(lambda: not plane.api.may(f"{SYSTEM}:citadel", "list", "pods"), what="the right is taken back")
+        shutil.rmtree(folder)
+    assert code == 0
+
+
+def test_C11_a_node_proxy_gets_the_certificates_of_its_node_alone(plane, node_citadel, folder):
+    made = []
+
+    def pod(ns, name, account, node):
+        plane.api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": ns}})
+        spec = {"serviceAccountName": account, "nodeName": node, "automountServiceAccountToken": False, "containers": [{"name": "c", "image": "none"}]}
+        made.append(plane.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": ns}, "spec": spec}))
+        return made[-1]
+
+    def asked(account, token):
+        wanted = f"spiffe://cluster.local/ns/shop/sa/{account}"
+        request = csr(folder, san="URI:" + wanted)[0]
+        try:
+            return node_citadel.create(request, token, metadata={"ImpersonatedIdentity": wanted})
+        except grpc.RpcError as error:
+            return error.details()
+
+    proxy = pod(SYSTEM, "ztunnel-1", "ztunnel", "node-1")
+    pod("shop", "near", "cart", "node-1")
+    pod("shop", "far", "web", "node-2")
+    ended = pod("shop", "ended", "job", "node-1")
+    plane.api.patch("Pod", "ended", {"status": {"phase": "Succeeded"}}, "shop", sub="status")
+    token = plane.api.token_of(SYSTEM, "ztunnel", "istio-ca", pod=proxy)
+    try:
+        assert len(asked("cart", token)) >= 2
+        assert "no pod of shop/web runs on the caller's node node-1" in asked("web", token)
+        assert ended and "no pod of shop/job" in asked("job", token)
+        assert "bound to its pod" in asked("cart", plane.api.token_of(SYSTEM, "ztunnel", "istio-ca"))
+        plane.api.delete("Pod", "near", "shop", now=True)
+        assert "no pod of shop/cart" in asked("cart", token)
+        plane.api.delete("Pod", "ztunnel-1", SYSTEM, now=True)
+        assert "ztunnel-1 does not exist" in asked("web", token)
+    finally:
+        for o in made:
+            if plane.api.exists("Pod", o["metadata"]["name"], o["metadata"]["namespace"]):
+                plane.api.delete("Pod", o["metadata"]["name"], o["metadata"]["namespace"], now=True)
