@@ -1,4 +1,4 @@
-#include "galley/daemon.h"
+#include "galley/daemon_state.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -7,17 +7,10 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/base/vec.h"
 #include "common/mesh/kinds.h"
 #include "common/io/file.h"
 #include "common/io/trim.h"
-#include "galley/galley.h"
-#include "galley/gateway_names.h"
-#include "galley/registered.h"
-#include "galley/reports.h"
-#include "galley/source/directory.h"
-#include "galley/source/kubernetes.h"
-#include "galley/status/cluster.h"
-#include "galley/webhook/webhook.h"
 
 /*
  * DOC: The daemon. A change of the directory wakes the scan; the scan puts files into the pipeline, one commit makes one batch, and the
@@ -42,32 +35,6 @@ METRIC(source_age, GAUGE, "galley_source_age_seconds", "since the stalest kind o
 #define REST_MAX_MS 500 /* after a commit, twice as long as it took */
 #define REGISTERED_CHECK_MS 10000
 #define DIAGS_LOGGED 50 /* of one commit; /debug/diagnostics has all */
-
-struct galleyd {
-	struct daemon *daemon;
-	struct galley *galley;
-	struct directory *directory; /* one of the two sources */
-	struct kubernetes *kubernetes;
-	struct webhook *webhook; /* NULL: none wanted */
-	struct gateway_names *names;
-	struct dir_watch *watch;
-	struct timer *retry; /* scans again; with Kubernetes: commits */
-	struct timer *second;
-	struct trim *trim;
-	uint64_t debounce_ms;
-	uint64_t rest_until_ms; /* Kubernetes: the next commit is not before */
-	struct bus_keys *keys;
-	struct bus_publisher *publisher;
-	struct distribution *distribution; /* what pilots report on it */
-	struct registered *registered; /* workloads that register themselves */
-	struct timer *expiry; /* of those whose pilots are silent */
-	struct cluster_status *status; /* NULL: not a cluster */
-	struct reports *reports;
-	char *private_bus; /* the address of a run that only records */
-	bool once;
-	bool published;
-	bool touched; /* something was put or removed since the last commit */
-};
 
 /* ---- scan and publish */
 
@@ -159,27 +126,39 @@ static void sync_registered(void *ctx)
 		commit(s, clock_mono_us());
 }
 
-static void commit(struct galleyd *s, uint64_t began_us)
+/* The answers on access go with the objects that they are about: nobody sees the one without the other. */
+static size_t send(struct galleyd *s, const char *cause)
 {
-	size_t n;
-	const struct bus_change *changes = galley_commit(s->galley, &n);
+	VEC(struct bus_change) all = {0};
+	size_t n = 0;
+	const struct bus_change *access = s->access ? access_changes(s->access, &n) : NULL;
+	for (size_t i = 0; i < s->n_changes + n; i++)
+		vec_push(&all, i < s->n_changes ? s->changes[i] : access[i - s->n_changes]);
+	size_t sent = bus_publish(s->publisher, all.items, all.len, cause);
+	vec_done(&all);
+	return sent;
+}
+
+static void publish(struct galleyd *s)
+{
 	char cause[32];
 	clock_format(clock_wall_ms(), cause);
-	size_t sent = bus_publish(s->publisher, changes, n, cause);
-	distribution_published(s->distribution, changes, n);
+	size_t sent = send(s, cause);
+	distribution_published(s->distribution, s->changes, s->n_changes);
 	if (s->status)
 		cluster_status_changed(s->status);
+	s->changes = NULL;
+	s->n_changes = 0;
 	galley_release(s->galley);
 	metric_add(&published_total, sent);
-	metric_observe(&scan_seconds, (double)(clock_mono_us() - began_us) / 1e6);
+	metric_observe(&scan_seconds, (double)(clock_mono_us() - s->began_us) / 1e6);
 	update_gauges(s);
 	report_diags(s);
 	if (s->webhook)
 		webhook_take(s->webhook, s->galley);
 	gateway_names_sync(s->names);
-	s->touched = false;
 	log_info(&scope, "published", KV("changes", sent), KV("files", galley_counts(s->galley).files),
-		KV("microseconds", clock_mono_us() - began_us));
+		KV("microseconds", clock_mono_us() - s->began_us));
 	s->published = true;
 	trim_soon(s->trim);
 	daemon_ready(s->daemon, "source");
@@ -187,6 +166,18 @@ static void commit(struct galleyd *s, uint64_t began_us)
 		sync_registered(s);
 	if (s->once)
 		(void)kill(getpid(), SIGTERM);
+}
+
+static void commit(struct galleyd *s, uint64_t began_us)
+{
+	s->changes = galley_commit(s->galley, &s->n_changes);
+	s->began_us = began_us;
+	s->touched = false;
+	if (s->access && galley_accounts_changed(s->galley))
+		access_sync(s->access, s->galley);
+	s->held = !s->published && s->access && access_waits(s->access);
+	if (!s->held)
+		publish(s);
 }
 
 static void on_name(void *ctx)
@@ -227,6 +218,8 @@ static void commit_settled(void *ctx)
 {
 	struct galleyd *s = ctx;
 	uint64_t began_us = clock_mono_us();
+	if (s->held)
+		return; /* looked at again when that is published */
 	if (s->touched || !s->published)
 		commit(s, began_us);
 	s->rest_until_ms = clock_mono_ms() + min_size((clock_mono_us() - began_us) / 500, REST_MAX_MS);
@@ -241,6 +234,18 @@ static void on_settled(void *ctx)
 		timer_start(s->retry, rest > s->debounce_ms ? rest : s->debounce_ms, 0);
 }
 
+static void on_access(void *ctx)
+{
+	struct galleyd *s = ctx;
+	if (s->held && !access_waits(s->access)) {
+		s->held = false;
+		publish(s);
+		on_settled(s);
+	} else if (s->published) {
+		metric_add(&published_total, send(s, "access"));
+	}
+}
+
 static void on_second(void *ctx)
 {
 	struct galleyd *s = ctx;
@@ -248,7 +253,7 @@ static void on_second(void *ctx)
 	uint64_t age = kubernetes_age_ms(s->kubernetes);
 	metric_set(&source_age, (double)age / 1000);
 	if (!s->published) {
-		strbuf_adds(&text, "still to be listed: ");
+		strbuf_adds(&text, s->held ? "the API server is asked who may list Secrets" : "still to be listed: ");
 		kubernetes_missing(s->kubernetes, &text);
 	} else if (age > AGE_NOTED_MS) {
 		strbuf_addf(&text, "the API server is away; its content is as of %llu s ago",
@@ -277,6 +282,9 @@ static bool start_kubernetes(struct galleyd *s, const struct galley_config *c, s
 		.galley = s->galley,
 		.distribution = s->distribution};
 	s->status = s->kubernetes ? cluster_status_new(daemon_loop(s->daemon), &status, e) : NULL;
+	if (s->status)
+		s->access = access_new(
+			daemon_loop(s->daemon), kubernetes_api(s->kubernetes), c->access_age_ms, on_access, s);
 	return s->status || err_in(e, "--source kubernetes");
 }
 
@@ -396,6 +404,7 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 	const struct galley_options o = {.domain_suffix = c->domain_suffix,
 		.cluster = c->inject.cluster_id,
 		.assume_sidecars = !cluster && !c->cluster_pods,
+		.guard_secrets = cluster,
 		.slices_only = cluster};
 	if (str_empty(c->source))
 		return err_set(e, ERR_PEER, "--source is required: the directory to read, or \"kubernetes\"");
@@ -437,6 +446,7 @@ void galley_daemon_stop(void *self)
 	if (s->expiry)
 		timer_free(s->expiry);
 	kubernetes_free(s->kubernetes);
+	access_free(s->access);
 	cluster_status_free(s->status);
 	if (s->retry)
 		timer_free(s->retry);
@@ -463,102 +473,3 @@ bool galley_daemon_reload(void *self, struct err *e)
 	}
 	return true;
 }
-
-/* ---- debug pages */
-
-#define PAGE(name) \
-	static void page_##name(void *self, struct str query, struct strbuf *out) \
-	{ \
-		(void)query; \
-		galley_debug_##name(((struct galleyd *)self)->galley, out); \
-	}
-PAGE(diagnostics)
-PAGE(objects)
-PAGE(quarantine)
-PAGE(foreign)
-PAGE(services)
-PAGE(analysis)
-PAGE(verdicts)
-PAGE(networks)
-
-static void page_bus(void *self, struct str query, struct strbuf *out)
-{
-	(void)query;
-	bus_publisher_debug(((struct galleyd *)self)->publisher, out);
-}
-
-/* Of parts that are there only with some options. */
-#define PAGE_IF(name, part, debug) \
-	static void page_##name(void *self, struct str query, struct strbuf *out) \
-	{ \
-		const struct galleyd *s = self; \
-		(void)query; \
-		if (s->part) \
-			debug(s->part, out); \
-		else \
-			strbuf_adds(out, "null"); \
-	}
-PAGE_IF(kubernetes, kubernetes, kubernetes_debug)
-PAGE_IF(status_writer, status, cluster_status_debug)
-PAGE_IF(webhook, webhook, webhook_debug)
-PAGE_IF(gateway_names, names, gateway_names_debug)
-
-static void page_registered(void *self, struct str query, struct strbuf *out)
-{
-	(void)query;
-	registered_debug(((struct galleyd *)self)->registered, out);
-}
-
-static void page_status(void *self, struct str query, struct strbuf *out)
-{
-	(void)query;
-	reports_debug(((struct galleyd *)self)->reports, out);
-}
-
-/* ?object=KIND/NAMESPACE/NAME: one; &fresh=1: what the directory holds by now is taken first. */
-static void page_distribution(void *self, struct str query, struct strbuf *out)
-{
-	struct galleyd *s = self;
-	struct str part, key, value;
-	char *only cleanup(free_p) = NULL;
-	while (str_split(&query, '&', &part)) {
-		if (!str_cut(part, '=', &key, &value))
-			continue;
-		if (str_eqc(key, "fresh") && s->directory)
-			(void)galley_daemon_reload(s, NULL);
-		if (str_eqc(key, "object") && !only)
-			only = xstrndup(value.ptr, value.len);
-	}
-	(void)distribution_expire(s->distribution, clock_mono_ms());
-	status_json(s->galley, s->distribution, only, s->status ? cluster_status_generation : NULL, s->status, out);
-}
-
-static void page_pilots(void *self, struct str query, struct strbuf *out)
-{
-	const struct galleyd *s = self;
-	(void)query;
-	distribution_debug(s->distribution, clock_mono_ms(), out);
-}
-
-const struct debug_page galley_pages[] = {
-	{"diagnostics", "everything that is wrong with the configuration now", page_diagnostics},
-	{"analysis", "the same in analysis codes, and what only shows across objects", page_analysis},
-	{"verdicts", "each route rule: live, shadowed (by which rule) or never matches (why)", page_verdicts},
-	{"objects", "objects: where they are defined, which version is in force", page_objects},
-	{"quarantine", "objects whose newest version is not in force, and why", page_quarantine},
-	{"kubernetes", "lists and watches of the Kubernetes API, with their age", page_kubernetes},
-	{"webhook", "the admission webhooks' server and their configurations", page_webhook},
-	{"foreign", "documents of kinds that galley does not read", page_foreign},
-	{"services", "services and endpoints as they are published", page_services},
-	{"networks", "networks of the mesh: who is in them, their gateways", page_networks},
-	{"gateway_names", "names of gateways, and how their look-ups went", page_gateway_names},
-	{"bus", "topics, subscribers and sequence of the publisher", page_bus},
-	{"distribution",
-		"how many proxies have accepted which object, and who rejects it (?object=KIND/NAMESPACE/NAME)",
-		page_distribution},
-	{"status_writer", "statuses written to the cluster: who does it, how many wait", page_status_writer},
-	{"pilots", "the pilots that report, and how far they follow", page_pilots},
-	{"registered", "workloads that registered themselves, with their entries", page_registered},
-	{"status", "what subscribers reported about objects", page_status},
-};
-const size_t galley_n_pages = ARRAY_LEN(galley_pages);

@@ -20,6 +20,7 @@ struct galley_config {
 	bool cluster_pods; /* pods have a sidecar only when they say so */
 	bool no_status; /* of the cluster's objects: is not written */
 	uint64_t status_lease_ms;
+	uint64_t access_age_ms;
 	uint64_t debounce_ms;
 };
 

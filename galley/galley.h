@@ -19,6 +19,7 @@ struct galley_options {
 	const char *domain_suffix; /* NULL: cluster.local */
 	const char *cluster; /* name of the one that the source is of; NULL: Kubernetes */
 	bool assume_sidecars; /* pods have a sidecar unless they say otherwise (machine-local mode) */
+	bool guard_secrets; /* their keys are for accounts that the API server lets list Secrets: the daemon publishes which */
 	bool slices_only; /* a Service without an EndpointSlice has no endpoints: a cluster has a controller that makes them */
 };
 
@@ -64,6 +65,10 @@ bool galley_group_config(
  */
 void galley_gateway_hosts(const struct galley *g, void (*fn)(void *ctx, const char *host), void *ctx);
 bool galley_gateway_found(struct galley *g, const char *host, char *const *addresses, size_t n);
+
+/* The service accounts that it matters for who may list Secrets, "namespace/name": those of namespaces with a guarded one. */
+bool galley_accounts_changed(struct galley *g) MUST_CHECK; /* or Secrets, since this was last asked */
+void galley_guarded_accounts(const struct galley *g, void (*fn)(void *ctx, struct str key), void *ctx);
 
 struct galley_counts {
 	size_t files, objects, quarantined, foreign, services, endpoints;

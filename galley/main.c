@@ -16,6 +16,10 @@ static const struct option_row options[] = {
 	{"status-lease", OPT_MS(struct galley_config, status_lease_ms, "15s", 1000, 600000,
 				 "of several galleys one writes statuses: after so much silence another takes over; "
 				 "counts alone are written after twice this time")},
+	{"access-age",
+		OPT_MS(struct galley_config, access_age_ms, "1m", 1000, 3600000,
+			"the API server is asked again whether a service account may list Secrets (who may not gets no "
+			"certificate's key) when its answer is so old")},
 	{"record", OPT_STR(struct galley_config, record, NULL, "also write everything that is published to this file")},
 	{"once", OPT_BOOL(struct galley_config, once, "stop after the first publication")},
 	{"debounce", OPT_MS(struct galley_config, debounce_ms, "10ms", 1, 10000,

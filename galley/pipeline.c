@@ -20,6 +20,7 @@ struct galley *galley_new(const struct galley_options *o)
 	g->cluster = xstrdup(o && o->cluster ? o->cluster : "Kubernetes");
 	g->assume_sidecars = o && o->assume_sidecars;
 	g->slices_only = o && o->slices_only;
+	g->guard_secrets = o && o->guard_secrets;
 	source_store_init(&g->store);
 	g->spaces = map_new();
 	g->published = map_new();
@@ -144,11 +145,47 @@ void galley_proxy_configs(const struct galley *g, struct strbuf *json)
 	strbuf_addc(json, ']');
 }
 
+static bool credential_of(struct arena *a, const struct object *o, Fl__Credential *out)
+{
+	return o->kind->id == KIND_SECRET
+		       ? secret_credential(a, (const Kube__Secret *)o->message, o->ns, o->name, out)
+		       : config_map_credential(a, (const Kube__ConfigMap *)o->message, o->ns, o->name, out);
+}
+
+static bool is_guarded(struct arena *a, const struct slot *slot)
+{
+	Fl__Credential c;
+	return slot->kind->id == KIND_SECRET && slot->good && credential_of(a, slot->good, &c) && c.certificate.len;
+}
+
+void galley_guarded_accounts(const struct galley *g, void (*fn)(void *ctx, struct str key), void *ctx)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	cleanup(map_free_p) struct map *namespaces = map_new();
+	struct str key;
+	void *value;
+	for (size_t i = 0; g->guard_secrets && map_next(g->store.slots, &i, &key, &value);)
+		if (is_guarded(a, value))
+			(void)map_put(namespaces, str_of(((const struct slot *)value)->good->ns), value);
+	for (size_t i = 0; map_len(namespaces) && map_next(g->store.slots, &i, &key, &value);) {
+		const struct slot *slot = value;
+		const struct object *o = slot->good;
+		if (slot->kind->id == KIND_SERVICE_ACCOUNT && o && map_get(namespaces, str_of(o->ns)))
+			fn(ctx, str_of(arena_printf(a, "%s/%s", o->ns, o->name)));
+	}
+}
+
 bool galley_kind_changed(struct galley *g, enum kind_id kind)
 {
 	bool changed = g->changed_kinds[kind];
 	g->changed_kinds[kind] = false;
 	return changed;
+}
+
+bool galley_accounts_changed(struct galley *g)
+{
+	bool secrets = galley_kind_changed(g, KIND_SECRET), accounts = galley_kind_changed(g, KIND_SERVICE_ACCOUNT);
+	return secrets || accounts;
 }
 
 bool galley_selects(struct galley *g, const Mesh__MeshConfig *mesh, const char *ns)
@@ -180,13 +217,6 @@ static void on_change(void *ctx, struct slot *slot, const struct object *before)
 		galley_emit_delete(g, slot->kind->topic, arena_printf(g->batch, "%s/%s", any->ns, any->name));
 }
 
-static bool credential_of(struct arena *a, const struct object *o, Fl__Credential *out)
-{
-	return o->kind->id == KIND_SECRET
-		       ? secret_credential(a, (const Kube__Secret *)o->message, o->ns, o->name, out)
-		       : config_map_credential(a, (const Kube__ConfigMap *)o->message, o->ns, o->name, out);
-}
-
 /* Of a Secret or a ConfigMap only what TLS can use leaves galley. false: nothing of the object does. */
 static bool pack(struct galley *g, const struct object *o, const Mesh__MeshConfig *mesh, struct str *out)
 {
@@ -199,6 +229,7 @@ static bool pack(struct galley *g, const struct object *o, const Mesh__MeshConfi
 	}
 	if (!credential_of(g->batch, o, &c))
 		return false;
+	c.guarded = g->guard_secrets && c.certificate.len;
 	*out = pb_pack(g->batch, &c);
 	return true;
 }

@@ -46,6 +46,7 @@ static bool render(const char *replay, const char *node_file, struct strbuf *out
 	if (!node || !proxy_parse(a, node, &p, e))
 		return err_in(e, "--render %s", node_file);
 	p->verified_ns = p->ns;
+	p->verified_account = p->service_account;
 	if (!model_of_recording(replay, &m, e))
 		return err_in(e, "--replay %s", replay);
 	translate_render(m, p, out);

@@ -28,6 +28,8 @@
 #define TEND_MS 5000u
 
 METRIC(connected, GAUGE, "pilot_xds", "xDS streams that are open");
+METRIC(withheld, COUNTER, "pilot_sds_certificate_errors_total",
+	"gateways that were refused the keys of Secrets, since their account may not list those");
 METRIC(denied, COUNTER, "pilot_xds_identity_mismatch",
 	"streams whose certificate is not that of the proxy they claim to be");
 
@@ -98,6 +100,7 @@ static bool admit(void *ctx, struct proxy *p, struct err *e)
 		return err_in(e, "client certificate");
 	if (str_eq(id.ns, p->ns) && (!p->service_account.len || str_eq(id.service_account, p->service_account))) {
 		p->verified_ns = p->ns;
+		p->verified_account = id.service_account;
 		return true;
 	}
 	metric_add(&denied, 1);
@@ -137,7 +140,25 @@ static void on_nack(void *ctx, const struct xds_nack *n)
 	loop_post(s->worker->options.main_loop, s->worker->options.on_nack, copy);
 }
 
-static const struct session_ops ops = {.admit = admit, .on_nack = on_nack, .on_health = on_health};
+/* Sidecars seldom ask for Secrets: of them only the debug page tells. */
+static void on_withheld(void *ctx, struct str why)
+{
+	const struct stream *s = ctx;
+	const struct proxy *p = session_proxy(s->session);
+
+	if (p->type == PROXY_SIDECAR)
+		return;
+	if (!why.len) {
+		log_info(&worker_log, "a gateway is given the keys of Secrets again", KV("proxy", p->id));
+		return;
+	}
+	metric_add(&withheld, 1);
+	log_warn(&worker_log, "keys of Secrets are withheld from a gateway", KV("proxy", p->id),
+		KV("account", p->verified_account), KV("reason", why));
+}
+
+static const struct session_ops ops = {
+	.admit = admit, .on_nack = on_nack, .on_withheld = on_withheld, .on_health = on_health};
 
 static void moved(struct worker *w)
 {

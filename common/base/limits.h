@@ -37,6 +37,7 @@
 	4096u /* answers of the API server about tokens that citadel remembers: the oldest gives way */
 #define LIMIT_TOKEN_REVIEWS_OPEN 256u /* questions under way: the caller tries again later */
 #define LIMIT_NODE_QUESTIONS 256u /* of node accounts for others, under way: the caller tries again later */
+#define LIMIT_ACCESS_ACCOUNTS 20000u /* service accounts that galley asks about: the rest gets no key of a Secret */
 #define LIMIT_PEM_BYTES (1u << 20)
 #define LIMIT_XDS_NAMES 100000u /* resource names one stream subscribes to */
 #define LIMIT_NODE_METADATA_BYTES (256u << 10)

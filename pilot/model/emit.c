@@ -182,6 +182,11 @@ void config_map_emit(struct entry *e, struct emitter *em)
 	emit(em, Q_CONFIG_MAP, e->key, e->hash, true);
 }
 
+void access_emit(struct entry *e, struct emitter *em)
+{
+	emit(em, Q_ACCESS, e->key, e->hash, true);
+}
+
 /* ---- virtual services */
 static bool uses_source_labels(const Cfg__VirtualService *vs)
 {

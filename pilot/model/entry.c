@@ -35,6 +35,7 @@ const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
 	{TOPIC_TRUST, 150, "trust", &fl__trust_bundle__descriptor, NULL, trust_emit},
 	{TOPIC_NETWORK, 600, "network", &fl__network__descriptor, NULL, network_emit},
 	{TOPIC_CONFIG_MAP, 300, "config_map", &fl__credential__descriptor, NULL, config_map_emit},
+	{TOPIC_ACCESS, 400, "access", &fl__access__descriptor, NULL, access_emit},
 };
 
 struct emitter {

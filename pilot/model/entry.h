@@ -48,6 +48,7 @@ enum question {
 	Q_NETWORK, /* name of a network: its gateways */
 	Q_NETWORK_MEMBERS, /* "": which clusters and addresses are in which network */
 	Q_CONFIG_MAP, /* ns/name */
+	Q_ACCESS, /* ns/service account */
 	Q_SINGLED, /* namespace: whether, and why, the mesh treats it unlike others (singled.h) */
 	QUESTION_COUNT
 };
@@ -84,7 +85,7 @@ struct model_topic {
 	const ProtobufCMessageDescriptor *spec; /* of Fl__Object, or NULL */
 	void (*emit)(struct entry *e, struct emitter *em);
 };
-#define MODEL_TOPIC_COUNT 13
+#define MODEL_TOPIC_COUNT 14
 extern const struct model_topic model_topics[MODEL_TOPIC_COUNT];
 
 /* NULL and e when the value does not unpack. */
@@ -106,3 +107,4 @@ void secret_emit(struct entry *e, struct emitter *em);
 void trust_emit(struct entry *e, struct emitter *em);
 void network_emit(struct entry *e, struct emitter *em);
 void config_map_emit(struct entry *e, struct emitter *em);
+void access_emit(struct entry *e, struct emitter *em);

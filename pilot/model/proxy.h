@@ -47,6 +47,8 @@ struct proxy {
 	struct str *extensions; /* names Envoy offers, sorted; empty: unknown = all of stock Envoy's */
 	size_t n_extensions;
 	struct str verified_ns; /* its namespace, when its certificate proved it; empty: it gets no Secret */
+	struct str verified_account; /* its service account, likewise */
+	bool lists_secrets; /* of a scope: the account may list the Secrets of the namespace */
 	const Mesh__ProxyConfig *config; /* of PROXY_CONFIG what decides about traffic; NULL: nothing is said */
 	struct str register_group; /* AUTO_REGISTER_GROUP: the WorkloadGroup of a workload that registers itself */
 	bool probed; /* its agent runs the readiness probe of its ProxyConfig */

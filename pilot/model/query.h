@@ -99,11 +99,6 @@ void view_gateway_services(struct view *v, struct str gateway, struct entries *o
 /* ---- gateways that select the scope's workload, oldest first */
 void view_gateways(struct view *v, struct entries *out);
 
-/* ---- Secrets, ConfigMaps: NULL: there is none, or the proxies of the scope may not have it. A Secret is for proxies that have proved to be
- * of its namespace (empty: whichever that is), a ConfigMap for all that have proved to be of any. */
-const Fl__Credential *view_secret(struct view *v, struct str ns, struct str name);
-const Fl__Credential *view_config_map(struct view *v, struct str ns, struct str name);
-
 /* ---- roots of the trust bundles on the bus (citadel's), in the order of their keys */
 void view_roots(struct view *v, char ***out, size_t *n);
 

@@ -246,33 +246,6 @@ void view_gateway_services(struct view *v, struct str gateway, struct entries *o
 		ask_source(v, out->items[i]);
 }
 
-/* ---- Secrets and ConfigMaps */
-static const Fl__Credential *credential(
-	struct view *v, enum topic_id topic, enum question q, struct str ns, struct str name)
-{
-	const char *key = arena_printf(v->scratch, STR_FMT "/" STR_FMT, STR_ARG(ns), STR_ARG(name));
-	struct rows rows = ask(v, topic, q, str_of(key));
-
-	if (!rows.n)
-		return NULL;
-	ask_source(v, rows.items[0].entry);
-	return rows.items[0].entry->value;
-}
-
-const Fl__Credential *view_secret(struct view *v, struct str ns, struct str name)
-{
-	struct str own = v->scope->attributes->verified_ns;
-
-	if (!own.len || (ns.len && !str_eq(ns, own)))
-		return NULL;
-	return credential(v, TOPIC_SECRET, Q_SECRET, own, name);
-}
-
-const Fl__Credential *view_config_map(struct view *v, struct str ns, struct str name)
-{
-	return v->scope->attributes->verified_ns.len ? credential(v, TOPIC_CONFIG_MAP, Q_CONFIG_MAP, ns, name) : NULL;
-}
-
 /* ---- trust bundles */
 void view_roots(struct view *v, char ***out, size_t *n)
 {

@@ -15,6 +15,7 @@
 #include "cfg/networking/destination_rule.pb-c.h"
 #include "pilot/model/ask.h"
 #include "pilot/model/query.h"
+#include "pilot/model/query_secret.h"
 #include "pilot/model/singled.h"
 
 /* ---- which labels of callers matter */
@@ -341,6 +342,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 		p->no_capture ? "nocapture" : "");
 	if (p->vhds)
 		strbuf_adds(b, "|vhds");
+	if (p->lists_secrets)
+		strbuf_adds(b, "|secrets");
 	if (p->ipv6)
 		strbuf_adds(b, p->ipv4 ? "|dual" : "|v6");
 	if (p->self_discovery)
@@ -433,8 +436,12 @@ static void set_seen(struct view *v, const struct proxy *p, struct proxy *out)
 	if (place_matters(v))
 		out->locality = locality_of(v, p);
 	/* A gateway's listeners have the servers whose Secrets are there; sidecars ask for Secrets only by themselves. */
-	if (v->scope->kind == SCOPE_SHARED || p->type != PROXY_SIDECAR)
+	if (v->scope->kind == SCOPE_SHARED || p->type != PROXY_SIDECAR) {
+		const Fl__Access *access = view_access(v, p);
+
 		out->verified_ns = p->verified_ns;
+		out->lists_secrets = access && access->allowed;
+	}
 }
 
 const struct scope *scope_of(struct arena *a, const struct model *m, const struct proxy *given, enum scope_kind kind,

@@ -5,6 +5,7 @@
 #include "pilot/translate/credentials.h"
 
 #include "common/mesh/credential.h"
+#include "pilot/model/query_secret.h"
 #include "pilot/translate/names.h"
 #include "pilot/translate/translate.h"
 
@@ -88,11 +89,14 @@ static const Fl__Credential *secret_with_ca(struct view *v, const struct credent
 	return c && c->ca.len ? c : NULL;
 }
 
+/* A Gateway's word stands for the right of the proxy's account. */
 static const Fl__Credential *secret_with_key(struct view *v, const struct credential_ref *r)
 {
 	const Fl__Credential *c = view_secret(v, r->ns, r->name);
 
-	return c && c->certificate.len ? c : NULL;
+	if (!c || !c->certificate.len || (r->source == CREDENTIAL_SECRET && view_withheld(v, c)))
+		return NULL;
+	return c;
 }
 
 /* What the name stands for, for the proxies of the scope; *ca: its CA is meant, not its key. */

@@ -77,6 +77,8 @@ void session_debug_sync(const struct xds_session *s, struct strbuf *json)
 		debug_watch(&s->watches[t], json);
 	}
 	strbuf_adds(json, "},");
+	if (s->withheld)
+		member(json, "secrets_withheld", str_of(s->withheld));
 	debug_isolated(s, json);
 	strbuf_addc(json, '}');
 }

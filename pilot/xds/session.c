@@ -14,6 +14,7 @@
 #include "common/base/log.h"
 #include "common/base/metric.h"
 #include "common/pb/pb.h"
+#include "pilot/model/query_secret.h"
 #include "pilot/xds/watch.h"
 #include "wkt/status.pb-c.h"
 #include "xds/core.pb-c.h"
@@ -69,6 +70,7 @@ void session_free(struct xds_session *s, uint64_t now_us)
 	engine_leave(s->engine, s);
 	trial_done(&s->trial);
 	arena_free(s->arena);
+	free(s->withheld);
 	free(s);
 }
 
@@ -92,10 +94,27 @@ struct xds_watch *session_watch(struct xds_session *s, struct str type_url)
 	return NULL;
 }
 
+static void note_access(struct xds_session *s)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new_sized(256);
+	struct view v = {.model = engine_model(s->engine), .scope = s->scope[SCOPE_SHARED]->scope, .scratch = a};
+	const Fl__Access *access = view_access(&v, s->proxy);
+	const char *why = access && !access->allowed ? access->reason : NULL;
+
+	if (s->withheld && why ? streq(s->withheld, why) : s->withheld == why)
+		return;
+	free(s->withheld);
+	s->withheld = why ? xstrdup(why) : NULL;
+	if (s->ops->on_withheld)
+		s->ops->on_withheld(s->ctx, str_of(why));
+}
+
 static void enter_scope(struct xds_session *s, enum scope_kind k)
 {
 	engine_reads_unref(s->engine, s->scope_reads[k]);
 	s->scope[k] = engine_scope(s->engine, s->proxy, k, &s->scope_reads[k]);
+	if (k == SCOPE_SHARED)
+		note_access(s);
 }
 
 static bool attach(struct xds_session *s, struct str packed, struct err *e)

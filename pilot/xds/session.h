@@ -31,6 +31,8 @@ struct session_ops {
 	bool (*admit)(void *ctx, struct proxy *p, struct err *e);
 	/* A refusal; text empty: what was reported of the type holds no more. May be NULL. */
 	void (*on_nack)(void *ctx, const struct xds_nack *n);
+	/* Why keys of Secrets are withheld from the proxy, when that changes; empty: they no longer are. May be NULL. */
+	void (*on_withheld)(void *ctx, struct str why);
 	/* What the proxy's agent says of its workload (Istio's HealthInformation). May be NULL. */
 	void (*on_health)(void *ctx, bool healthy, struct str why);
 };

@@ -45,6 +45,7 @@ struct xds_session {
 	struct xds_scope *scope[SCOPE_KIND_COUNT];
 	struct scope_reads *scope_reads[SCOPE_KIND_COUNT];
 	struct xds_watch watches[XDS_TYPE_COUNT];
+	char *withheld; /* why its account gets no keys of Secrets, NULL: that was not said */
 	bool resumed; /* came with clusters: it has listeners and routes, too, and will say so */
 	uint64_t nonces;
 	uint64_t hold_us; /* since when a push waits for clusters, and removals for routes; 0: none */

@@ -166,7 +166,9 @@ def test_each_account_has_what_it_needs_and_no_more(render):
     assert [(r["verbs"], len(r["apiGroups"])) for r in statuses] == [(["patch"], 4)]
     leases = [(r["verbs"], r.get("resourceNames")) for r in writes if r["apiGroups"] == ["coordination.k8s.io"]]
     assert leases == [(["create"], None), (["get", "update"], ["fairlead-galley-status"])]
-    rest = [r for r in writes if r not in entries + statuses and r["apiGroups"] != ["coordination.k8s.io"]]
+    questions = [r for r in writes if r["apiGroups"] == ["authorization.k8s.io"]]
+    assert [(r["resources"], r["verbs"]) for r in questions] == [(["subjectaccessreviews"], ["create"])]
+    rest = [r for r in writes if r not in entries + statuses + questions and r["apiGroups"] != ["coordination.k8s.io"]]
     assert all(r.get("resourceNames") and r["apiGroups"] == ["admissionregistration.k8s.io"] for r in rest)
     assert all(r["resourceNames"] == ["istio-ca-secret"] for r in may(citadel, "get", "secrets")) and not may(citadel, "list", "secrets")
     assert all(r["resourceNames"] == ["istio-ca-root-cert"] for r in may(citadel, "patch", "configmaps"))
@@ -303,3 +305,13 @@ def test_a_gateway_is_filled_in_by_the_injector(render):
     assert of_kind(objects, "Service")[0]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     named = render("gateway", {"labels": {"istio": "mine"}, "name": "edge"})
     assert of_kind(named, "Deployment", "edge")[0]["spec"]["selector"]["matchLabels"]["istio"] == "mine"
+
+
+def test_P98_a_gateway_may_list_the_secrets_of_its_namespace(render):
+    objects = render("gateway", release="edge")
+    role, binding = of_kind(objects, "Role", "edge")[0], of_kind(objects, "RoleBinding", "edge")[0]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}]
+    assert binding["roleRef"]["name"] == "edge" and role["metadata"]["namespace"] == binding["metadata"]["namespace"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": of_kind(objects, "ServiceAccount")[0]["metadata"]["name"]}]
+    without = render("gateway", {"rbac": {"enabled": False}})
+    assert not of_kind(without, "Role") and not of_kind(without, "RoleBinding")

@@ -30,6 +30,9 @@ class FakeKube:
         self.issuer = "https://kubernetes.default.svc"
         self.keyless = False  # no key set: 403
         self.review = lambda token, audiences: {"authenticated": False}  # -> status of a TokenReview
+        self.listers = set()  # "ns/account" that may list Secrets
+        self.access = lambda user, attributes: {"allowed": user.removeprefix("system:serviceaccount:").replace(":", "/") in self.listers}
+        self.mute = set()  # paths whose requests get a 503
         self.before_put = None  # called once, before the next PUT looks at what is there
         self.puts = []  # (key, sorted names of the data)
         self.generation = 0  # raised to end all watches
@@ -148,6 +151,10 @@ class FakeKube:
                     exists = (url.path, name) in fake.objects
                 if refusal:
                     self.status(*refusal)
+                elif url.path in fake.mute:
+                    self.status(503, "the server is currently unable to handle the request")
+                elif url.path == "/apis/authorization.k8s.io/v1/subjectaccessreviews":
+                    self.answer(201, {**body, "status": fake.access(body["spec"]["user"], body["spec"]["resourceAttributes"])})
                 elif url.path == "/apis/authentication.k8s.io/v1/tokenreviews":
                     self.answer(201, {**body, "status": fake.review(body["spec"]["token"], body["spec"]["audiences"])})
                 elif exists:

@@ -138,7 +138,7 @@ def called_here(configuration, port):
 @pytest.fixture(scope="session")
 def galley(plane, definitions, accounts, control_plane_objects):
     path = short_folder()
-    made = Galley(path, accounts("galley", path))
+    made = Galley(path, accounts("galley", path), "--access-age", "1s")
     with made.daemon:
         made.daemon.wait_ready()
         hooks = [called_here(o, made.port()) for o in control_plane_objects if o["kind"].endswith("WebhookConfiguration")]

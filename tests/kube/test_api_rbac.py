@@ -17,6 +17,7 @@ MAY = [
         ("wasmplugins", "extensions.istio.io"))),
     *((GALLEY, verb, "workloadentries.networking.istio.io", "shop", "") for verb in ("create", "patch", "delete")),
     (GALLEY, "patch", "workloadentries/status.networking.istio.io", "shop", ""),
+    (GALLEY, "create", "subjectaccessreviews.authorization.k8s.io", "", ""),
     (GALLEY, "create", "leases.coordination.k8s.io", SYSTEM, ""), (GALLEY, "update", "leases.coordination.k8s.io", SYSTEM, "fairlead-galley-status"),
     (GALLEY, "patch", f"{WEBHOOKS[0]}.admissionregistration.k8s.io", "", WEBHOOKS[1]),
     (CITADEL, "create", "tokenreviews.authentication.k8s.io", "", ""), (CITADEL, "list", "namespaces", "", ""), (CITADEL, "watch", "configmaps", "", ""), (CITADEL, "create", "configmaps", "shop", ""),
@@ -37,6 +38,7 @@ MAY_NOT = [
     *((PILOT, verb, resource, SYSTEM, "") for verb in ("get", "list", "watch", "create", "update", "patch", "delete") for resource in (
         "secrets", "configmaps", "pods", "services")),
     (PILOT, "list", "virtualservices.networking.istio.io", "default", ""),
+    *((who, "create", "subjectaccessreviews.authorization.k8s.io", "", "") for who in (PILOT, CITADEL)),
     # citadel writes what is its own.
     *((CITADEL, verb, "secrets", ns, "") for verb in ("get", "list", "watch", "create", "update", "delete") for ns in ("default", "kube-system")),
     (CITADEL, "get", "secrets", SYSTEM, "fairlead-bus"), (CITADEL, "list", "secrets", SYSTEM, ""), (CITADEL, "delete", "secrets", SYSTEM, "istio-ca-secret"),

@@ -5,6 +5,8 @@
 
 #include <cmocka.h>
 
+#include "common/pb/pb.h"
+#include "pilot/model/query_secret.h"
 #include "tests/unit/pilot/certificate.h"
 #include "tests/unit/pilot/world.h"
 
@@ -130,6 +132,103 @@ static void P98_a_gateway_of_the_namespace_vouches_for_a_secret(void **state)
 	arena_free(a);
 }
 
+static void apply(struct world *w, uint32_t topic, const char *key, struct str value)
+{
+	const struct bus_change c = {.topic = topic, .key = str_of(key), .value = value};
+	struct model *next;
+
+	read_keys_done(&w->touched);
+	next = model_apply(w->model, &c, 1, &w->touched);
+	model_unref(w->model);
+	w->model = next;
+}
+
+static void apply_key(struct world *w, struct arena *a, bool guarded)
+{
+	Fl__Credential *c = PB_NEW(a, Fl__Credential, fl__credential);
+	ProtobufCBinaryData bytes = {4, arena_dup(a, "text", 4)};
+
+	c->namespace_ = arena_strdup(a, "edge");
+	c->name = arena_strdup(a, "web");
+	c->certificate = c->private_key = c->ca = bytes;
+	c->guarded = guarded;
+	apply(w, TOPIC_SECRET, "edge/web", pb_pack(a, c));
+}
+
+static void apply_access(struct world *w, struct arena *a, const char *account, bool allowed)
+{
+	Fl__Access *x = PB_NEW(a, Fl__Access, fl__access);
+
+	x->namespace_ = arena_strdup(a, "edge");
+	x->service_account = arena_strdup(a, account);
+	x->allowed = allowed;
+	apply(w, TOPIC_ACCESS, arena_printf(a, "edge/%s", account), pb_pack(a, x));
+}
+
+static bool has_key(struct cache *c, const struct world *w, const struct proxy *p)
+{
+	cache_update(c, w->model, p, &w->touched);
+	return cache_get(c, XDS_SDS, "kubernetes://web")->bytes;
+}
+
+static void P98_a_guarded_key_is_for_accounts_that_may_list_secrets(void **state)
+{
+	struct arena *a = arena_new();
+	struct proxy *p = world_proxy(a, "router", "10.0.0.9", "gw-1", "edge", "{\"app\":\"gw\"}");
+	struct cache c = {0};
+	struct world w;
+
+	(void)state;
+	p->verified_ns = p->ns;
+	p->verified_account = STR("gateway");
+	world_init(&w);
+	world_put(&w, "gateway.yaml", gateway);
+	world_commit(&w);
+	cache_update(&c, w.model, p, NULL);
+	apply_key(&w, a, false);
+	assert_true(has_key(&c, &w, p));
+	apply_key(&w, a, true);
+	assert_false(has_key(&c, &w, p));
+	/* The CA of a Secret is public. */
+	assert_non_null(cache_get(&c, XDS_SDS, "kubernetes://web-cacert")->bytes);
+	apply_access(&w, a, "other", true);
+	assert_false(has_key(&c, &w, p));
+	apply_access(&w, a, "gateway", false);
+	assert_false(has_key(&c, &w, p));
+	apply_access(&w, a, "gateway", true);
+	assert_true(has_key(&c, &w, p));
+	/* An answer about another account touches nobody else. */
+	apply_access(&w, a, "other", false);
+	cache_update(&c, w.model, p, &w.touched);
+	assert_int_equal(c.rebuilt, 0);
+	apply(&w, TOPIC_ACCESS, "edge/gateway", (struct str){0});
+	assert_false(has_key(&c, &w, p));
+	cache_done(&c);
+	world_done(&w);
+	arena_free(a);
+}
+
+static void P98_a_gateways_word_stands_for_the_right_to_list(void **state)
+{
+	static const char vouching[] =
+		"apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: v, namespace: edge}\nspec:\n"
+		"  selector: {app: gw}\n  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: "
+		"[v.example.com],\n"
+		"    tls: {mode: SIMPLE, credentialName: 'kubernetes-gateway://edge/web'}}]\n";
+	struct arena *a = arena_new();
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	world_put(&w, "gateway.yaml", vouching);
+	world_commit(&w);
+	apply_key(&w, a, true);
+	assert_non_null(served(a, &w, "router", "edge", "edge", "kubernetes-gateway://edge/web"));
+	assert_null(served(a, &w, "router", "edge", "edge", "kubernetes://edge/web"));
+	world_done(&w);
+	arena_free(a);
+}
+
 static void P98_a_secret_that_comes_or_goes_touches_who_asked(void **state)
 {
 	struct arena *a = arena_new();
@@ -171,6 +270,8 @@ int main(void)
 		cmocka_unit_test(P49_a_secret_is_for_proxies_of_its_namespace_alone),
 		cmocka_unit_test(P98_a_config_map_is_for_every_proxy_with_a_certificate),
 		cmocka_unit_test(P98_a_gateway_of_the_namespace_vouches_for_a_secret),
+		cmocka_unit_test(P98_a_guarded_key_is_for_accounts_that_may_list_secrets),
+		cmocka_unit_test(P98_a_gateways_word_stands_for_the_right_to_list),
 		cmocka_unit_test(P98_a_secret_that_comes_or_goes_touches_who_asked),
 	};
 
