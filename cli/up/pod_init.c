@@ -366,6 +366,8 @@ static void run(struct pod_init *p)
 	p->app.argv = p->spec.pod.command;
 	p->app.env = app_environment(p);
 	p->app.cwd = p->spec.mesh.dir;
+	if (p->spec.pod.gateway) /* in a cluster its container is the proxy */
+		p->agent.env = p->app.env;
 	if (p->app.argv)
 		child_start(&p->app);
 	if (p->spec.pod.proxy)

@@ -103,6 +103,24 @@ def test_G14_G11_bad_object_is_named_and_the_good_ones_apply(galley):
     assert galley.metric('galley_validation_failed{resource="VirtualService",reason="unknown-field"}') == 1
 
 
+@pytest.mark.parametrize("name, known", [("localhost", True), ("gateway.invalid", False)])
+def test_P88_names_of_gateways_are_looked_up(galley, name, known):
+    file = galley.source / "networks.yaml"
+    file.write_text(f"""
+apiVersion: fairlead.dev/v1
+kind: MeshNetworks
+metadata: {{name: default}}
+spec: {{networks: {{far: {{gateways: [{{address: {name}, port: 15443}}]}}}}}}
+""")
+    galley.until(lambda: galley.page("gateway_names").get(name, "is asked for") != "is asked for")
+    (far,) = galley.page("networks")
+    assert {g["host"] for g in far["gateways"]} == {name}
+    assert ("127.0.0.1" in [g.get("address") for g in far["gateways"]]) == known, far
+    assert (galley.page("gateway_names")[name] == "is known") == known
+    file.unlink()
+    galley.until(lambda: galley.page("gateway_names") == {} and galley.page("networks") == [])
+
+
 def test_N05_a_running_galley_says_which_rules_are_shadowed_and_by_whom(galley):
     (galley.source / "zz-second.yaml").write_text("""
 apiVersion: networking.istio.io/v1

@@ -227,6 +227,25 @@ def test_P49_P98_config_maps_with_a_ca_and_secrets_that_may_have_a_certificate(g
     assert asked and all("type!%3Dhelm.sh/release.v1,type!%3Dkubernetes.io/service-account-token" in r for r in asked)
 
 
+def test_P88_the_mesh_networks_are_another_key_of_the_config_map(galley, fake):
+    def config_map(**data):
+        fake.apply(CONFIG_MAPS, {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": data})
+
+    networks = "networks:\n  home:\n    endpoints:\n    - fromRegistry: Kubernetes\n    gateways:\n    - address: 192.0.2.1\n      port: 15443\n"
+    network = lambda: {e.get("network", "") for e in galley.services()["cart"]["endpoints"]["endpoints"]}  # noqa: E731
+    wait_until(galley.ready)
+    config_map(mesh="{}", meshNetworks=networks)
+    wait_until(lambda: network() == {"home"})
+    assert galley.in_force("MeshConfig//default") and galley.in_force("MeshNetworks//default")
+    (home,) = galley.page("networks")
+    assert home["gateways"] == [{"address": "192.0.2.1", "port": 15443}], home
+    config_map(mesh="{}", meshNetworks=networks.replace("192.0.2.1", "not an address"))
+    wait_until(lambda: galley.page("quarantine"))
+    assert network() == {"home"}, "what was accepted stays"
+    config_map(mesh="{}")
+    wait_until(lambda: network() == {""})
+
+
 def test_replicas_give_the_same_content_hashes(tmp_path, fake):
     for i in range(20):
         fake.apply(SERVICES, service(f"s{i:02}"))

@@ -32,7 +32,7 @@ ENOUGH = 45  # balanced calls, of which each of three endpoints gets one: 3 * (2
 
 GROUPS = {"Gateway": "networking.istio.io/v1", "VirtualService": "networking.istio.io/v1", "DestinationRule": "networking.istio.io/v1",
           "ServiceEntry": "networking.istio.io/v1", "WorkloadEntry": "networking.istio.io/v1", "Sidecar": "networking.istio.io/v1",
-          "PeerAuthentication": "security.istio.io/v1", "MeshConfig": "fairlead.dev/v1", "Service": "v1"}
+          "PeerAuthentication": "security.istio.io/v1", "MeshConfig": "fairlead.dev/v1", "MeshNetworks": "fairlead.dev/v1", "Service": "v1"}
 HEADING = re.compile(r"(\w+) (?:([\w-]+)/)?([\w.-]+)((?: [\w./-]+=\S+)*)")
 rules = pytest.mark.rules
 
@@ -57,7 +57,7 @@ def documents(text):
     return "---\n".join(found)
 
 
-def pod(path, ip, *more_ips, app, version="", proxy=True, gateway=False, options="", labels=""):
+def pod(path, ip, *more_ips, app, version="", proxy=True, gateway=False, options="", labels="", env=""):
     namespace, name = path.split("/")
     annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,cluster.outbound,cluster.out_,cluster.in_"' + (", inject.istio.io/templates: gateway" if gateway else "")
     mode = "" if gateway else "security.istio.io/tlsMode: istio, " if proxy else 'sidecar.istio.io/inject: "false", '
@@ -72,7 +72,7 @@ spec:
   serviceAccountName: {app}
   containers:
   - command: [python3, -B, peer.py, --version, "{version}", {", ".join(f'"{o}"' for o in options.split())}]
-    env: [{{name: POD_NAME, value: {name}}}]
+    env: [{{name: POD_NAME, value: {name}}}{env}]
     ports: [{"" if gateway else f"{{containerPort: {HTTP}}}"}]
 status: {{phase: Running, podIP: "{ip}", podIPs: [{", ".join(f'{{ip: "{i}"}}' for i in (ip, *more_ips))}], conditions: [{{type: Ready, status: "True"}}]}}
 """
@@ -83,7 +83,9 @@ PODS = [
     pod(CLIENT, "10.88.2.4", CLIENT6, app="client", options=f"--http {HTTP}", labels="topology.istio.io/locality: r1.z1.s1"),
     pod(CALLER, "10.88.2.5", app="caller", options=f"--http {HTTP}", labels="tier: gold"),
     pod(SIX, SIX6, app="six", version="six", options=f"--http {HTTP} --tcp {TCP}"),
-    pod(INGRESS, INGRESS_IP, INGRESS6, app="istio-ingressgateway", gateway=True, labels="istio: ingressgateway"),
+    # Of networks it sees its own alone: nothing that came from another goes back there.
+    pod(INGRESS, INGRESS_IP, INGRESS6, app="istio-ingressgateway", gateway=True, labels="istio: ingressgateway",
+        env=", {name: ISTIO_META_REQUESTED_NETWORK_VIEW, value: far}"),
     pod(EGRESS, EGRESS_IP, app="egress", gateway=True, labels="istio: egressgateway"),
     *(pod(f"default/echo-{v}", f"10.88.2.1{v[1]}", app="echo", version=v, proxy=v != "v3", options=f"{SERVERS} --unix --first {FIRST}") for v in ("v1", "v2", "v3")),
     *(pod(f"outside/{name}", ip, *((OUT6,) if name == "out-1" else ()), app="out", version=name, proxy=False, options=f"{SERVERS} --http {HTTP} {MORE} 80 --https {HTTPS} 443")
