@@ -296,6 +296,28 @@ def test_every_value_is_in_the_schema(chart):
     check(yaml.safe_load((CHARTS / chart / "values.yaml").read_text()), json.loads((CHARTS / chart / "values.schema.json").read_text()), chart)
 
 
+def test_P88_a_gateway_of_a_network_takes_its_traffic_alone(render):
+    objects = render("gateway", {"networkGateway": "far"}, release="east-west")
+    service, pod = of_kind(objects, "Service")[0], of_kind(objects, "Deployment")[0]["spec"]["template"]
+    assert service["metadata"]["labels"]["topology.istio.io/network"] == pod["metadata"]["labels"]["topology.istio.io/network"] == "far"
+    assert [p["port"] for p in service["spec"]["ports"]] == [15021, 15443]
+    assert "topology.istio.io/network" not in service["spec"]["selector"]
+    assert {"name": "ISTIO_META_REQUESTED_NETWORK_VIEW", "value": "far"} in pod["spec"]["containers"][0]["env"]
+
+
+def test_P88_mesh_networks_become_a_key_of_the_config_map(render, tmp_path):
+    networks = {"far": {"endpoints": [{"fromCidr": "10.2.0.0/16"}], "gateways": [{"address": "192.0.2.2", "port": 15443}]}}
+    objects = render("fairlead", {"global": {"network": "near", "meshNetworks": networks}})
+    spec = yaml.safe_load(of_kind(objects, "ConfigMap", "istio")[0]["data"]["meshNetworks"])
+    document = {"apiVersion": "fairlead.dev/v1", "kind": "MeshNetworks", "metadata": {"name": "default"}, "spec": spec}
+    assert spec == {"networks": networks}
+    (tmp_path / "networks.yaml").write_text(yaml.safe_dump(document))
+    subprocess.run([BUILD / "cli/fairlead", "validate", tmp_path / "networks.yaml"], check=True)
+    galley = of_kind(objects, "Deployment", "galley")[0]["spec"]["template"]["spec"]["containers"][0]
+    assert "--inject-network=near" in galley["args"]
+    assert "meshNetworks" not in of_kind(render("fairlead"), "ConfigMap", "istio")[0]["data"]
+
+
 def test_a_gateway_is_filled_in_by_the_injector(render):
     objects = render("gateway", release="istio-ingressgateway")
     pod = of_kind(objects, "Deployment")[0]["spec"]["template"]

@@ -17,4 +17,7 @@ app.kubernetes.io/name: {{ include "gateway.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/part-of: fairlead
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.networkGateway }}
+topology.istio.io/network: {{ . | quote }}
+{{- end }}
 {{- end }}
