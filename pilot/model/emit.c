@@ -106,6 +106,7 @@ static uint64_t set_hash(char **items, size_t n)
 void endpoints_emit(struct entry *e, struct emitter *em)
 {
 	const Fl__EndpointSet *set = e->value;
+	struct arena *a cleanup(arena_free_p) = arena_new();
 	char **accounts = xmalloc((set->n_endpoints + 1) * sizeof(*accounts));
 	char **addresses = xmalloc((set->n_endpoints + 1) * sizeof(*addresses));
 	uint64_t set_key = hash64(e->key);
@@ -113,7 +114,7 @@ void endpoints_emit(struct entry *e, struct emitter *em)
 	for (size_t i = 0; i < set->n_endpoints; i++) {
 		const Fl__Endpoint *ep = set->endpoints[i];
 
-		accounts[i] = arena_printf(e->arena, "%s/%s", ep->namespace_, ep->service_account);
+		accounts[i] = arena_printf(a, "%s/%s", ep->namespace_, ep->service_account);
 		addresses[i] = ep->address;
 		emit(em, Q_INSTANCE, str_of(ep->address), mix(pb_hash(ep), set_key), true);
 	}

@@ -20,7 +20,7 @@
 
 const struct model_topic model_topics[MODEL_TOPIC_COUNT] = {
 	{TOPIC_SERVICE, 860, "service", &fl__service__descriptor, NULL, service_emit},
-	{TOPIC_ENDPOINTS, 460, "endpoints", &fl__endpoint_set__descriptor, NULL, endpoints_emit},
+	{TOPIC_ENDPOINTS, 430, "endpoints", &fl__endpoint_set__descriptor, NULL, endpoints_emit},
 	{TOPIC_NAMESPACE, 900, "namespace", &fl__namespace__descriptor, NULL, namespace_emit},
 	{TOPIC_MESH, 1400, "mesh", &fl__object__descriptor, &mesh__mesh_config__descriptor, mesh_emit},
 	{TOPIC_VIRTUAL_SERVICE, 870, "virtual_service", &fl__object__descriptor, &cfg__virtual_service__descriptor,
