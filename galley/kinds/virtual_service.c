@@ -275,7 +275,13 @@ static void fault(struct check *c, const Cfg__HTTPFaultInjection *f, const char 
 		check_error(c, "fault", "api: HTTPFaultInjection", at, "needs a delay or an abort");
 	if (f->abort && f->abort->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE__NOT_SET)
 		check_warn(c, "fault", "api: HTTPFaultInjection.Abort", path_at(c, "%s.abort", at),
-			"says no status to abort with");
+			"says no status to abort with, so nothing is aborted");
+	if (f->abort && !f->abort->percentage)
+		check_warn(c, "fault", "api: HTTPFaultInjection.Abort.percentage", path_at(c, "%s.abort", at),
+			"says no percentage, so nothing is aborted");
+	if (f->delay && !f->delay->percentage && !f->delay->percent)
+		check_warn(c, "fault", "api: HTTPFaultInjection.Delay.percentage", path_at(c, "%s.delay", at),
+			"says no percentage, so nothing is delayed");
 	if (f->abort && f->abort->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP2_ERROR)
 		check_error(c, "fault", "api: HTTPFaultInjection.Abort.http2Error",
 			path_at(c, "%s.abort.http2Error", at), "is not supported");
@@ -514,7 +520,7 @@ static const struct rule rules[] = {
 	{"http[].rewrite.authority", check_one_line, .source = "envoy: RouteAction.host_rewrite_literal"},
 	{"http[].rewrite.uriRegexRewrite.rewrite", check_one_line, .source = "envoy: RouteAction.regex_rewrite"},
 	{"http[].rewrite.uriRegexRewrite.match", check_regex, .source = "api: RegexRewrite.match"},
-	{"http[].timeout", check_duration, 1, 0, .source = "api: HTTPRoute.timeout"},
+	{"http[].timeout", check_duration, 0, 0, .source = "api: HTTPRoute.timeout"}, /* 0s: none */
 	{"http[].fault.delay.percentage", check_percentage, .source = "api: HTTPFaultInjection.Delay.percentage"},
 	{"http[].fault.delay.percent", check_number, 0, 100, .source = "api: HTTPFaultInjection.Delay.percent"},
 	{"http[].fault.delay.fixedDelay", check_duration, 1, 0, .source = "api: HTTPFaultInjection.Delay.fixedDelay"},

@@ -1,4 +1,5 @@
-/* DOC: fault: delays and aborts for a share of the requests. The filter stands in every client chain; routes configure it. */
+/* DOC: fault: delays and aborts for a share of the requests; without a percentage, or without what to do, for none. The filter stands in
+ * every client chain; routes configure it. */
 #include "pilot/translate/feature.h"
 #include "xds/fault.pb-c.h"
 
@@ -21,10 +22,10 @@ static uint32_t grpc_status(const char *name)
 static FaultCommon__FaultDelay *build_delay(struct arena *a, const Cfg__HTTPFaultInjection__Delay *in)
 {
 	FaultCommon__FaultDelay *out = PB_NEW(a, FaultCommon__FaultDelay, fault_common__fault_delay);
-	double percent = in->percentage ? in->percentage->value : in->percent ? in->percent : 100;
+	double percent = in->percentage ? in->percentage->value : in->percent;
 
 	/* Envoy refuses a delay without a duration; galley has warned. */
-	if (in->http_delay_type_case != CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_FIXED_DELAY)
+	if (in->http_delay_type_case != CFG__HTTPFAULT_INJECTION__DELAY__HTTP_DELAY_TYPE_FIXED_DELAY || percent <= 0)
 		return NULL;
 	out->fixed_delay = build_duration(a, in->fixed_delay);
 	out->fault_delay_secifier_case = FAULT_COMMON__FAULT_DELAY__FAULT_DELAY_SECIFIER_FIXED_DELAY;
@@ -36,15 +37,17 @@ static Fault__FaultAbort *build_abort(struct arena *a, const Cfg__HTTPFaultInjec
 {
 	Fault__FaultAbort *out = PB_NEW(a, Fault__FaultAbort, fault__fault_abort);
 
-	out->percentage = build_fraction(a, in->percentage ? in->percentage->value : 100);
+	if (!in->percentage || in->percentage->value <= 0)
+		return NULL;
+	out->percentage = build_fraction(a, in->percentage->value);
 	if (in->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_GRPC_STATUS) {
 		out->grpc_status = grpc_status(in->grpc_status);
 		out->error_type_case = FAULT__FAULT_ABORT__ERROR_TYPE_GRPC_STATUS;
-	} else {
-		out->http_status = in->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP_STATUS
-					   ? (uint32_t)in->http_status
-					   : 503;
+	} else if (in->error_type_case == CFG__HTTPFAULT_INJECTION__ABORT__ERROR_TYPE_HTTP_STATUS) {
+		out->http_status = (uint32_t)in->http_status;
 		out->error_type_case = FAULT__FAULT_ABORT__ERROR_TYPE_HTTP_STATUS;
+	} else {
+		return NULL;
 	}
 	return out;
 }
@@ -59,6 +62,8 @@ static void fault_route(const struct route_context *r)
 	out = PB_NEW(r->a, Fault__HTTPFault, fault__httpfault);
 	out->delay = in->delay ? build_delay(r->a, in->delay) : NULL;
 	out->abort = in->abort ? build_abort(r->a, in->abort) : NULL;
+	if (!out->delay && !out->abort)
+		return;
 	route_add_filter_config(r->a, r->route, filter_name, out);
 }
 
