@@ -30,8 +30,10 @@ static bool contradicts(const Cfg__StringMatch *root, const Cfg__StringMatch *le
 {
 	bool exact, prefix;
 
-	if (!root || !leaf || !root->match_type_case || !leaf->match_type_case)
+	if (!root || !leaf || !root->match_type_case)
 		return false;
+	if (!leaf->match_type_case) /* "it is there" is wider than any text */
+		return true;
 	exact = root->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_EXACT;
 	prefix = root->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX;
 	if (leaf->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_EXACT)

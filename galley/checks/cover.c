@@ -16,8 +16,8 @@ static bool is_anything(const Cfg__StringMatch *m)
 		return str_empty(m->prefix);
 	case CFG__STRING_MATCH__MATCH_TYPE_REGEX:
 		return streq(m->regex, ".*") || streq(m->regex, "*");
-	case CFG__STRING_MATCH__MATCH_TYPE_EXACT:
-		return str_empty(m->exact);
+	case CFG__STRING_MATCH__MATCH_TYPE_EXACT: /* also "": there, and empty */
+		return false;
 	default:
 		return true;
 	}
@@ -35,16 +35,12 @@ static bool starts(const char *text, const char *prefix, bool fold)
 	return fold ? str_ieq(head, str_of(prefix)) : str_eqc(head, prefix);
 }
 
-static bool regex_takes(const char *regex, const char *text, bool fold)
+static bool regex_takes(const char *regex, const char *text)
 {
-	cleanup(strbuf_done) struct strbuf pattern = {0};
 	struct err e = {0};
-	struct re *re;
-	bool yes;
+	struct re *re = re_new(str_of(regex), &e);
+	bool yes = re && re_full_match(re, str_of(text));
 
-	strbuf_addf(&pattern, "%s%s", fold ? "(?i)" : "", regex);
-	re = re_new(strbuf_str(&pattern), &e);
-	yes = re && re_full_match(re, str_of(text));
 	re_free(re);
 	return yes;
 }
@@ -65,7 +61,7 @@ static bool string_covers(const Cfg__StringMatch *earlier, const Cfg__StringMatc
 		return (later->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_REGEX &&
 			       streq(earlier->regex, later->regex)) ||
 		       (later->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_EXACT &&
-			       regex_takes(earlier->regex, later->exact, fold));
+			       regex_takes(earlier->regex, later->exact));
 	default:
 		return true;
 	}
@@ -84,13 +80,19 @@ static bool all_paths(const Cfg__StringMatch *uri)
 	       (uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX && streq(uri->prefix, "/"));
 }
 
+/* A regular expression says itself whether case counts. */
+static bool folds(const Cfg__HTTPMatchRequest *m)
+{
+	return m->ignore_uri_case && m->uri->match_type_case != CFG__STRING_MATCH__MATCH_TYPE_REGEX;
+}
+
 static bool uri_covers(const Cfg__HTTPMatchRequest *earlier, const Cfg__HTTPMatchRequest *later)
 {
 	if (all_paths(earlier->uri))
 		return true;
-	if (all_paths(later->uri) || (later->ignore_uri_case && !earlier->ignore_uri_case))
+	if (all_paths(later->uri) || (folds(later) && !folds(earlier)))
 		return false;
-	return string_covers(earlier->uri, later->uri, earlier->ignore_uri_case);
+	return string_covers(earlier->uri, later->uri, folds(earlier));
 }
 
 /* ---- maps of conditions; entries of the three maps have one layout */
@@ -121,13 +123,27 @@ static bool present_covers(struct conditions earlier, struct conditions later, b
 	return true;
 }
 
+/* In withoutHeaders a text is compared with "" where there is no such header. */
+static bool refuses_missing(const Cfg__StringMatch *m)
+{
+	switch (m ? m->match_type_case : CFG__STRING_MATCH__MATCH_TYPE__NOT_SET) {
+	case CFG__STRING_MATCH__MATCH_TYPE_REGEX:
+		return !streq(m->regex, "*") && regex_takes(m->regex, "");
+	case CFG__STRING_MATCH__MATCH_TYPE_EXACT:
+		return str_empty(m->exact);
+	default:
+		return false;
+	}
+}
+
 /* withoutHeaders: what the earlier one refuses, the later one refuses too. */
 static bool absent_covers(struct conditions earlier, struct conditions later)
 {
 	for (size_t i = 0; i < earlier.n; i++) {
 		const Cfg__HTTPMatchRequest__HeadersEntry *other = entry_of(later, earlier.items[i]->key, true);
 
-		if (!other || !part_covers(other->value, earlier.items[i]->value))
+		if (!other || !part_covers(other->value, earlier.items[i]->value) ||
+			(refuses_missing(earlier.items[i]->value) && !refuses_missing(other->value)))
 			return false;
 	}
 	return true;
@@ -169,6 +185,21 @@ static bool caller_covers(struct caller earlier, struct caller later)
 }
 
 /* ---- HTTP */
+/* Of a named gateway all requests are meant, whatever the labels say. */
+static struct caller widest_caller(const Cfg__HTTPMatchRequest *m)
+{
+	struct caller c = CALLER(m);
+	bool gateway = false;
+
+	for (size_t i = 0; i < m->n_gateways; i++)
+		gateway |= !streq(m->gateways[i], "mesh");
+	if (gateway) {
+		c.labels = (struct label_set){0};
+		c.ns = "";
+	}
+	return c;
+}
+
 static const Cfg__HTTPMatchRequest everything = CFG__HTTPMATCH_REQUEST__INIT;
 
 bool match_covers(const Cfg__HTTPMatchRequest *earlier, const Cfg__HTTPMatchRequest *later)
@@ -180,7 +211,7 @@ bool match_covers(const Cfg__HTTPMatchRequest *earlier, const Cfg__HTTPMatchRequ
 	       present_covers(CONDITIONS(e, headers), CONDITIONS(l, headers), true) &&
 	       present_covers(CONDITIONS(e, query_params), CONDITIONS(l, query_params), false) &&
 	       absent_covers(CONDITIONS(e, without_headers), CONDITIONS(l, without_headers)) &&
-	       caller_covers(CALLER(e), CALLER(l));
+	       caller_covers(CALLER(e), widest_caller(l));
 }
 
 bool match_is_everything(const Cfg__HTTPMatchRequest *m)

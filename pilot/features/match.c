@@ -1,6 +1,7 @@
 /*
- * DOC: HTTPMatchRequest -> RouteMatch. All conditions of one match must hold. An empty header condition means "the header is
- * there"; withoutHeaders inverts. A pseudo header stands for method, authority and scheme. "@request.auth.claims.x" is a claim of the
+ * DOC: HTTPMatchRequest -> RouteMatch. All conditions of one match must hold. A condition without a text, or the expression "*", which
+ * is none, means "it is there"; exact: "" means "it is there and empty". withoutHeaders inverts. Only exact and prefix matches of the
+ * path can ignore case. A pseudo header stands for method, authority and scheme. "@request.auth.claims.x" is a claim of the
  * verified JWT, which the filter envoy.filters.http.jwt_authn leaves in the dynamic metadata under "payload".
  */
 #include "common/mesh/claims.h"
@@ -31,26 +32,22 @@ static Match__StringMatcher *string_matcher(struct arena *a, const Cfg__StringMa
 	return out;
 }
 
-static bool is_empty(const Cfg__StringMatch *m)
+static bool asks_presence(const Cfg__StringMatch *m)
 {
-	switch (m ? m->match_type_case : CFG__STRING_MATCH__MATCH_TYPE__NOT_SET) {
-	case CFG__STRING_MATCH__MATCH_TYPE_EXACT:
-		return str_empty(m->exact);
-	case CFG__STRING_MATCH__MATCH_TYPE_PREFIX:
-		return str_empty(m->prefix);
-	case CFG__STRING_MATCH__MATCH_TYPE_REGEX:
-		return str_empty(m->regex);
-	case CFG__STRING_MATCH__MATCH_TYPE__NOT_SET:
-	default:
-		return true;
-	}
+	return !m || !m->match_type_case ||
+	       (m->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_REGEX && streq(m->regex, "*"));
+}
+
+static bool is_any_path(const Cfg__StringMatch *m)
+{
+	return asks_presence(m) || (m->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_PREFIX && str_empty(m->prefix));
 }
 
 static void set_path(struct arena *a, const Cfg__HTTPMatchRequest *m, Rds__RouteMatch *out)
 {
 	const Cfg__StringMatch *uri = m ? m->uri : NULL;
 
-	if (is_empty(uri)) {
+	if (is_any_path(uri)) {
 		out->prefix = arena_strdup(a, "/");
 		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
 	} else if (uri->match_type_case == CFG__STRING_MATCH__MATCH_TYPE_EXACT) {
@@ -60,8 +57,7 @@ static void set_path(struct arena *a, const Cfg__HTTPMatchRequest *m, Rds__Route
 		out->prefix = uri->prefix;
 		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX;
 	} else {
-		out->safe_regex = build_regex(
-			a, m->ignore_uri_case ? arena_printf(a, "(?i)%s", uri->regex) : uri->regex);
+		out->safe_regex = build_regex(a, uri->regex);
 		out->path_specifier_case = RDS__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX;
 	}
 	/* "case_sensitive" is true on the wire, as Istio always says it. */
@@ -83,7 +79,7 @@ static Match__ValueMatcher *claim_value(struct arena *a, const Cfg__StringMatch 
 	Match__ValueMatcher *v = PB_NEW(a, Match__ValueMatcher, match__value_matcher);
 	Match__ValueMatcher *list = PB_NEW(a, Match__ValueMatcher, match__value_matcher);
 
-	if (is_empty(m)) {
+	if (asks_presence(m)) {
 		v->present_match = true;
 		v->match_pattern_case = MATCH__VALUE_MATCHER__MATCH_PATTERN_PRESENT_MATCH;
 		return v;
@@ -137,7 +133,7 @@ static void add_header(struct arena *a, Rds__RouteMatch *out, const char *name, 
 	h = PB_NEW(a, Rds__HeaderMatcher, rds__header_matcher);
 	h->name = arena_strdup(a, name);
 	h->invert_match = invert;
-	if (is_empty(m)) {
+	if (asks_presence(m)) {
 		h->present_match = true;
 		h->header_match_specifier_case = RDS__HEADER_MATCHER__HEADER_MATCH_SPECIFIER_PRESENT_MATCH;
 	} else {
@@ -154,7 +150,7 @@ static void add_query(struct arena *a, Rds__RouteMatch *out, const char *name, c
 	Rds__QueryParameterMatcher *q = PB_NEW(a, Rds__QueryParameterMatcher, rds__query_parameter_matcher);
 
 	q->name = arena_strdup(a, name);
-	if (is_empty(m)) {
+	if (asks_presence(m)) {
 		q->present_match = true;
 		q->query_parameter_match_specifier_case =
 			RDS__QUERY_PARAMETER_MATCHER__QUERY_PARAMETER_MATCH_SPECIFIER_PRESENT_MATCH;
@@ -184,11 +180,11 @@ static void match_route(const struct route_context *r)
 		add_header(r->a, out, m->headers[i]->key, m->headers[i]->value, false);
 	for (size_t i = 0; i < m->n_without_headers; i++)
 		add_header(r->a, out, m->without_headers[i]->key, m->without_headers[i]->value, true);
-	if (!is_empty(m->method))
+	if (!asks_presence(m->method))
 		add_header(r->a, out, ":method", m->method, false);
-	if (!is_empty(m->authority))
+	if (!asks_presence(m->authority))
 		add_header(r->a, out, ":authority", m->authority, false);
-	if (!is_empty(m->scheme))
+	if (!asks_presence(m->scheme))
 		add_header(r->a, out, ":scheme", m->scheme, false);
 	for (size_t i = 0; i < m->n_query_params; i++)
 		add_query(r->a, out, m->query_params[i]->key, m->query_params[i]->value);

@@ -10,9 +10,9 @@ from test_sim import BUILD, GATEWAY, SUBSETS, mesh  # noqa: F401 (mesh is a fixt
 
 PATHS = ("/", "/a", "/a/b", "/a/bc", "/b", "/A")
 REQUESTS = [{"path": p, "method": m, "headers": h} for p, m, h in itertools.product(
-    PATHS, ("GET", "POST"), ({}, {"x": "1"}, {"x": "12"}, {"y": "1"}, {"x": "1", "y": "2"}))]
+    PATHS, ("GET", "POST"), ({}, {"x": "1"}, {"x": "12"}, {"x": ""}, {"y": "1"}, {"x": "1", "y": "2"}))]
 URIS = ("{prefix: /}", "{prefix: /a}", "{prefix: /a/b}", "{exact: /a}", "{exact: /a/b}", '{regex: "/a.*"}', "{prefix: /b}")
-VALUES = ("{}", '{exact: "1"}', '{prefix: "1"}', '{regex: "1."}', '{exact: "2"}')
+VALUES = ("{}", '{exact: ""}', '{regex: ".*"}', '{exact: "1"}', '{prefix: "1"}', '{regex: "1."}', '{exact: "2"}')
 
 
 def random_match(rng):
@@ -28,7 +28,8 @@ def random_match(rng):
         if chosen:
             parts.append(f"{field}: {{{', '.join(chosen)}}}")
     if rng.random() < 0.1:
-        parts.append(rng.choice(("port: 9080", "port: 1", "sourceNamespace: default", "gateways: [mesh]", "gateways: [default/web]")))
+        parts.append(rng.choice(("port: 9080", "port: 1", "sourceNamespace: default", "sourceLabels: {app: productpage}",
+                                 "gateways: [mesh]", "gateways: [default/web]", "gateways: [default/web], sourceLabels: {app: other}")))
     return "{" + ", ".join(parts) + "}"
 
 
