@@ -1,6 +1,6 @@
 /*
  * DOC: Where a rule sends requests: one cluster, or several by weight (destinations of weight 0 get nothing and are left out; a
- * single destination needs no weight). Headers of a destination are set on its share only. Consistent hashing of the
+ * single destination needs no weight). Headers of a destination are set on its share only; those of the only one by headers.c. Consistent hashing of the
  * destinations' rules needs the hash policy on the route.
  */
 #include "pilot/features/header_ops.h"
@@ -114,15 +114,9 @@ static void destination_route(const struct route_context *r)
 		n++;
 		hash_by_rule(r->v, r->a, destination_cluster(r->v, r->a, d->destination, r->port), r->action);
 	}
-	if (n == 1) {
+	if (r->rule->n_route == 1 && n) {
 		r->action->cluster = destination_cluster(r->v, r->a, only->destination, r->port);
 		r->action->cluster_specifier_case = RDS__ROUTE_ACTION__CLUSTER_SPECIFIER_CLUSTER;
-		header_ops(r->a, only->headers, r->route);
-		if (only->headers && only->headers->request && header_host(only->headers->request)) {
-			r->action->host_rewrite_literal = arena_strdup(r->a, header_host(only->headers->request));
-			r->action->host_rewrite_specifier_case =
-				RDS__ROUTE_ACTION__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;
-		}
 	} else if (n) {
 		r->action->weighted_clusters = PB_NEW(r->a, Rds__WeightedCluster, rds__weighted_cluster);
 		r->action->cluster_specifier_case = RDS__ROUTE_ACTION__CLUSTER_SPECIFIER_WEIGHTED_CLUSTERS;

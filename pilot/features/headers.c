@@ -1,5 +1,6 @@
 /* DOC: headers.request and headers.response of a rule: set (overwrite), add (append), remove. Host is rewritten, by set before add; the
- * rule's host beats that of its destination. */
+ * rule's host beats that of its destination. The headers of a rule's only destination come after the rule's own, so that what it sets
+ * holds; those of several stand in their shares (destination.c), which Envoy does before the rule. */
 #include "pilot/features/header_ops.h"
 #include "pilot/translate/feature.h"
 
@@ -19,15 +20,30 @@ const char *header_host(const Cfg__Headers__HeaderOperations *ops)
 	return NULL;
 }
 
+static void rewrite_host(const struct route_context *r, const Cfg__Headers *h)
+{
+	if (!r->action || !h->request || !header_host(h->request))
+		return;
+	r->action->host_rewrite_literal = arena_strdup(r->a, header_host(h->request));
+	r->action->host_rewrite_specifier_case = RDS__ROUTE_ACTION__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;
+}
+
 static void headers_route(const struct route_context *r)
 {
-	if (!r->rule || !r->rule->headers)
+	const Cfg__Headers *own = r->rule ? r->rule->headers : NULL, *only;
+
+	if (!r->rule)
 		return;
-	header_ops(r->a, r->rule->headers, r->route);
-	if (r->action && r->rule->headers->request && header_host(r->rule->headers->request)) {
-		r->action->host_rewrite_literal = arena_strdup(r->a, header_host(r->rule->headers->request));
-		r->action->host_rewrite_specifier_case = RDS__ROUTE_ACTION__HOST_REWRITE_SPECIFIER_HOST_REWRITE_LITERAL;
+	only = r->action && r->rule->n_route == 1 ? r->rule->route[0]->headers : NULL;
+	if (own) {
+		header_ops(r->a, own, r->route);
+		rewrite_host(r, own);
 	}
+	if (!only)
+		return;
+	header_ops(r->a, only, r->route);
+	if (!r->action->host_rewrite_specifier_case)
+		rewrite_host(r, only);
 }
 
 const struct feature headers_feature = {.name = "headers", .on_route = headers_route};

@@ -1,7 +1,8 @@
 /*
  * DOC: retries. Without a policy of its own a route has the mesh's (defaultHttpRetryPolicy), else Istio's default: two more attempts
  * for failures that cannot have reached the application; retries go to another host, asked for up to five times. attempts: 0
- * switches retries off. Numbers in retryOn are status codes.
+ * switches retries off. Numbers in retryOn are status codes. Where consistent hashing chooses the host of a rule's only destination,
+ * retries stay with it unless the rule says otherwise.
  */
 #include "pilot/translate/feature.h"
 #include "xds/retry_previous_hosts.pb-c.h"
@@ -74,28 +75,34 @@ static void from_rule(struct arena *a, const Cfg__HTTPRetry *in, Rds__RetryPolic
 	}
 	if (in->retry_remote_localities && in->retry_remote_localities->value)
 		use_other_priorities(a, p);
-	if (in->retry_ignore_previous_hosts && !in->retry_ignore_previous_hosts->value) {
-		p->n_retry_host_predicate = 0;
-		p->host_selection_retry_max_attempts = 0;
-	}
+}
+
+/* `in`: NULL means Istio's default. */
+static bool leaves_previous_hosts(const struct route_context *r, const Cfg__HTTPRetry *in)
+{
+	if (in && in->retry_ignore_previous_hosts)
+		return in->retry_ignore_previous_hosts->value;
+	return !(r->rule && r->rule->n_route == 1 && r->action->n_hash_policy);
 }
 
 static void retry_route(const struct route_context *r)
 {
-	const Cfg__HTTPRetry *mesh, *own = r->rule ? r->rule->retries : NULL;
+	const Cfg__HTTPRetry *in = r->rule ? r->rule->retries : NULL;
 	Rds__RetryPolicy *p;
 
-	if (!r->action || (own && own->attempts <= 0))
+	if (!r->action)
 		return;
-	mesh = view_mesh(r->v)->default_http_retry_policy;
-	if (!own && mesh && mesh->attempts <= 0)
+	if (!in)
+		in = view_mesh(r->v)->default_http_retry_policy;
+	if (in && in->attempts <= 0)
 		return;
 	p = PB_NEW(r->a, Rds__RetryPolicy, rds__retry_policy);
 	p->retry_on = arena_strdup(r->a, default_conditions);
 	p->num_retries = build_u32(r->a, 2);
-	avoid_previous_hosts(r->a, p);
-	if (own || mesh)
-		from_rule(r->a, own ? own : mesh, p);
+	if (leaves_previous_hosts(r, in))
+		avoid_previous_hosts(r->a, p);
+	if (in)
+		from_rule(r->a, in, p);
 	r->action->retry_policy = p;
 }
 
