@@ -249,6 +249,8 @@ void connection_manager_settings(const struct chain *c, Hcm__HttpConnectionManag
 	pb_add(c->a, hcm, upgrade_configs, websocket);
 	hcm->codec_type = HCM__HTTP_CONNECTION_MANAGER__CODEC_TYPE__AUTO;
 	hcm->use_remote_address = build_bool(c->a, c->direction == DIRECTION_GATEWAY);
+	/* "host." is the same name, fully qualified. */
+	hcm->strip_trailing_host_dot = c->direction == DIRECTION_OUTBOUND;
 	set_paths(c, hcm);
 	set_limits(c, hcm);
 	set_headers(c, hcm);

@@ -147,13 +147,31 @@ static void tell_upstream(json_t *out, json_t *route, json_t *action, const stru
 		json_pack("{s:s, s:s}", "path", line, "authority", text(action, "hostRewriteLiteral", r->authority)));
 }
 
-static void walk_http(json_t *resources, json_t *out, json_t *hcm, const struct request *r)
+/* "host.", "host.:80" */
+static const char *without_dot(const char *authority, char out[256])
 {
+	struct str s = str_of(authority), host = s, port = {0};
+
+	if (!str_cut(s, ':', &host, &port) || memchr(port.ptr, ':', port.len))
+		host = s;
+	if (!str_ends(host, STR(".")))
+		return authority;
+	(void)snprintf(out, 256, "%.*s%s", (int)host.len - 1, host.ptr, authority + host.len);
+	return out;
+}
+
+static void walk_http(json_t *resources, json_t *out, json_t *hcm, struct request *r)
+{
+	char authority[256];
 	const char *rds = text(json_object_get(hcm, "rds"), "routeConfigName", NULL);
 	json_t *routes = rds ? named(json_object_get(resources, "rds"), "name", rds)
 			     : json_object_get(hcm, "routeConfig");
-	json_t *host = sim_virtual_host(routes, r), *route = sim_route(host, r), *x;
+	json_t *host, *route, *x;
 
+	if (json_is_true(json_object_get(hcm, "stripTrailingHostDot")))
+		r->authority = without_dot(r->authority, authority);
+	host = sim_virtual_host(routes, r);
+	route = sim_route(host, r);
 	tell(out, "result", "http");
 	tell(out, "routes", rds ? rds : text(routes, "name", ""));
 	tell(out, "host", text(host, "name", ""));
