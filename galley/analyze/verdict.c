@@ -1,7 +1,7 @@
 /*
  * DOC: Verdicts of rules. For every place where rules are looked at (a host at a gateway, or on the mesh) the rules that compete there are
- * put in the order in which pilot puts them: on the mesh only the oldest VirtualService of a host counts for HTTP; at gateways all of
- * them, the oldest first, and what takes everything behind the rest; for TLS and TCP all of them everywhere. A match that an earlier
+ * put in the order in which pilot puts them: on the mesh only the oldest VirtualService of a host that has a rule for the caller counts
+ * for HTTP; at gateways all of them, the oldest first, and what takes everything behind the rest; for TLS and TCP all of them everywhere. A match that an earlier
  * one covers is shadowed there; one that the place can never see (gateway, port, delegate) never matches there. A rule is live when
  * one of its matches is live in one place. Delegates are judged as parts of the rules that delegate to them.
  *
@@ -303,7 +303,7 @@ static const struct item *winner_over(struct court *c, size_t at)
 		const struct item *e = &c->items.items[i];
 
 		if (!e->dead && stands_before(e, x) && covers(e, x) &&
-			(e->vs == x->vs || audience_covers(audience_of(c->w, e->vs), audience_of(c->w, x->vs))))
+			(e->vs == x->vs || audience_precedes(audience_of(c->w, e->vs), audience_of(c->w, x->vs))))
 			return e;
 	}
 	return NULL;
@@ -327,12 +327,34 @@ static void judge_items(struct court *c)
 	c->items.len = 0;
 }
 
-/* On the mesh a host has one VirtualService for HTTP: the oldest of those that a client sees. */
+/* Some rule is for every caller on every port. What a delegate has is not known here. */
+static bool is_for_every_caller(const Cfg__VirtualService *vs)
+{
+	for (size_t i = 0; i < vs->n_http; i++) {
+		const Cfg__HTTPRoute *r = vs->http[i];
+
+		if (r->delegate)
+			continue;
+		if (!r->n_match)
+			return true;
+		for (size_t k = 0; k < r->n_match; k++) {
+			const Cfg__HTTPMatchRequest *m = r->match[k];
+
+			if (!m->port && !m->n_source_labels && str_empty(m->source_namespace) &&
+				names_gateway(m->gateways, m->n_gateways, "mesh"))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* On the mesh a host has one VirtualService for HTTP: the first of those that a client sees which has a rule for it. */
 static const struct object *host_taken_by(struct court *c, const struct place *p, size_t at)
 {
 	for (size_t i = 0; i < at; i++)
-		if (spec_of(p->services.items[i])->n_http && audience_covers(audience_of(c->w, p->services.items[i]),
-								     audience_of(c->w, p->services.items[at])))
+		if (is_for_every_caller(spec_of(p->services.items[i])) &&
+			audience_precedes(
+				audience_of(c->w, p->services.items[i]), audience_of(c->w, p->services.items[at])))
 			return p->services.items[i];
 	return NULL;
 }

@@ -157,6 +157,18 @@ bool audience_covers(struct audience x, struct audience y)
 	return true;
 }
 
+bool audience_precedes(struct audience x, struct audience y)
+{
+	if (!audience_covers(x, y))
+		return false;
+	if (is_everyone(x) || is_everyone(y))
+		return is_everyone(y);
+	for (size_t i = 0; i < y.n; i++)
+		if ((streq(y.to[i], ".") || streq(y.to[i], y.ns)) && !streq(x.ns, y.ns))
+			return false;
+	return true;
+}
+
 bool audience_overlaps(struct audience x, struct audience y)
 {
 	if (is_everyone(x) || is_everyone(y))

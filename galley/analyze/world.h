@@ -39,6 +39,9 @@ struct audience {
 };
 struct audience audience_of(const struct world *w, const struct object *virtual_service);
 bool audience_covers(struct audience x, struct audience y); /* whoever sees y sees x */
+/* The same, and x comes before the younger y for all of them: pilot takes what only a caller's own namespace sees first, then what is
+ * for chosen namespaces, then what is for all. */
+bool audience_precedes(struct audience x, struct audience y);
 bool audience_overlaps(struct audience x, struct audience y); /* someone sees both */
 
 /* ---- gateways */

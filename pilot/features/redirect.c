@@ -1,4 +1,7 @@
-/* DOC: redirect: parts of the URL are replaced; 301 unless the rule says otherwise. Without a port, the scheme's own is meant. */
+/*
+ * DOC: redirect: parts of the URL are replaced; 301 unless the rule says otherwise. A port that is the scheme's own is not said, unless the
+ * Host of the request may say another one, which Envoy would keep.
+ */
 #include "pilot/translate/feature.h"
 
 static Rds__RedirectAction__RedirectResponseCode code_of(uint32_t code)
@@ -30,13 +33,19 @@ static void set_path(const Cfg__HTTPRedirect *in, Rds__RedirectAction *out)
 	}
 }
 
-static void set_port(const struct route_context *r, const Cfg__HTTPRedirect *in, Rds__RedirectAction *out)
+/* 0: the request's own, as far as its Host says one. */
+static uint32_t port_of(const struct route_context *r, const Cfg__HTTPRedirect *in)
 {
-	if (in->redirect_port_case == CFG__HTTPREDIRECT__REDIRECT_PORT_PORT)
-		out->port_redirect = in->port;
-	else if (in->redirect_port_case == CFG__HTTPREDIRECT__REDIRECT_PORT_DERIVE_PORT &&
-		 in->derive_port == CFG__HTTPREDIRECT__REDIRECT_PORT_SELECTION__FROM_REQUEST_PORT)
-		out->port_redirect = r->port;
+	bool https = str_empty(in->scheme) ? r->tls : streq(in->scheme, "https");
+	bool may_say_other = str_empty(in->authority) && r->port != 80 && r->port != 443;
+	uint32_t usual = https ? 443 : 80, port = in->port;
+
+	if (in->redirect_port_case == CFG__HTTPREDIRECT__REDIRECT_PORT__NOT_SET)
+		return 0;
+	if (in->redirect_port_case == CFG__HTTPREDIRECT__REDIRECT_PORT_DERIVE_PORT)
+		port = in->derive_port == CFG__HTTPREDIRECT__REDIRECT_PORT_SELECTION__FROM_REQUEST_PORT ? r->port
+													: usual;
+	return port == usual && !may_say_other ? 0 : port;
 }
 
 static void redirect_route(const struct route_context *r)
@@ -50,7 +59,7 @@ static void redirect_route(const struct route_context *r)
 	out->host_redirect = in->authority;
 	out->response_code = code_of(in->redirect_code);
 	set_path(in, out);
-	set_port(r, in, out);
+	out->port_redirect = port_of(r, in);
 	if (!str_empty(in->scheme)) {
 		out->scheme_redirect = in->scheme;
 		out->scheme_rewrite_specifier_case = RDS__REDIRECT_ACTION__SCHEME_REWRITE_SPECIFIER_SCHEME_REDIRECT;

@@ -83,18 +83,21 @@ struct rule view_rule(struct view *v, enum question aspect, struct str host, str
 const Cfg__Subset *rule_subset(const struct rule *r, struct str name);
 
 /* ---- virtual services */
-/* For sidecars: the one whose HTTP rules apply to a host (exact before the longest wildcard, then the oldest), NULL: none. */
-const struct entry *view_virtual_service(struct view *v, struct str host);
+/* Among those that are equal otherwise, the ones that only the caller's own namespace sees come first, then those that are for chosen
+ * namespaces, then those for all; among these the oldest. */
 struct entries {
 	const struct entry **items;
 	size_t n;
 };
+/* For sidecars: those whose HTTP rules may apply to a host (with the most specific host that covers it); the first that has a rule for
+ * the caller does. */
+void view_host_rules(struct view *v, struct str host, struct entries *out);
 void view_virtual_services(struct view *v, struct entries *out); /* for sidecars: only their hosts may be looked at */
-/* All that cover a host, for sidecars: exact before the longest wildcard, then by age. */
+/* All that cover a host, for sidecars: exact before the longest wildcard. */
 void view_host_services(struct view *v, struct str host, struct entries *out);
 /* The one that a rule of a virtual service of `root_ns` delegates to; NULL: none, or not for that namespace. */
 const struct entry *view_delegate(struct view *v, const Cfg__Delegate *d, struct str root_ns);
-void view_gateway_services(struct view *v, struct str gateway, struct entries *out); /* bound to it, oldest first */
+void view_gateway_services(struct view *v, struct str gateway, struct entries *out); /* bound to it */
 
 /* ---- gateways that select the scope's workload, oldest first */
 void view_gateways(struct view *v, struct entries *out);

@@ -1,7 +1,8 @@
 /*
  * DOC: Rules, routes and gateways as the scope sees them. Istio's precedence: destination rules of the client's
- * namespace, then of the service's, then of the root namespace; an exact host before the longest wildcard; among equals the oldest
- * object, then the name.
+ * namespace, then of the service's, then of the root namespace; an exact host before the longest wildcard; one with a selector of
+ * workloads before those for all; among equals the oldest object, then the name. For clients in the root namespace its rules are first
+ * only when they are private to it: the others are meant for the whole mesh and must not hide those of the services.
  */
 #include <stdlib.h>
 
@@ -53,8 +54,31 @@ static bool rule_applies(const struct view *v, const struct entry *e, struct str
 	       scope_selected(v, LABELS(dr->workload_selector, match_labels));
 }
 
-/* The rules of one namespace whose host is the most specific there, oldest first. */
-static size_t rules_in(const struct view *v, struct rows rows, struct str ns, struct str host, const struct entry **out)
+/* Only its own namespace can see it. */
+static bool is_private(const struct entry *e)
+{
+	const Cfg__DestinationRule *dr = e->value;
+
+	return dr->workload_selector ||
+	       (dr->n_export_to == 1 && (streq(dr->export_to[0], ".") || str_eqc(e->ns, dr->export_to[0])));
+}
+
+static int rule_cmp(const void *x, const void *y)
+{
+	bool a = rule_of(*(const struct entry *const *)x)->workload_selector != NULL;
+	bool b = rule_of(*(const struct entry *const *)y)->workload_selector != NULL;
+
+	return a != b ? (a ? -1 : 1) : entry_by_age(x, y);
+}
+
+struct place {
+	struct str ns;
+	bool private_only;
+};
+
+/* The rules of one namespace whose host is the most specific there, in their precedence. */
+static size_t rules_in(
+	const struct view *v, struct rows rows, struct place place, struct str host, const struct entry **out)
 {
 	size_t n = 0;
 
@@ -62,14 +86,15 @@ static size_t rules_in(const struct view *v, struct rows rows, struct str ns, st
 		const struct entry *e = rows.items[i].entry;
 		int c = n ? host_specificity(str_of(rule_of(e)->host), str_of(rule_of(out[0])->host)) : 0;
 
-		if (!str_eq(e->ns, ns) || !rule_applies(v, e, host) || c > 0)
+		if (!str_eq(e->ns, place.ns) || (place.private_only && !is_private(e)) || !rule_applies(v, e, host) ||
+			c > 0)
 			continue;
 		if (c < 0)
 			n = 0;
 		out[n++] = e;
 	}
 	if (n > 1)
-		qsort(out, n, sizeof(*out), entry_by_age);
+		qsort(out, n, sizeof(*out), rule_cmp);
 	return n;
 }
 
@@ -95,7 +120,8 @@ static void merge_rules(struct view *v, const struct entry **found, size_t n, st
 
 struct rule view_rule(struct view *v, enum question aspect, struct str host, struct str service_ns)
 {
-	struct str places[] = {v->scope->attributes->ns, service_ns, view_root_namespace(v)};
+	struct str own = v->scope->attributes->ns, root = view_root_namespace(v);
+	const struct place places[] = {{own, str_eq(own, root)}, {service_ns, false}, {root, false}};
 	struct rows exact = ask_rows(v, TOPIC_DESTINATION_RULE, Q_DR_HOST, host);
 	struct rows wild = ask_rows(v, TOPIC_DESTINATION_RULE, Q_DR_HOST, STR("*"));
 	const struct entry **found = arena_array(v->scratch, exact.n + wild.n + 1, sizeof(*found));
@@ -148,13 +174,26 @@ static struct str vs_host_for(const struct entry *e, struct str host)
 struct found_service {
 	const struct entry *entry;
 	struct str host;
+	int rank;
 };
+
+/* 0: only the caller's own namespace sees it; 1: chosen namespaces; 2: all. */
+static int vs_rank(const struct view *v, const struct entry *e)
+{
+	const Cfg__VirtualService *vs = e->value;
+
+	if (exported_to(vs->export_to, vs->n_export_to, (struct str){0}, STR("*")))
+		return 2;
+	return str_eq(e->ns, v->scope->attributes->ns) ? 0 : 1;
+}
 
 static int found_cmp(const void *x, const void *y)
 {
 	const struct found_service *a = x, *b = y;
 	int c = host_specificity(a->host, b->host);
 
+	if (!c)
+		c = a->rank - b->rank;
 	return c ? c : entry_by_age(&a->entry, &b->entry);
 }
 
@@ -180,21 +219,38 @@ static struct found_service *covering(struct view *v, struct str host, size_t *n
 			struct str h = vs_host_for(e, host);
 
 			if (h.ptr && sidecar_imports(v, e) && !is_found(out, *n, e))
-				out[(*n)++] = (struct found_service){e, h};
+				out[(*n)++] = (struct found_service){e, h, vs_rank(v, e)};
 		}
 	return out;
 }
 
-const struct entry *view_virtual_service(struct view *v, struct str host)
+static void take_found(struct view *v, const struct found_service *found, size_t n, struct entries *out)
 {
-	size_t n;
-	const struct found_service *found = covering(v, host, &n), *best = NULL;
+	out->items = arena_array(v->scratch, n + 1, sizeof(*out->items));
+	out->n = n;
+	for (size_t i = 0; i < n; i++) {
+		out->items[i] = found[i].entry;
+		ask_source(v, found[i].entry);
+	}
+}
 
-	for (size_t i = 0; i < n; i++)
-		if (vs_of(found[i].entry)->n_http && (!best || found_cmp(&found[i], best) < 0))
-			best = &found[i];
-	ask_source(v, best ? best->entry : NULL);
-	return best ? best->entry : NULL;
+void view_host_rules(struct view *v, struct str host, struct entries *out)
+{
+	size_t all, n = 0;
+	struct found_service *found = covering(v, host, &all);
+
+	for (size_t i = 0; i < all; i++) {
+		int c = n ? host_specificity(found[i].host, found[0].host) : 0;
+
+		if (!vs_of(found[i].entry)->n_http || c > 0)
+			continue;
+		if (c < 0)
+			n = 0;
+		found[n++] = found[i];
+	}
+	if (n > 1)
+		qsort(found, n, sizeof(*found), found_cmp);
+	take_found(v, found, n, out);
 }
 
 void view_host_services(struct view *v, struct str host, struct entries *out)
@@ -204,12 +260,7 @@ void view_host_services(struct view *v, struct str host, struct entries *out)
 
 	if (n > 1)
 		qsort(found, n, sizeof(*found), found_cmp);
-	out->items = arena_array(v->scratch, n + 1, sizeof(*out->items));
-	out->n = n;
-	for (size_t i = 0; i < n; i++) {
-		out->items[i] = found[i].entry;
-		ask_source(v, found[i].entry);
-	}
+	take_found(v, found, n, out);
 }
 
 const struct entry *view_delegate(struct view *v, const Cfg__Delegate *d, struct str root_ns)
@@ -225,13 +276,18 @@ const struct entry *view_delegate(struct view *v, const Cfg__Delegate *d, struct
 
 static void keep_visible(struct view *v, struct rows rows, struct entries *out)
 {
+	struct found_service *found = arena_array(v->scratch, rows.n + 1, sizeof(*found));
+
 	out->items = arena_array(v->scratch, rows.n + 1, sizeof(*out->items));
 	out->n = 0;
 	for (size_t i = 0; i < rows.n; i++)
 		if (sidecar_imports(v, rows.items[i].entry) && vs_of(rows.items[i].entry)->n_hosts)
-			out->items[out->n++] = rows.items[i].entry;
+			found[out->n++] = (struct found_service){
+				.entry = rows.items[i].entry, .rank = vs_rank(v, rows.items[i].entry)};
 	if (out->n > 1)
-		qsort(out->items, out->n, sizeof(*out->items), entry_by_age);
+		qsort(found, out->n, sizeof(*found), found_cmp);
+	for (size_t i = 0; i < out->n; i++)
+		out->items[i] = found[i].entry;
 }
 
 void view_virtual_services(struct view *v, struct entries *out)

@@ -31,6 +31,7 @@ struct route_context {
 	const Cfg__HTTPRoute *rule; /* NULL as source */
 	const Cfg__HTTPMatchRequest *match; /* NULL: everything */
 	uint32_t port; /* that the client dialled: destinations without a port mean it */
+	bool tls; /* clients speak HTTPS */
 	Rds__Route *route;
 	Rds__RouteAction *action; /* NULL: the route answers itself */
 };
@@ -68,9 +69,15 @@ Lds__Filter *build_tcp_to(const struct chain *c, const char *cluster);
 /* The cluster of a destination, seen from a client that dialled `port`. */
 char *destination_cluster(struct view *v, struct arena *a, const Cfg__Destination *d, uint32_t port);
 Rds__Route *route_default(struct view *v, struct arena *a, const char *cluster, const char *operation);
-/* All routes of a VirtualService for clients of a gateway ("mesh" for sidecars) that dialled `port`. */
-void routes_from(struct view *v, struct arena *a, const struct entry *vs, const char *gateway, uint32_t port,
-	Rds__VirtualHost *out);
+/* Where requests come in. */
+struct entrance {
+	const char *gateway; /* "mesh" for sidecars */
+	uint32_t port; /* that clients dial */
+	bool tls; /* they speak HTTPS */
+};
+/* All routes of a VirtualService; none is added when no rule is for this entrance or this caller. */
+void routes_from(
+	struct view *v, struct arena *a, const struct entry *vs, const struct entrance *at, Rds__VirtualHost *out);
 /* gateways, port, sourceLabels and sourceNamespace of a match: what is decided here and not by Envoy. */
 bool match_applies(const struct view *v, char *const *gateways, size_t n_gateways, const char *gateway,
 	uint32_t want_port, uint32_t port, struct label_set source_labels, const char *source_namespace);

@@ -170,18 +170,21 @@ static void add_redirect(struct route_table *t, const struct server *s)
 	}
 }
 
-/* Several VirtualServices of one host are merged, the oldest first. */
+/* Several VirtualServices of one host are merged, the oldest first. One that has no rule for this server leaves its host to wider ones. */
 static void add_host_routes(struct route_table *t, const struct server *s, const struct entry *e, struct str host)
 {
-	Rds__VirtualHost *vh = map_get(t->domains, host);
+	const struct entrance at = {
+		arena_cstr(t->a, s->gateway->key), s->server->port->number, is_terminating(s->server)};
+	Rds__VirtualHost *have = map_get(t->domains, host), *vh = have;
 
-	if (!vh) {
+	if (!vh)
 		vh = route_table_host(t, arena_printf(t->a, STR_FMT ":%u", STR_ARG(host), s->port), false);
-		(void)route_table_domain(t, vh, arena_cstr(t->a, host));
-		pb_add(t->a, t->rc, virtual_hosts, vh);
-	}
 	if (!vh->require_tls)
-		routes_from(t->v, t->a, e, arena_cstr(t->a, s->gateway->key), s->server->port->number, vh);
+		routes_from(t->v, t->a, e, &at, vh);
+	if (have || !vh->n_routes)
+		return;
+	(void)route_table_domain(t, vh, arena_cstr(t->a, host));
+	pb_add(t->a, t->rc, virtual_hosts, vh);
 }
 
 /* A wide host of a VirtualService is several hosts of the server; each pair counts once. */

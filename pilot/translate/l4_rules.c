@@ -112,6 +112,16 @@ static Lds__FilterChain *rule_chain(const struct l4_port *p, const struct entry 
 	return chain;
 }
 
+/* Labels and namespaces are of callers in the mesh; a gateway takes connections of anybody. */
+static bool is_for_all(const struct l4_port *p)
+{
+	return !streq(p->gateway, "mesh");
+}
+#define APPLIES(p, m) \
+	match_applies((p)->chain->v, (m)->gateways, (m)->n_gateways, (p)->gateway, (m)->port, (p)->number, \
+		is_for_all(p) ? (struct label_set){0} : LABELS(m, source_labels), \
+		is_for_all(p) ? NULL : (m)->source_namespace)
+
 /* ---- tls */
 static void set_server_names(struct arena *a, Lds__FilterChain *chain, char *const *names, size_t n)
 {
@@ -128,8 +138,7 @@ static bool add_tls_match(
 	struct arena *a = p->chain->a;
 	Lds__FilterChain *chain;
 
-	if (!match_applies(p->chain->v, m->gateways, m->n_gateways, p->gateway, m->port, p->number,
-		    LABELS(m, source_labels), m->source_namespace))
+	if (!APPLIES(p, m))
 		return false;
 	chain = rule_chain(
 		p, e, arena_printf(a, "tls-%s", m->n_sni_hosts ? m->sni_hosts[0] : "any"), "tls", r->route, r->n_route);
@@ -166,8 +175,7 @@ static struct tcp_match match_tcp(const struct l4_port *p, const Cfg__TCPRoute *
 	for (size_t i = 0; i < r->n_match; i++) {
 		const Cfg__L4MatchAttributes *m = r->match[i];
 
-		if (!match_applies(p->chain->v, m->gateways, m->n_gateways, p->gateway, m->port, p->number,
-			    LABELS(m, source_labels), m->source_namespace))
+		if (!APPLIES(p, m))
 			continue;
 		out.applies = true;
 		out.anywhere |= m->n_destination_subnets == 0;
@@ -183,8 +191,7 @@ static void add_tcp_subnets(const struct l4_port *p, const struct entry *e, cons
 	for (size_t i = 0; i < r->n_match; i++) {
 		const Cfg__L4MatchAttributes *m = r->match[i];
 
-		if (!match_applies(p->chain->v, m->gateways, m->n_gateways, p->gateway, m->port, p->number,
-			    LABELS(m, source_labels), m->source_namespace))
+		if (!APPLIES(p, m))
 			continue;
 		for (size_t j = 0; j < m->n_destination_subnets; j++) {
 			if (!chain)

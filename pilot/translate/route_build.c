@@ -114,8 +114,7 @@ struct rule_place {
 	struct view *v;
 	struct arena *a;
 	const struct entry *vs;
-	const char *gateway;
-	uint32_t port;
+	const struct entrance *at;
 	size_t first; /* of the routes of this VirtualService in the virtual host */
 	Rds__VirtualHost *out;
 };
@@ -123,8 +122,14 @@ struct rule_place {
 static void add_route(const struct rule_place *p, const Cfg__HTTPRoute *rule, const Cfg__HTTPMatchRequest *match)
 {
 	Rds__Route *route = PB_NEW(p->a, Rds__Route, rds__route);
-	struct route_context r = {
-		.v = p->v, .a = p->a, .source = p->vs, .rule = rule, .match = match, .port = p->port, .route = route};
+	struct route_context r = {.v = p->v,
+		.a = p->a,
+		.source = p->vs,
+		.rule = rule,
+		.match = match,
+		.port = p->at->port,
+		.tls = p->at->tls,
+		.route = route};
 
 	if (!rule->redirect && !rule->direct_response)
 		r.action = new_action(p->a, route);
@@ -140,8 +145,11 @@ static bool takes_everything(const Rds__Route *r)
 {
 	const Rds__RouteMatch *m = r->match;
 	bool all = m->path_specifier_case == RDS__ROUTE_MATCH__PATH_SPECIFIER_PREFIX && streq(m->prefix, "/");
+	bool regex = m->path_specifier_case == RDS__ROUTE_MATCH__PATH_SPECIFIER_SAFE_REGEX &&
+		     streq(m->safe_regex->regex, ".*");
 
-	return all && !m->n_headers && !m->n_query_parameters && !m->n_dynamic_metadata && !m->runtime_fraction;
+	return (all || regex) && !m->n_headers && !m->n_query_parameters && !m->n_dynamic_metadata &&
+	       !m->runtime_fraction;
 }
 
 static bool complete(const struct rule_place *p)
@@ -149,17 +157,22 @@ static bool complete(const struct rule_place *p)
 	return p->out->n_routes > p->first && takes_everything(p->out->routes[p->out->n_routes - 1]);
 }
 
+/* A gateway that is named is so whatever labels it has: labels and namespaces are of the mesh's callers. */
+static bool applies(const struct rule_place *p, const Cfg__HTTPMatchRequest *m)
+{
+	bool named = m->n_gateways && !streq(p->at->gateway, "mesh");
+
+	return match_applies(p->v, m->gateways, m->n_gateways, p->at->gateway, m->port, p->at->port,
+		named ? (struct label_set){0} : LABELS(m, source_labels), named ? NULL : m->source_namespace);
+}
+
 static void add_rule(const struct rule_place *p, const Cfg__HTTPRoute *rule)
 {
 	if (!rule->n_match && !complete(p))
 		add_route(p, rule, NULL);
-	for (size_t i = 0; i < rule->n_match && !complete(p); i++) {
-		const Cfg__HTTPMatchRequest *m = rule->match[i];
-
-		if (match_applies(p->v, m->gateways, m->n_gateways, p->gateway, m->port, p->port,
-			    LABELS(m, source_labels), m->source_namespace))
-			add_route(p, rule, m);
-	}
+	for (size_t i = 0; i < rule->n_match && !complete(p); i++)
+		if (applies(p, rule->match[i]))
+			add_route(p, rule, rule->match[i]);
 }
 
 /* A delegate that is not there, or not for this namespace, leaves its rule without effect. */
@@ -195,11 +208,11 @@ static void merge_routes(Rds__VirtualHost *vh)
 	vh->n_routes = n;
 }
 
-void routes_from(struct view *v, struct arena *a, const struct entry *vs, const char *gateway, uint32_t port,
-	Rds__VirtualHost *out)
+void routes_from(
+	struct view *v, struct arena *a, const struct entry *vs, const struct entrance *at, Rds__VirtualHost *out)
 {
 	const Cfg__VirtualService *spec = vs->value;
-	const struct rule_place p = {v, a, vs, gateway, port, out->n_routes, out};
+	const struct rule_place p = {v, a, vs, at, out->n_routes, out};
 
 	for (size_t i = 0; i < spec->n_http && !complete(&p); i++) {
 		if (spec->http[i]->delegate)

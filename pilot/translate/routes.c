@@ -120,51 +120,76 @@ static void add_service_domains(struct route_table *t, Rds__VirtualHost *vh, con
 }
 
 /* ---- virtual hosts */
+/* By the first VirtualService of the host that has a rule for this caller; `orphan`: the host is no service. */
+static bool add_rules(struct route_table *t, Rds__VirtualHost *vh, struct str host, uint32_t port, bool orphan)
+{
+	const struct entrance at = {"mesh", port, false};
+	struct entries list;
+
+	view_host_rules(t->v, host, &list);
+	for (size_t i = 0; i < list.n; i++) {
+		if (orphan && !sidecar_admits(t->v, list.items[i]->ns, host))
+			continue;
+		routes_from(t->v, t->a, list.items[i], &at, vh);
+		if (!vh->n_routes)
+			continue;
+		if (!orphan && ((const Cfg__VirtualService *)list.items[i]->value)->n_hosts > 1)
+			pb_add(t->a, t, used, list.items[i]);
+		return true;
+	}
+	return false;
+}
+
 void route_table_service(struct route_table *t, const Fl__Service *s, uint32_t port)
 {
 	const char *name = arena_printf(t->a, "%s:%u", s->hostname, port);
-	const struct entry *vs = view_virtual_service(t->v, str_of(s->hostname));
 	Rds__VirtualHost *vh = route_table_host(t, name, s->mesh_external);
 
 	add_service_domains(t, vh, s, port);
 	if (!vh->n_domains)
 		return;
-	if (vs && ((const Cfg__VirtualService *)vs->value)->n_http)
-		routes_from(t->v, t->a, vs, "mesh", port, vh);
-	else
+	if (!add_rules(t, vh, str_of(s->hostname), port, false))
 		pb_add(t->a, vh, routes,
 			route_default(t->v, t->a, cluster_name_outbound(t->a, port, STR(""), str_of(s->hostname)),
 				arena_printf(t->a, "%s:%u/*", s->hostname, port)));
 	pb_add(t->a, t->rc, virtual_hosts, vh);
 }
 
-/* Hosts of VirtualServices that are no services: they exist on port 80, as in Istio. */
-bool route_table_orphan(struct route_table *t, const struct entry *e, const char *name, uint32_t port)
+bool route_table_orphan(struct route_table *t, const char *name, uint32_t port)
 {
 	struct str host = str_of(name);
 	Rds__VirtualHost *vh;
 
-	if (map_get(t->domains, host) || view_service(t->v, host) || str_eqc(host, "*") ||
-		view_virtual_service(t->v, host) != e || !sidecar_admits(t->v, e->ns, host))
+	if (map_get(t->domains, host) || view_service(t->v, host) || str_eqc(host, "*"))
 		return false;
 	vh = route_table_host(t, arena_printf(t->a, "%s:%u", name, port), false);
+	if (!add_rules(t, vh, host, port, true))
+		return false;
 	add_domain(t, vh, host, port);
-	routes_from(t->v, t->a, e, "mesh", port, vh);
 	pb_add(t->a, t->rc, virtual_hosts, vh);
 	return true;
 }
 
+static void add_hosts(struct route_table *t, const struct entry *e, uint32_t port)
+{
+	const Cfg__VirtualService *vs = e->value;
+
+	for (size_t i = 0; i < vs->n_hosts; i++)
+		(void)route_table_orphan(t, vs->hosts[i], port);
+}
+
+/* Hosts of VirtualServices that are no services: they exist on port 80, and on the ports of services that they share rules with. */
 static void add_orphans(struct route_table *t, uint32_t port)
 {
 	struct entries all;
 
+	for (size_t i = 0; port != 80 && i < t->n_used; i++)
+		add_hosts(t, t->used[i], port);
+	if (port != 80)
+		return;
 	view_virtual_services(t->v, &all);
-	for (size_t i = 0; i < all.n; i++) {
-		const Cfg__VirtualService *vs = all.items[i]->value;
-
-		for (size_t j = 0; j < vs->n_hosts; j++)
-			(void)route_table_orphan(t, all.items[i], vs->hosts[j], port);
-	}
+	for (size_t i = 0; i < all.n; i++)
+		add_hosts(t, all.items[i], port);
 }
 
 static void add_rest(struct route_table *t)
@@ -225,7 +250,7 @@ static Rds__RouteConfiguration *build_port(struct view *v, struct str name, uint
 	for (size_t i = 0; !t.rc->vhds && i < list.n; i++)
 		if (port_is_wildcard_http(v, list.items[i], service_port(list.items[i], port)))
 			route_table_service(&t, list.items[i], port);
-	if (port == 80 && !t.rc->vhds)
+	if (!t.rc->vhds)
 		add_orphans(&t, port);
 	add_rest(&t);
 	return route_table_finish(&t);

@@ -10,6 +10,8 @@ struct route_table {
 	struct arena *a;
 	Rds__RouteConfiguration *rc;
 	struct map *domains;
+	const struct entry **used; /* VirtualServices of services so far that have more hosts */
+	size_t n_used;
 };
 void route_table_init(struct route_table *t, struct view *v, struct arena *a, struct str name);
 Rds__VirtualHost *route_table_host(struct route_table *t, const char *name, bool outside);
@@ -26,7 +28,7 @@ bool port_is_sniffed_vip(struct view *v, const Fl__Service *s, const Fl__Port *p
 
 /* The virtual host of a service, of a VirtualService's host that is no service: into the table, if it has domains. */
 void route_table_service(struct route_table *t, const Fl__Service *s, uint32_t port);
-bool route_table_orphan(struct route_table *t, const struct entry *vs, const char *host, uint32_t port);
+bool route_table_orphan(struct route_table *t, const char *host, uint32_t port);
 
 /* For HTTP on a port that nobody knows: all of it goes where unknown hosts go. */
 Rds__RouteConfiguration *routes_unknown(struct view *v, struct arena *a, const char *name);

@@ -20,19 +20,39 @@ static bool is_wildcard_http(struct view *v, const Fl__Service *s, uint32_t port
 }
 
 /* ---- names */
+static void add_hosts(
+	struct view *v, struct arena *a, struct str rc, uint32_t port, const struct entry *e, struct name_list *out)
+{
+	const Cfg__VirtualService *vs = e->value;
+
+	for (size_t i = 0; i < vs->n_hosts; i++)
+		if (!streq(vs->hosts[i], "*") && !view_service(v, str_of(vs->hosts[i])))
+			name_list_add(a, out, arena_printf(a, STR_FMT "/%s:%u", STR_ARG(rc), vs->hosts[i], port));
+}
+
 static void add_orphans(struct view *v, struct arena *a, struct str rc, uint32_t port, struct name_list *out)
 {
 	struct entries all;
 
 	view_virtual_services(v, &all);
-	for (size_t i = 0; i < all.n; i++) {
-		const Cfg__VirtualService *vs = all.items[i]->value;
+	for (size_t i = 0; i < all.n; i++)
+		add_hosts(v, a, rc, port, all.items[i], out);
+}
 
-		for (size_t j = 0; j < vs->n_hosts; j++)
-			if (!streq(vs->hosts[j], "*") && !view_service(v, str_of(vs->hosts[j])))
-				name_list_add(
-					a, out, arena_printf(a, STR_FMT "/%s:%u", STR_ARG(rc), vs->hosts[j], port));
+/* The one whose routes a service has on its port, NULL: none. */
+static const struct entry *rules_of(struct view *v, const Fl__Service *s, uint32_t port)
+{
+	Rds__VirtualHost *vh = PB_NEW(v->scratch, Rds__VirtualHost, rds__virtual_host);
+	const struct entrance at = {"mesh", port, false};
+	struct entries list;
+
+	view_host_rules(v, str_of(s->hostname), &list);
+	for (size_t i = 0; i < list.n; i++) {
+		routes_from(v, v->scratch, list.items[i], &at, vh);
+		if (vh->n_routes)
+			return list.items[i];
 	}
+	return NULL;
 }
 
 static void add_port(struct view *v, struct arena *a, struct str rc, uint32_t port, struct name_list *out)
@@ -41,10 +61,16 @@ static void add_port(struct view *v, struct arena *a, struct str rc, uint32_t po
 	size_t before = out->n;
 
 	view_services_on_port(v, port, &list);
-	for (size_t i = 0; i < list.n; i++)
-		if (is_wildcard_http(v, list.items[i], port))
-			name_list_add(
-				a, out, arena_printf(a, STR_FMT "/%s:%u", STR_ARG(rc), list.items[i]->hostname, port));
+	for (size_t i = 0; i < list.n; i++) {
+		const struct entry *rules;
+
+		if (!is_wildcard_http(v, list.items[i], port))
+			continue;
+		name_list_add(a, out, arena_printf(a, STR_FMT "/%s:%u", STR_ARG(rc), list.items[i]->hostname, port));
+		rules = port == 80 ? NULL : rules_of(v, list.items[i], port);
+		if (rules)
+			add_hosts(v, a, rc, port, rules, out);
+	}
 	if (port == 80)
 		add_orphans(v, a, rc, port, out);
 	/* Does not exist: that it is removed tells Envoy that nothing more will come. */
@@ -134,6 +160,21 @@ static Rds__VirtualHost *finish(struct route_table *t)
 	return vh;
 }
 
+/* Some service on the port has the rules of a VirtualService that names the host, too. */
+static bool shares_rules(struct view *v, const struct service_list *list, struct str host, uint32_t port)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		const struct entry *e = is_wildcard_http(v, list->items[i], port) ? rules_of(v, list->items[i], port)
+										  : NULL;
+		const Cfg__VirtualService *vs = e ? e->value : NULL;
+
+		for (size_t j = 0; vs && j < vs->n_hosts; j++)
+			if (str_eqc(host, vs->hosts[j]))
+				return true;
+	}
+	return false;
+}
+
 static Rds__VirtualHost *build_host(struct view *v, struct str rc, struct str host, uint32_t port, struct arena *a)
 {
 	struct service_list list;
@@ -147,10 +188,8 @@ static Rds__VirtualHost *build_host(struct view *v, struct str rc, struct str ho
 	route_table_init(&t, v, a, rc);
 	if (at < list.n) {
 		route_table_service(&t, list.items[at], port);
-	} else if (port == 80) {
-		const struct entry *vs = view_virtual_service(v, host);
-		if (vs)
-			(void)route_table_orphan(&t, vs, arena_cstr(a, host), port);
+	} else if (port == 80 || shares_rules(v, &list, host, port)) {
+		(void)route_table_orphan(&t, arena_cstr(a, host), port);
 	}
 	vh = finish(&t);
 	if (vh)

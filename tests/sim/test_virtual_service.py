@@ -75,6 +75,60 @@ def test_P15_rewrites_by_regular_expression(mesh):
         "pattern": {"regex": "/r/([^/]+)"}, "substitution": "/x/\\1"}
 
 
+@pytest.mark.parametrize("match,headers,path,subset", [
+    ('headers: {x: {exact: ""}}', {"x": ""}, "/", "v2"), ('headers: {x: {exact: ""}}', {"x": "1"}, "/", "v1"), ('headers: {x: {exact: ""}}', {}, "/", "v1"),
+    ('withoutHeaders: {x: {regex: "*"}}', {}, "/", "v2"), ('withoutHeaders: {x: {regex: "*"}}', {"x": "1"}, "/", "v1"),
+    ('withoutHeaders: {x: {exact: ""}}', {}, "/", "v1"), ('withoutHeaders: {x: {exact: ""}}', {"x": "1"}, "/", "v2"),
+    ('queryParams: {q: {exact: ""}}', {}, "/?q", "v2"), ('queryParams: {q: {exact: ""}}', {}, "/?q=1", "v1"), ("queryParams: {q: {}}", {}, "/?q=1", "v2"),
+    ('uri: {exact: ""}', {}, "/", "v1"), ('uri: {prefix: ""}', {}, "/x", "v2"), ("method: {}", {}, "/", "v2"),
+    ('uri: {regex: "/a.*"}, ignoreUriCase: true', {}, "/A", "v1"), ('uri: {regex: "(?i)/a.*"}', {}, "/A", "v2")])
+def test_P04_P06_P08_what_is_there_and_what_is_empty(mesh, match, headers, path, subset):
+    m = mesh(route(f"  - match: [{{{match}}}]\n" + TO_V2 + REST_V1))
+    assert m.to(authority="reviews", headers=headers, path=path) == {cluster(subset): 100}
+
+
+def test_P11_a_regular_expression_for_everything_ends_the_list(mesh):
+    m = mesh(route('  - match: [{uri: {regex: ".*"}}]\n' + TO_V2 + REST_V1))
+    assert [r["route"]["cluster"] for r in m.ask(authority="reviews") and next(
+        vh for rc in m.resources["rds"] for vh in rc["virtualHosts"] if vh["name"].startswith("reviews."))["routes"]] == [cluster("v2")]
+
+
+@pytest.mark.parametrize("spec,dst,port", [
+    ("derivePort: FROM_REQUEST_PORT", "10.96.1.13:9080", 9080), ("scheme: https, derivePort: FROM_PROTOCOL_DEFAULT", "10.96.1.13:9080", 443),
+    ("authority: a.example, derivePort: FROM_PROTOCOL_DEFAULT", "10.96.1.13:9080", None), ("authority: a.example, port: 80", "10.96.1.13:9080", None),
+    ("authority: a.example, port: 443", "10.96.1.13:9080", 443), ("scheme: https, authority: a.example, port: 443", "10.96.1.13:9080", None)])
+def test_P14_ports_of_redirects(mesh, spec, dst, port):
+    assert mesh(route(f"  - redirect: {{{spec}}}\n")).ask(authority="reviews", dst=dst)["redirect"].get("portRedirect") == port
+
+
+def test_P18_zero_switches_a_delegates_inherited_timeout_off(mesh):
+    m = mesh(route(ROOT) + service("rules", RULES + "    timeout: 0s\n", ns="team"))
+    assert m.ask(authority="reviews", path="/r/a", headers={"team": "r"})["action"]["timeout"] == "0s"
+
+
+HASHED = SUBSETS.replace("subsets:", "trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}, subsets:")
+
+
+@pytest.mark.parametrize("retries,previous", [("", False), ("retries: {attempts: 2}", False), ("retries: {attempts: 2, retryIgnorePreviousHosts: true}", True)])
+def test_P19_P32_retries_stay_with_the_host_that_the_hash_chose(mesh, retries, previous):
+    m = mesh(route(f"  - {retries}\n" * bool(retries) + (TO_V2 if retries else "  - " + TO_V2.strip() + "\n")).replace(SUBSETS, HASHED))
+    assert ("retryHostPredicate" in m.ask(authority="reviews")["action"]["retryPolicy"]) == previous
+
+
+def test_P19_other_localities(mesh):
+    policy = mesh(route("  - retries: {attempts: 2, retryRemoteLocalities: true, backoff: 1s}\n" + TO_V2)).ask(authority="reviews")["action"]["retryPolicy"]
+    assert policy["retryPriority"]["name"] == "envoy.retry_priorities.previous_priorities"
+    assert policy["retryPriority"]["typedConfig"]["updateFrequency"] == 2 and policy["retryBackOff"] == {"baseInterval": "1s"}
+
+
+def test_P13_what_an_only_destination_sets_comes_after_the_rules(mesh):
+    own = "  - headers: {request: {set: {x: rule}}}\n    route:\n    - {destination: {host: reviews, subset: v1}, headers: {request: {set: {x: destination}}}%s}\n"
+    assert [h["header"]["value"] for h in mesh(route(own % "")).ask(authority="reviews")["rule"]["requestHeadersToAdd"]] == ["rule", "destination"]
+    several = mesh(route(own % ", weight: 1" + "    - {destination: {host: reviews, subset: v2}, weight: 0}\n")).ask(authority="reviews")
+    (share,) = several["action"]["weightedClusters"]["clusters"]
+    assert [h["header"]["value"] for x in (share, several["rule"]) for h in x["requestHeadersToAdd"]] == ["destination", "rule"]
+
+
 ROOT = """  - match: [{uri: {prefix: /r}, headers: {team: {exact: r}}}]
     timeout: 7s
     delegate: {name: rules, namespace: team}
@@ -96,7 +150,7 @@ def test_P17_a_delegate_inherits_what_it_does_not_say(mesh):
     assert m.ask(authority="reviews", path="/r/a", headers={"team": "r"})["action"]["timeout"] == "1s"
 
 
-@pytest.mark.parametrize("match", ["{uri: {prefix: /other}}", "{uri: {exact: /r/a}, headers: {team: {exact: x}}}", "{uri: {regex: /r/.*}}",
+@pytest.mark.parametrize("match", ["{uri: {prefix: /other}}", "{uri: {}}", "{headers: {team: {}}}", "{uri: {exact: /r/a}, headers: {team: {exact: x}}}", "{uri: {regex: /r/.*}}",
                                    "{uri: {prefix: /r/a}, ignoreUriCase: true}", "{uri: {prefix: /}}"])
 def test_P17_a_delegate_that_contradicts_the_root_has_no_effect(mesh, match):
     m = mesh(route(ROOT) + service("rules", RULES.replace("{uri: {prefix: /r/a}}", match), ns="team"))
@@ -125,7 +179,9 @@ def test_P17_parts_of_matches_are_joined(mesh):
 
 
 def test_P20_faults_of_a_share_of_the_requests(mesh):
-    m = mesh(route("  - fault: {delay: {fixedDelay: 2s, percentage: {value: 0.1}}, abort: {grpcStatus: UNAVAILABLE}}\n" + TO_V2))
+    m = mesh(route("  - match: [{uri: {prefix: /none}}]\n    fault: {delay: {fixedDelay: 2s}, abort: {httpStatus: 500}}\n" + TO_V2
+                   + "  - fault: {delay: {fixedDelay: 2s, percentage: {value: 0.1}}, abort: {grpcStatus: UNAVAILABLE, percentage: {value: 100}}}\n" + TO_V2))
+    assert "typedPerFilterConfig" not in m.ask(authority="reviews", path="/none")["rule"], "no percentage: no request"
     fault = m.ask(authority="reviews")["rule"]["typedPerFilterConfig"]["envoy.filters.http.fault"]
     assert fault["delay"] == {"fixedDelay": "2s", "percentage": {"numerator": 1000, "denominator": "MILLION"}}
     assert fault["abort"] == {"grpcStatus": 14, "percentage": {"numerator": 1000000, "denominator": "MILLION"}}
