@@ -2,7 +2,8 @@
  * DOC: HTTPMatchRequest -> RouteMatch. All conditions of one match must hold. A condition without a text, or the expression "*", which
  * is none, means "it is there"; exact: "" means "it is there and empty". withoutHeaders inverts. Only exact and prefix matches of the
  * path can ignore case. A pseudo header stands for method, authority and scheme. "@request.auth.claims.x" is a claim of the
- * verified JWT, which the filter envoy.filters.http.jwt_authn leaves in the dynamic metadata under "payload".
+ * verified JWT, which the filter envoy.filters.http.jwt_authn leaves in the dynamic metadata under "payload"; it must clear the cached
+ * route, which was chosen before.
  */
 #include "common/mesh/claims.h"
 #include "pilot/translate/feature.h"

@@ -12,8 +12,8 @@ static void add_mirror(const struct route_context *r, const Cfg__Destination *d,
 	m->runtime_fraction = PB_NEW(r->a, Core__RuntimeFractionalPercent, core__runtime_fractional_percent);
 	m->runtime_fraction->default_value = build_fraction(r->a, percent);
 	m->trace_sampled = build_bool(r->a, false);
-	/* Istio since 1.28: the copy has the very Host of the request, without "-shadow". */
-	m->disable_shadow_host_suffix_append = true;
+	/* Istio since 1.28: the copy has the very Host of the request, unless the proxy wants "-shadow" behind it. */
+	m->disable_shadow_host_suffix_append = !r->v->scope->attributes->shadow_suffix;
 	pb_add(r->a, r->action, request_mirror_policies, m);
 }
 

@@ -55,6 +55,7 @@ struct proxy {
 	bool no_capture; /* INTERCEPTION_MODE NONE */
 	bool self_discovery; /* ENABLE_SELF_DISCOVERY: it has a cluster of its own instances, for zone-aware balancing */
 	bool vhds; /* FAIRLEAD_VHDS: virtual hosts are resources of their own; delta only, Envoy 1.37 or later */
+	bool shadow_suffix; /* FAIRLEAD_SHADOW_SUFFIX: "-shadow" is added to the Host of mirrored requests */
 	const struct hidden *hidden; /* of the session (xds/trial.c) */
 	size_t n_hidden;
 };

@@ -1,7 +1,7 @@
 """What VirtualServices make of requests, by the simulator: delegates, visibility, claims, rewrites, mirrors, faults, TLS and TCP rules."""
 import pytest
 
-from test_sim import GATEWAY, REST_V1, SUBSETS, TO_V2, cluster, mesh, route  # noqa: F401 (mesh is a fixture)
+from test_sim import GATEWAY, GOLDEN, REST_V1, SUBSETS, TO_V2, cluster, mesh, route  # noqa: F401 (mesh is a fixture)
 
 PASS = """
 apiVersion: networking.istio.io/v1
@@ -193,6 +193,13 @@ def test_P21_mirrors_have_a_share_each_and_the_hosts_own_name(mesh):
     got = [(p["cluster"], p["runtimeFraction"]["defaultValue"]["numerator"], p["disableShadowHostSuffixAppend"])
            for p in m.ask(authority="reviews")["action"]["requestMirrorPolicies"]]
     assert got == [(cluster("v1"), 50000, True), (cluster(host="productpage.default.svc.cluster.local"), 1000000, True)]
+
+
+def test_P21_a_proxy_may_want_the_suffix_for_shadows(mesh, tmp_path):
+    node = tmp_path / "shadow.node.json"
+    node.write_text((GOLDEN / "sidecar.node.json").read_text().replace('"NAMESPACE"', '"FAIRLEAD_SHADOW_SUFFIX": "true", "NAMESPACE"'))
+    m = mesh(route(TO_V2.replace("    route", "  - route") + "    mirror: {host: reviews, subset: v1}\n"), node=node)
+    assert "disableShadowHostSuffixAppend" not in m.ask(authority="reviews")["action"]["requestMirrorPolicies"][0]
 
 
 def test_P22_cors_policy(mesh):
