@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from lab import CALLER, CLIENT, ENOUGH, HTTP, OUT, assert_share, rules, service
+from lab import CALLER, CLIENT, ENOUGH, HTTP, INGRESS_IP, OUT, OUTSIDE, TCP, assert_share, rules, service
 from util import until
 
 
@@ -75,6 +75,79 @@ def test_P32_a_caller_without_the_cookie_gets_one(lab):
     (cookie,) = [v for k, v in got.every if k == "set-cookie"]
     assert cookie.startswith("who=") and "Max-Age=60" in cookie
     assert lab.versions("p32set.ext.example", count=6, close=True, headers={"cookie": cookie.split(";")[0].replace('"', "")}) == {got.version: 6}
+
+
+ATTRIBUTES = "name: who, path: /app, ttl: 0s, attributes: [{name: SameSite, value: Strict}, {name: Secure}]"
+
+
+@rules(sticky("cookie", "maglev").replace("p32-cookie-maglev", "p32att").replace("name: who, ttl: 60s", ATTRIBUTES))
+def test_P32_the_cookie_has_a_path_and_attributes_and_lasts_for_the_session(lab):
+    (cookie,) = [v for k, v in lab.ask("p32att.ext.example").every if k == "set-cookie"]
+    assert {part.strip() for part in cookie.split(";")[1:]} >= {"Path=/app", "SameSite=Strict", "Secure"} and "Max-Age" not in cookie, cookie
+
+
+@rules("ServiceEntry p32tcp\n  hosts: [p32tcp.ext.example]\n  addresses: [10.96.32.1]\n  resolution: STATIC\n"
+       f"  ports: [{{number: 9032, name: tcp, protocol: TCP, targetPort: {TCP}}}]\n"
+       f"  endpoints: [{', '.join(f'{{address: {address}}}' for address in OUT.values())}]\n---\n",
+       policy("p32tcp", "{loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 101}}}}"))
+def test_P32_connections_of_an_address_stick_to_an_endpoint(lab):
+    seen = {}
+    for user in range(12):
+        source = f"10.88.2.{150 + user}"
+        lab.run_in(CLIENT, "ip", "addr", "replace", f"{source}/16", "dev", "eth0")
+        got = lab.talk("10.96.32.1", 9032, count=4, source=source)
+        seen[user] = {a.said["version"] for a in got}
+    assert all(len(found) == 1 for found in seen.values()) and len(set().union(*seen.values())) > 1, seen
+
+
+def retried(name, *rows):
+    """A VirtualService for an external host: (path, fields) of its rules, the most specific path first."""
+    return (f"VirtualService {name}\n  hosts: [{name}.ext.example]\n  http:\n"
+            + "".join(f"  - {{match: [{{uri: {{prefix: {path}}}}}], {fields}, route: [{{destination: {{host: {name}.ext.example}}}}]}}\n" for path, fields in rows) + "---\n")
+
+
+def tries(lab, key):
+    return {name: len(lab.taken(f"outside/{name}", key)["requests"]) for name in ALL}
+
+
+@rules(external("p19loc", "out-1, locality: r1/z1/s1", "out-2, locality: r2/z1/s1"), policy("p19loc", "{outlierDetection: {consecutive5xxErrors: 1000}}"),
+       retried("p19loc", ("/far", "retries: {attempts: 3, retryOn: 5xx, retryRemoteLocalities: true}"), ("/", "retries: {attempts: 3, retryOn: 5xx}")))
+def test_P19_retries_go_to_other_localities_where_the_rule_says_so(lab):
+    order = {"headers": {"x-do-out-1": "status=500", "x-key": "p19loc"}}
+    assert lab.version("p19loc.ext.example", "/far", **order) == "out-2"
+    assert tries(lab, "p19loc") == {"out-1": 2, "out-2": 1, "out-3": 0}
+    assert lab.ask("p19loc.ext.example", "/", **order).status == 500
+    assert tries(lab, "p19loc") == {"out-1": 4, "out-2": 0, "out-3": 0}
+
+
+@rules(external("p19prev", "out-1", "out-2"), policy("p19prev", "{loadBalancer: {simple: RANDOM}}"),
+       retried("p19prev", ("/same", "retries: {attempts: 1, retryOn: 5xx, retryIgnorePreviousHosts: false}"), ("/", "retries: {attempts: 1, retryOn: 5xx}")))
+def test_P19_a_retry_leaves_the_host_that_failed_unless_the_rule_keeps_it(lab):
+    def failed(path):
+        return sum(a.status == 500 for a in lab.ask_many("p19prev.ext.example", path, 200, parallel=4, headers={"x-do-out-1": "status=500"}))
+
+    assert_share(failed("/same"), 200, 0.25)
+    assert failed("/") < 20, "six times the same of two hosts"
+
+
+@rules(external("p19hash", *ALL), policy("p19hash", "{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}"),
+       retried("p19hash", ("/any", "retries: {attempts: 2, retryOn: 5xx, retryIgnorePreviousHosts: true}"), ("/", "retries: {attempts: 2, retryOn: 5xx}")))
+def test_P19_P32_a_retry_stays_with_the_host_that_the_hash_chose(lab):
+    own = lab.version("p19hash.ext.example", headers={"x-user": 1})
+    order = {"headers": {"x-user": 1, f"x-do-{own}": "status=500", "x-key": "p19hash"}}
+    assert lab.ask("p19hash.ext.example", "/", **order).status == 500 and tries(lab, "p19hash")[own] == 3
+    assert lab.ask("p19hash.ext.example", "/any", **order).status == 200 and tries(lab, "p19hash")[own] == 1
+
+
+@rules(external("p19back", "out-1"), retried("p19back", ("/later", "timeout: 1s, retries: {attempts: 3, retryOn: 5xx, backoff: 20s}"),
+                                             ("/", "retries: {attempts: 3, retryOn: 5xx}")))
+def test_P19_time_between_retries(lab):
+    def count(path):
+        lab.ask_many("p19back.ext.example", path, 20, parallel=20, headers={"x-do": "status=500", "x-key": f"p19back{path}"})
+        return tries(lab, f"p19back{path}")["out-1"]
+
+    assert count("/") == 80
+    assert 20 <= count("/later") < 40, "a first pause of up to 20 seconds does not fit into one second, but by chance"
 
 
 @rules(service("p44", 44, labels="istio.io/persistent-session=stay"), service("p44h", 45, labels="istio.io/persistent-session-header=x-stay"))
@@ -182,6 +255,8 @@ def ones(name, namespace="default", spec="connectionPool: {http: {maxRequestsPer
 
 @rules(external("p27a", "out-1"), ones("p27a"), ones("p27a", "other", "loadBalancer: {simple: RANDOM}"),
        external("p27b", "out-1"), ones("p27b", "istio-system"),
+       external("p27r", "out-1"), ones("p27r"), ones("p27r", "istio-system", "loadBalancer: {simple: RANDOM}"),
+       "VirtualService p27r\n  hosts: [p27r.secure.test]\n  gateways: [gates]\n  http: [{route: [{destination: {host: p27r.ext.example}}]}]\n---\n",
        external("p27c", "out-1, labels: {version: a}", "out-2, labels: {version: b}"),
        "DestinationRule p27c\n  host: p27c.ext.example\n  subsets: [{name: a, labels: {version: a}}]\n---\n"
        "DestinationRule p27c-more\n  host: p27c.ext.example\n  subsets: [{name: b, labels: {version: b}}]\n---\n"
@@ -191,10 +266,11 @@ def ones(name, namespace="default", spec="connectionPool: {http: {maxRequestsPer
 def test_P27_the_callers_namespace_comes_first_and_rules_of_a_host_are_merged(lab):
     assert connections(lab, "p27a.ext.example") == 10 and connections(lab, "p27a.ext.example", pod=CALLER) == 1
     assert connections(lab, "p27b.ext.example") == connections(lab, "p27b.ext.example", pod=CALLER) == 10, "the root namespace's is for all"
+    assert connections(lab, "p27r.secure.test", pod=OUTSIDE, to=INGRESS_IP, port=8080) == 10, "a gateway in the root namespace has the service's own"
     assert lab.versions("p27c.ext.example", count=4) == {"out-1": 4} and lab.versions("p27c.ext.example", "/b", 4) == {"out-2": 4}
 
 
-@rules(external("p29", "out-1"), ones("p29", more="  workloadSelector: {matchLabels: {app: client}}\n"),
+@rules(external("p29", "out-1"), ones("p29-some", more="  workloadSelector: {matchLabels: {app: client}}\n"), ones("p29-all", spec="loadBalancer: {simple: RANDOM}"),
        external("p30", "out-1"), ones("p30", more='  exportTo: ["."]\n'))
 def test_P29_P30_whom_a_rule_is_for(lab):
     assert connections(lab, "p29.ext.example") == 10 and connections(lab, "p29.ext.example", pod="default/echo-v1") == 1, "only these workloads"

@@ -1,6 +1,6 @@
 """What an HTTP route does with a request and its answer: headers, redirects, rewrites, direct answers, CORS, copies."""
 import pytest
-from lab import OUTSIDE, assert_share, rules
+from lab import OUTSIDE, assert_share, rules, service
 from test_matches import through_gateway
 from util import until
 
@@ -21,6 +21,11 @@ VirtualService p13
   - match: [{{uri: {{prefix: /host}}}}]
     headers: {{request: {{set: {{Host: other.test}}}}}}
     {TO_V1}
+  - match: [{{uri: {{prefix: /only}}}}]
+    headers: {{request: {{set: {{x-where: rule}}, add: {{x-adds: rule}}}}, response: {{set: {{x-of: rule}}}}}}
+    route:
+    - destination: {{host: echo, subset: v1}}
+      headers: {{request: {{set: {{x-where: destination, ":authority": only.test}}, add: {{x-adds: destination}}}}, response: {{set: {{x-of: destination}}}}}}
   - headers:
       request: {{set: {{x-set: new}}, add: {{x-add: more, x-from: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}}, remove: [x-gone]}}
       response: {{set: {{x-version: hidden}}, add: {{x-more: yes-more}}, remove: [x-secret]}}
@@ -33,9 +38,12 @@ def test_P13_header_operations(lab):
     assert sorted(came["x-add"].replace(" ", "").split(",")) == ["more", "one"] or came["x-add"] == "more"
     assert (got.headers["x-version"], got.headers["x-more"]) == ("hidden", "yes-more") and "x-secret" not in got.headers
     assert lab.ask("p13.test", "/host").said["host"] == "other.test"
+    got = lab.ask("p13.test", "/only")
+    assert (got.said["host"], got.said["headers"]["x-where"], got.headers["x-of"]) == ("only.test", "destination", "destination")
+    assert got.said["headers"]["x-adds"] in ("destination", "rule,destination")
     got = lab.ask("p13.test", "/weighted", headers={"x-do": "reply=x-secret:1"})
     assert got.headers["x-of"] == "destination" and got.version == "v2" and "x-secret" not in got.headers
-    assert "destination" in got.said["headers"]["x-where"]
+    assert got.said["headers"]["x-where"] == "rule", "of several destinations the headers come first"
 
 
 REDIRECTS = {
@@ -45,17 +53,33 @@ REDIRECTS = {
     "/scheme": ("{scheme: https, redirectCode: 307}", 307, "https://p14.test/scheme"),
     "/port": ("{port: 8443, redirectCode: 308}", 308, "http://p14.test:8443/port"),
     "/default": ("{derivePort: FROM_PROTOCOL_DEFAULT, scheme: https, redirectCode: 303}", 303, "https://p14.test/default"),
+    "/usual": ("{authority: other.test, port: 80}", 301, "http://other.test/usual"),
+    "/request": ("{derivePort: FROM_REQUEST_PORT}", 301, "http://p14.test/request"),
+    "/secure": ("{scheme: https, port: 443}", 301, "https://p14.test/secure"),
 }
+PORTS = {"/request": ("derivePort: FROM_REQUEST_PORT", "http://p14s:81/request"), "/https": ("scheme: https, derivePort: FROM_PROTOCOL_DEFAULT", "https://p14s:443/https"),
+         "/http": ("derivePort: FROM_PROTOCOL_DEFAULT", "http://p14s:80/http"), "/kept": ("uri: /kept-it", "http://p14s:81/kept-it")}
 
 
 @rules("VirtualService p14\n  hosts: [p14.test]\n  http:\n" +
        "".join(f"  - {{match: [{{uri: {{exact: {path}}}}}], redirect: {spec}}}\n" for path, (spec, _, _) in REDIRECTS.items()) +
-       f"  - {{{TO_V1}}}\n")
+       f"  - {{match: [{{uri: {{prefix: /old/}}}}], redirect: {{prefixRewrite: /new/, redirectCode: 302}}}}\n  - {{{TO_V1}}}\n")
 @pytest.mark.parametrize("path", REDIRECTS)
 def test_P14_redirects(lab, path):
     _, code, location = REDIRECTS[path]
     got = lab.ask("p14.test", path)
     assert (got.status, got.headers["location"]) == (code, location)
+
+
+def test_P14_a_prefix_is_replaced(lab):
+    got = lab.ask("p14.test", "/old/x?q=1")
+    assert (got.status, got.headers["location"]) == (302, "http://p14.test/new/x?q=1")
+
+
+@rules(service("p14s", 14, ports="[{name: http-more, port: 81, targetPort: 8081}]"), "VirtualService p14s\n  hosts: [p14s]\n  http:\n" +
+       "".join(f"  - {{match: [{{uri: {{exact: {path}}}}}], redirect: {{{spec}}}}}\n" for path, (spec, _) in PORTS.items()))
+def test_P14_ports_that_the_host_says(lab):
+    assert {path: lab.ask("p14s:81", path, port=81).headers["location"] for path in PORTS} == {path: location for path, (_, location) in PORTS.items()}
 
 
 @rules(f"""
@@ -86,7 +110,11 @@ def test_P15_rewrites(lab):
     assert arrives("/y") == ("only.test", "/y")
 
 
-@rules("""
+@rules(f"""
+VirtualService p16large
+  hosts: [p16large.test]
+  http: [{{directResponse: {{status: 200, body: {{string: {"x" * 20000}}}}}}}]
+""", """
 VirtualService p16
   hosts: [p16.test]
   http:
@@ -104,6 +132,7 @@ def test_P16_direct_responses(lab):
     assert (got.status, got.text) == (418, "tea!")
     got = lab.ask("p16.test", "/none")
     assert (got.status, got.text) == (404, "")
+    assert lab.ask("p16large.test").text == "x" * 20000, "more than Envoy takes unasked"
 
 
 CORS = """allowOrigins: [{exact: "https://one.example"}, {prefix: "https://pre"}, {regex: "https://[a-z]+[.]any"}], allowMethods: [GET, PUT], allowHeaders: [x-a, x-b],
@@ -136,7 +165,8 @@ def test_P22_cors(lab):
         assert got.said["version"] == "v1" and got.headers["access-control-allow-origin"] == origin
         assert got.headers["access-control-expose-headers"] == "x-version"
     assert "access-control-allow-origin" not in ask("https://two.example").headers
-    assert ask("https://two.example", "OPTIONS", "/forward").said["method"] == "OPTIONS", "an unknown origin's question goes to the server"
+    for path in ("/forward", "/"):
+        assert ask("https://two.example", "OPTIONS", path).said["method"] == "OPTIONS", "an unknown origin's question goes to the server"
     got = ask("https://two.example", "OPTIONS", "/ignore")
     assert got.status == 200 and not got.text and "access-control-allow-origin" not in got.headers
 
@@ -158,8 +188,8 @@ VirtualService p21
     mirrorPercentage: {value: 0}
 """)
 def test_P21_copies_arrive_at_the_mirrors(lab):
-    got = lab.ask("p21.test", "/one/x", method="POST", body="copied", headers={"x-key": "p21-one", "x-do-v2": "status=500"})
-    assert got.status == 200 and got.version == "v1"
+    got = lab.ask("p21.test", "/one/x", method="POST", body="copied", headers={"x-key": "p21-one", "x-do-v2": "status=500,delay=3"})
+    assert got.status == 200 and got.version == "v1" and got.ms < 3000, "nobody waits for the mirror"
     (copy,) = until(lambda: lab.taken("default/echo-v2", "p21-one", forget=False)["requests"], 10, "the copy")
     assert (copy["method"], copy["path"], copy["body"], copy["host"]) == ("POST", "/one/x", "copied", "p21.test")
     assert len(lab.taken("default/echo-v1", "p21-one")["requests"]) == 1

@@ -53,6 +53,13 @@ VirtualService p20
   - match: [{{uri: {{prefix: /both}}}}]
     fault: {{delay: {{fixedDelay: 0.3s, percentage: {{value: 100}}}}, abort: {{httpStatus: 503, percentage: {{value: 100}}}}}}
     {to()}
+  - match: [{{uri: {{prefix: /late}}}}]
+    fault: {{delay: {{fixedDelay: 0.3s, percentage: {{value: 100}}}}}}
+    timeout: 0.2s
+    {to()}
+  - match: [{{uri: {{prefix: /unsaid}}}}]
+    fault: {{delay: {{fixedDelay: 10s}}, abort: {{httpStatus: 500}}}}
+    {to()}
   - match: [{{uri: {{prefix: /grpc}}}}]
     fault: {{abort: {{grpcStatus: UNAVAILABLE, percentage: {{value: 100}}}}}}
     {to()}
@@ -71,6 +78,9 @@ def test_P20_faults_have_their_rates(lab):
     assert_share(sum(a.ms >= 1000 - EARLY for a in got), len(got), 0.4)
     got = lab.ask("p20.test", "/both")
     assert got.status == 503 and 300 - EARLY <= got.ms < 300 + SLACK
+    got = lab.ask("p20.test", "/late")
+    assert got.status == 200 and got.ms >= 300 - EARLY, "a delay is before the time that the rule gives"
+    assert lab.versions("p20.test", "/unsaid", 20) == {"v1": 20}, "without a percentage there is no fault"
     got = lab.ask("p20.test", "/grpc", headers={"content-type": "application/grpc"})
     assert got.status == 200 and got.headers["grpc-status"] == "14"
 

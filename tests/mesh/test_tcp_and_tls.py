@@ -21,6 +21,8 @@ DestinationRule p24
 VirtualService p24
   hosts: [p24]
   tcp:
+  - match: [{{gateways: [gates]}}, {{sourceNamespace: other, sourceLabels: {{tier: silver}}}}]
+    route: [{{destination: {{host: p24, port: {{number: 9024}}, subset: v3}}}}]
   - match: [{{port: 9025}}]
     route: [{{destination: {{host: p24, port: {{number: 9024}}, subset: v3}}}}]
   - match: [{{sourceLabels: {{tier: gold}}}}]
@@ -59,6 +61,35 @@ VirtualService p24net
 def test_P24_P53_tcp_by_destination_subnet(lab):
     assert reached(lab, "10.96.24.3", 9026, 3) == {"out-2": 3}
     assert reached(lab, "10.96.24.99", 9026, 3) == {"out-1": 3}
+
+
+@rules(f"""
+ServiceEntry p23net
+  hosts: [p23net.secure.test]
+  addresses: [10.96.25.0/24]
+  ports: [{{number: 4425, name: tls, protocol: TLS, targetPort: {TLS}}}]
+  resolution: STATIC
+  endpoints: [{{address: {OUT['out-1']}, labels: {{version: a}}}}, {{address: {OUT['out-2']}, labels: {{version: b}}}}, {{address: {OUT['out-3']}, labels: {{version: c}}}}]
+---
+DestinationRule p23net
+  host: p23net.secure.test
+  subsets: [{{name: a, labels: {{version: a}}}}, {{name: b, labels: {{version: b}}}}, {{name: c, labels: {{version: c}}}}]
+---
+VirtualService p23net
+  hosts: [p23net.secure.test]
+  tls:
+  - match: [{{sniHosts: [p23net.secure.test], destinationSubnets: ["10.96.25.0/28"], sourceNamespace: other}}]
+    route: [{{destination: {{host: p23net.secure.test, subset: c}}}}]
+  - match: [{{sniHosts: [p23net.secure.test], destinationSubnets: ["10.96.25.0/28"]}}]
+    route: [{{destination: {{host: p23net.secure.test, subset: b}}}}]
+  - match: [{{sniHosts: [p23net.secure.test]}}]
+    route: [{{destination: {{host: p23net.secure.test, subset: a}}}}]
+""")
+def test_P23_tls_by_destination_subnet_and_namespace(lab):
+    tls = {"name": "p23net.secure.test", "ca": str(lab.certificates.ca)}
+    assert reached(lab, "10.96.25.3", 4425, 2, tls=tls) == {"out-2": 2}
+    assert reached(lab, "10.96.25.99", 4425, 2, tls=tls) == {"out-1": 2}
+    assert reached(lab, "10.96.25.3", 4425, 2, tls=tls, pod=CALLER) == {"out-3": 2}
 
 
 SERVER_NAMES = ("one", "two", "three", "any")
