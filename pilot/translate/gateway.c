@@ -154,20 +154,27 @@ static bool serves(const struct server *s, const struct entry *e)
 }
 
 /* ---- routes */
-static void add_redirect(struct route_table *t, const struct server *s)
+/* Who did not come by TLS is sent there; who did, to the proxy in front of this one, has the routes. */
+static void require_tls(struct route_table *t, const struct server *s)
 {
 	for (size_t i = 0; i < s->server->n_hosts; i++) {
 		struct str ns, host;
 		Rds__VirtualHost *vh;
 
 		split_host(s, str_of(s->server->hosts[i]), &ns, &host);
-		if (map_get(t->domains, host))
-			continue;
-		vh = route_table_host(t, arena_printf(t->a, STR_FMT ":%u", STR_ARG(host), s->port), false);
+		vh = map_get(t->domains, host);
+		if (!vh) {
+			vh = route_table_host(t, arena_printf(t->a, STR_FMT ":%u", STR_ARG(host), s->port), false);
+			(void)route_table_domain(t, vh, arena_cstr(t->a, host));
+			pb_add(t->a, t->rc, virtual_hosts, vh);
+		}
 		vh->require_tls = RDS__VIRTUAL_HOST__TLS_REQUIREMENT_TYPE__ALL;
-		(void)route_table_domain(t, vh, arena_cstr(t->a, host));
-		pb_add(t->a, t->rc, virtual_hosts, vh);
 	}
+}
+
+static bool redirects(const struct server *s)
+{
+	return s->server->tls && s->server->tls->https_redirect;
 }
 
 /* Several VirtualServices of one host are merged, the oldest first. One that has no rule for this server leaves its host to wider ones. */
@@ -179,8 +186,9 @@ static void add_host_routes(struct route_table *t, const struct server *s, const
 
 	if (!vh)
 		vh = route_table_host(t, arena_printf(t->a, STR_FMT ":%u", STR_ARG(host), s->port), false);
-	if (!vh->require_tls)
-		routes_from(t->v, t->a, e, &at, vh);
+	routes_from(t->v, t->a, e, &at, vh);
+	if (redirects(s))
+		vh->require_tls = RDS__VIRTUAL_HOST__TLS_REQUIREMENT_TYPE__ALL;
 	if (have || !vh->n_routes)
 		return;
 	(void)route_table_domain(t, vh, arena_cstr(t->a, host));
@@ -206,13 +214,11 @@ static void add_server_routes(struct route_table *t, const struct server *s)
 {
 	struct entries services;
 
-	if (s->server->tls && s->server->tls->https_redirect) {
-		add_redirect(t, s);
-		return;
-	}
 	view_gateway_services(t->v, s->gateway->key, &services);
 	for (size_t i = 0; i < services.n; i++)
 		add_service_routes(t, s, services.items[i]);
+	if (redirects(s))
+		require_tls(t, s);
 }
 
 static bool serves_routes(struct view *v, const struct server *s, struct str name)

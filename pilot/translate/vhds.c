@@ -39,15 +39,18 @@ static void add_orphans(struct view *v, struct arena *a, struct str rc, uint32_t
 		add_hosts(v, a, rc, port, all.items[i], out);
 }
 
-/* The one whose routes a service has on its port, NULL: none. */
+/* The one whose routes a service has on its port, NULL: none, or it has this host only. */
 static const struct entry *rules_of(struct view *v, const Fl__Service *s, uint32_t port)
 {
 	Rds__VirtualHost *vh = PB_NEW(v->scratch, Rds__VirtualHost, rds__virtual_host);
 	const struct entrance at = {"mesh", port, false};
 	struct entries list;
+	bool more = false;
 
 	view_host_rules(v, str_of(s->hostname), &list);
-	for (size_t i = 0; i < list.n; i++) {
+	for (size_t i = 0; i < list.n; i++)
+		more |= ((const Cfg__VirtualService *)list.items[i]->value)->n_hosts > 1;
+	for (size_t i = 0; more && i < list.n; i++) {
 		routes_from(v, v->scratch, list.items[i], &at, vh);
 		if (vh->n_routes)
 			return list.items[i];

@@ -208,6 +208,8 @@ VirtualService at-gateway
   http:
   - match: [{{uri: {{prefix: /secure}}}}]
     redirect: {{scheme: https, derivePort: FROM_REQUEST_PORT}}
+  - match: [{{uri: {{prefix: /here}}}}]
+    redirect: {{uri: /there, derivePort: FROM_REQUEST_PORT}}
   - match: [{{uri: {{prefix: /old}}}}]
     rewrite: {{uri: /new, authority: inside.test}}
     headers: {{response: {{set: {{x-gate: "1"}}}}}}
@@ -216,6 +218,9 @@ VirtualService at-gateway
 def test_P13_P14_P15_at_a_gateway(lab):
     got = lab.ask("p13g.secure.test", "/secure", pod=OUTSIDE, to="10.88.2.2", port=8080)
     assert (got.status, got.headers["location"]) == (301, "https://p13g.secure.test:80/secure"), "the request's port is the server's"
+    tls = {"name": "p13g.secure.test", "ca": str(lab.certificates.ca)}
+    for port, more, location in ((8080, {}, "http://p13g.secure.test/there"), (8443, {"tls": tls}, "https://p13g.secure.test/there")):
+        assert lab.ask("p13g.secure.test", "/here", pod=OUTSIDE, to="10.88.2.2", port=port, **more).headers["location"] == location, "the scheme's own port"
     got = lab.ask("p13g.secure.test", "/old/x", pod=OUTSIDE, to="10.88.2.2", port=8080)
     assert (got.said["host"], got.said["path"], got.headers["x-gate"], got.version) == ("inside.test", "/new/x", "1", "v2")
     assert through_gateway(lab, "p13g.secure.test", "/else").startswith("404")
