@@ -49,21 +49,29 @@ static void parse_labels(struct arena *a, const Core__Node *n, struct proxy *p)
 		qsort(p->labels, p->n_labels, sizeof(*p->labels), label_cmp);
 }
 
-/* INSTANCE_IPS is a comma-separated string; the id's address comes first. */
-static void parse_ips(struct arena *a, const Core__Node *n, struct proxy *p)
+/* A comma-separated string as a list: `first` (empty: none), then the others in their order. */
+static struct str *meta_list(struct arena *a, const Core__Node *n, const char *key, struct str first, size_t *len)
 {
-	struct str rest = value_text(meta(n, "INSTANCE_IPS")), part;
+	struct str rest = value_text(meta(n, key)), part, *list;
 	size_t cap = 2;
 
 	for (size_t i = 0; i < rest.len; i++)
 		cap += rest.ptr[i] == ',';
-	p->ips = arena_array(a, cap, sizeof(*p->ips));
-	p->ips[p->n_ips++] = p->ip;
+	list = arena_array(a, cap, sizeof(*list));
+	if (first.len)
+		list[(*len)++] = first;
 	while (str_split(&rest, ',', &part)) {
 		part = str_trim(part);
-		if (part.len && !str_eq(part, p->ip))
-			p->ips[p->n_ips++] = arena_str(a, part);
+		if (part.len && !str_eq(part, first))
+			list[(*len)++] = arena_str(a, part);
 	}
+	return list;
+}
+
+/* The id's address comes first. */
+static void parse_ips(struct arena *a, const Core__Node *n, struct proxy *p)
+{
+	p->ips = meta_list(a, n, "INSTANCE_IPS", p->ip, &p->n_ips);
 	for (size_t i = 0; i < p->n_ips; i++)
 		*(memchr(p->ips[i].ptr, ':', p->ips[i].len) ? &p->ipv6 : &p->ipv4) = true;
 }
@@ -75,17 +83,7 @@ static int str_order(const void *x, const void *y)
 
 static void parse_network_view(struct arena *a, const Core__Node *n, struct proxy *p)
 {
-	struct str rest = value_text(meta(n, "REQUESTED_NETWORK_VIEW")), part;
-	size_t cap = 1;
-
-	for (size_t i = 0; i < rest.len; i++)
-		cap += rest.ptr[i] == ',';
-	p->network_view = arena_array(a, cap, sizeof(*p->network_view));
-	while (str_split(&rest, ',', &part)) {
-		part = str_trim(part);
-		if (part.len)
-			p->network_view[p->n_network_view++] = arena_str(a, part);
-	}
+	p->network_view = meta_list(a, n, "REQUESTED_NETWORK_VIEW", STR(""), &p->n_network_view);
 	if (p->n_network_view > 1)
 		qsort(p->network_view, p->n_network_view, sizeof(*p->network_view), str_order);
 }
