@@ -5,6 +5,7 @@
 #include "cfg/mesh_network.pb-c.h"
 #include "common/base/ip.h"
 #include "common/mesh/labels.h"
+#include "common/pb/node.h"
 
 /*
  * DOC: The networks of the mesh. Three things say what they are: the object MeshNetworks (address blocks, clusters, gateways), the label of the
@@ -66,6 +67,8 @@ void networks_note(struct galley *g, const struct slot *slot, const struct objec
 		g->networks.dirty |= !streq(network_label(before), network_label(slot->good));
 	else if (kind == KIND_SERVICE)
 		g->networks.dirty |= labelled || g->networks.by_service;
+	else if (kind == KIND_NODE)
+		g->networks.dirty |= g->networks.by_node;
 }
 
 /* ---- making */
@@ -108,9 +111,61 @@ static void add_gateway(struct build *b, Fl__Network *n, const char *address, ui
 		add_address(b, n, "", address, port, cluster);
 }
 
-/* Where clients outside of the cluster reach a Service; a name only where there is no number. */
-static void add_service_gateways(struct build *b, Fl__Network *n, const Kube__Service *s, uint32_t port)
+/* ---- a Service on ports of nodes */
+
+/* "label=value,..." as Istio documents it, or the JSON object that it reads. */
+static bool node_has(struct build *b, const struct object *node, struct str selector)
 {
+	struct diags diags;
+	struct node *json;
+	struct str part, key, value;
+	diags_init(&diags, b->arena);
+	if (str_starts(selector, STR("{"))) {
+		bool has = json_parse(b->arena, selector, &json, &diags) && json->type == NODE_MAP;
+		for (size_t i = 0; has && i < json->len; i++) {
+			const char *name = arena_cstr(b->arena, json->pairs[i].key), *label = object_label(node, name);
+			has = label && str_eqc(node_text(json, name), label);
+		}
+		return has;
+	}
+	while (str_split(&selector, ',', &part)) {
+		if (!str_cut(str_trim(part), '=', &key, &value))
+			return false;
+		const char *label = object_label(node, arena_cstr(b->arena, key));
+		if (!label || !str_eqc(value, label))
+			return false;
+	}
+	return true;
+}
+
+static void add_node(struct build *b, Fl__Network *n, const struct object *node, uint32_t port)
+{
+	const Kube__NodeStatus *s = ((const Kube__Node *)node->message)->status;
+	for (size_t i = 0; s && i < s->n_addresses; i++)
+		if (streq(s->addresses[i]->type, "ExternalIP"))
+			add_gateway(b, n, s->addresses[i]->address, port, b->g->cluster);
+}
+
+static void add_nodes(struct build *b, Fl__Network *n, const struct object *o, uint32_t port)
+{
+	const Kube__ServiceSpec *spec = ((const Kube__Service *)o->message)->spec;
+	const char *selector = object_annotation(o, ANNOTATION_NODES);
+	uint32_t node_port = 0;
+	if (!selector || !spec || !streq(spec->type, "NodePort"))
+		return;
+	b->g->networks.by_node = true;
+	for (size_t i = 0; i < spec->n_ports; i++)
+		if ((uint32_t)spec->ports[i]->port == port)
+			node_port = (uint32_t)spec->ports[i]->node_port;
+	for (size_t i = 0; node_port && i < b->g->nodes.slots.len; i++)
+		if (node_has(b, b->g->nodes.slots.items[i]->good, str_of(selector)))
+			add_node(b, n, b->g->nodes.slots.items[i]->good, node_port);
+}
+
+/* Where clients outside of the cluster reach a Service; a name only where there is no number. */
+static void add_service_gateways(struct build *b, Fl__Network *n, const struct object *o, uint32_t port)
+{
+	const Kube__Service *s = (const Kube__Service *)o->message;
 	const Kube__LoadBalancerStatus *lb = s->status ? s->status->load_balancer : NULL;
 	bool balanced = s->spec && streq(s->spec->type, "LoadBalancer");
 	for (size_t i = 0; balanced && lb && i < lb->n_ingress; i++) {
@@ -121,6 +176,7 @@ static void add_service_gateways(struct build *b, Fl__Network *n, const Kube__Se
 	}
 	for (size_t i = 0; s->spec && i < s->spec->n_externalips; i++)
 		add_gateway(b, n, s->spec->externalips[i], port, b->g->cluster);
+	add_nodes(b, n, o, port);
 }
 
 static bool has_port(const Kube__Service *s, uint32_t port)
@@ -144,8 +200,7 @@ static void add_labelled(struct build *b, const Mesh__MeshConfig *mesh)
 		if (label && !str_u32(str_of(label), 65535, &port))
 			port = DEFAULT_PORT;
 		if (has_port((const Kube__Service *)o->message, port))
-			add_service_gateways(
-				b, network_named(b, network_label(o)), (const Kube__Service *)o->message, port);
+			add_service_gateways(b, network_named(b, network_label(o)), o, port);
 	}
 }
 
@@ -170,7 +225,7 @@ static void add_by_service(struct build *b, Fl__Network *n, const Mesh__Network_
 	for (size_t i = 0; i < n->n_registries; i++)
 		ours |= streq(n->registries[i], b->g->cluster);
 	if (ours && o && !*network_label(o))
-		add_service_gateways(b, n, (const Kube__Service *)o->message, gw->port);
+		add_service_gateways(b, n, o, gw->port);
 }
 
 static void add_configured_network(struct build *b, const char *name, const Mesh__Network *m)
@@ -195,7 +250,7 @@ static void add_configured(struct build *b)
 {
 	const struct slot *slot = map_get(b->g->store.slots, STR("MeshNetworks//default"));
 	const Mesh__MeshNetworks *m = slot && slot->good ? (const Mesh__MeshNetworks *)slot->good->message : NULL;
-	b->g->networks.by_service = false;
+	b->g->networks.by_service = b->g->networks.by_node = false;
 	for (size_t i = 0; m && i < m->n_networks; i++)
 		add_configured_network(b, m->networks[i]->key, m->networks[i]->value);
 }

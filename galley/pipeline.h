@@ -35,6 +35,7 @@ struct networks {
 	struct map *hosts; /* names of gateways -> struct looked_up */
 	uint64_t members; /* hash of what says which network a workload is in */
 	bool by_service; /* a gateway is said by the name of its Service */
+	bool by_node; /* a gateway has the addresses of nodes */
 	bool dirty;
 };
 

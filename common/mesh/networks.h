@@ -5,6 +5,8 @@
 #include "common/base/str.h"
 
 #define LABEL_NETWORK "topology.istio.io/network"
+/* Annotation of a NodePort Service that is a gateway: labels of the nodes by which it is reached. */
+#define ANNOTATION_NODES "traffic.istio.io/nodeSelector"
 #define LABEL_GATEWAY_PORT "networking.istio.io/gatewayPort" /* of a gateway's Service; 15443 */
 
 struct network_list {

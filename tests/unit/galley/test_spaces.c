@@ -74,6 +74,8 @@ static const struct slot slots[] = {
 			       SLICE("k-1", "a", "other", "4.4.4.1"), NULL}},
 	{"node.yaml",
 		{"apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/region: r1}}\n",
+			"apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {role: edge}}\n"
+			"status: {addresses: [{type: ExternalIP, address: 5.5.5.7}]}\n",
 			NULL}},
 	{"mesh.yaml", {MESH("defaultServiceExportTo: [\".\"]"), MESH("discoverySelectors: [{matchLabels: {mesh: in}}]"),
 			      NULL}},
@@ -84,11 +86,15 @@ static const struct slot slots[] = {
 				 "k.a.svc.cluster.local, port: 1}, {address: gw.test, port: 1}]}, net-y: {endpoints: "
 				 "[{fromCidr: 3.3.3.1}]}"),
 			NULL}},
-	{"gateway.yaml", {SERVICE("g", "a", "externalIPs: [5.5.5.5]"),
-				 "apiVersion: v1\nkind: Service\nmetadata: {name: g, namespace: a, labels: "
-				 "{topology.istio.io/network: net-y, networking.istio.io/gatewayPort: \"80\"}}\nspec: "
-				 "{externalIPs: [5.5.5.6], ports: [{name: http, port: 80}]}\n",
-				 NULL}},
+	{"gateway.yaml",
+		{SERVICE("g", "a", "externalIPs: [5.5.5.5]"),
+			"apiVersion: v1\nkind: Service\nmetadata: {name: g, namespace: a, labels: "
+			"{topology.istio.io/network: net-y, networking.istio.io/gatewayPort: \"80\"}}\nspec: "
+			"{externalIPs: [5.5.5.6], ports: [{name: http, port: 80}]}\n",
+			"apiVersion: v1\nkind: Service\nmetadata: {name: g, namespace: a, labels: "
+			"{topology.istio.io/network: net-y}, annotations: {traffic.istio.io/nodeSelector: "
+			"role=edge}}\nspec: {type: NodePort, ports: [{name: tls, port: 15443, nodePort: 31000}]}\n",
+			NULL}},
 	{"root.yaml", {NAMESPACE("istio-system", "topology.istio.io/network: z"), NAMESPACE("istio-system", "mesh: in"),
 			      NULL}},
 	{"namespaces.yaml",
