@@ -180,9 +180,13 @@ static void commit(struct galleyd *s, uint64_t began_us)
 		publish(s);
 }
 
+/* With what else is about to be committed: a change of the source that has come in part stays one batch. */
 static void on_name(void *ctx)
 {
-	commit(ctx, clock_mono_us());
+	struct galleyd *s = ctx;
+	s->touched = true;
+	if (!timer_active(s->retry))
+		timer_start(s->retry, s->debounce_ms, 0);
 }
 
 static void scan(void *ctx)
