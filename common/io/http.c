@@ -2,14 +2,27 @@
  * DOC: The HTTP client: libcurl's multi interface, driven by the loop's watches and one timer. libcurl does HTTP, connection
  * reuse and time-outs; here are the limits (protocols, body size, no proxies, no redirects) and the exactly-once answer. done() is
  * called outside libcurl, so it may send the next request or free the client.
+ *
+ * Sockets are opened and closed here, because libcurl keeps an HTTP/2 connection on which a request timed out and sends the next ones on it:
+ * behind a peer that is gone without a word nothing would ever be heard again. The kernel ends a connection that is not acknowledged, and
+ * end_silent() one that is acknowledged by something that serves nothing (a load balancer that has lost its backend).
  */
 #include "common/io/http.h"
 
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/base/limits.h"
+#include "common/base/vec.h"
 #include "common/io/scopes.h"
+
+#define CONNECT_TIMEOUT_MS 10000u
+#define KEEPALIVE_IDLE_S 15
+#define KEEPALIVE_INTERVAL_S 5
 
 struct http_call {
 	struct http_call *prev, *next;
@@ -18,11 +31,13 @@ struct http_call {
 	struct curl_slist *headers;
 	struct strbuf body;
 	size_t max_body;
+	uint64_t timeout_ms;
 	bool too_large, refused;
 	bool deferred; /* sent from inside on_data(): libcurl takes it when that has returned */
 	char *request_body;
 	char error[CURL_ERROR_SIZE];
 	bool (*on_data)(void *ctx, struct str piece);
+	void (*on_start)(void *ctx);
 	void (*done)(void *ctx, int status, struct str body, struct str content_type);
 	void *ctx;
 };
@@ -39,6 +54,7 @@ struct http_client {
 	CURLM *multi;
 	struct timer *timer;
 	struct http_call *list;
+	VEC(int) sockets; /* open ones */
 	unsigned busy;
 	bool freed;
 };
@@ -77,6 +93,65 @@ void http_cancel(struct http_call *p)
 	release(p);
 }
 
+/* ---- sockets */
+
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct http_client *c = ctx;
+	static const int on = 1, idle_s = KEEPALIVE_IDLE_S, interval_s = KEEPALIVE_INTERVAL_S,
+			 dead_ms = HTTP_DEAD_PEER_MS;
+	(void)purpose;
+	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	/* Whichever request opens a connection, others may wait on it for hours. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
+	vec_push(&c->sockets, fd);
+	return fd;
+}
+
+static int close_socket(void *ctx, curl_socket_t fd)
+{
+	struct http_client *c = ctx;
+	size_t kept = 0;
+	for (size_t i = 0; i < c->sockets.len; i++)
+		if (c->sockets.items[i] != fd)
+			c->sockets.items[kept++] = c->sockets.items[i];
+	c->sockets.len = kept;
+	return close(fd);
+}
+
+static bool is_of(const struct http_call *p, int fd)
+{
+	struct sockaddr_storage a = {0};
+	socklen_t len = sizeof(a);
+	long port = 0;
+	if (curl_easy_getinfo(p->easy, CURLINFO_LOCAL_PORT, &port) != CURLE_OK || port <= 0 ||
+		getsockname(fd, (struct sockaddr *)&a, &len))
+		return false;
+	return a.ss_family == AF_INET    ? ntohs(((const struct sockaddr_in *)&a)->sin_port) == port
+	       : a.ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)&a)->sin6_port) == port
+					 : false;
+}
+
+/* Of a request that timed out: where nothing came for half of its time, nothing will, for nobody. */
+static void end_silent(const struct http_call *p)
+{
+	for (size_t i = 0; i < p->client->sockets.len; i++) {
+		int fd = p->client->sockets.items[i];
+		struct tcp_info t = {0};
+		socklen_t len = sizeof(t);
+		if (!is_of(p, fd) || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t, &len) ||
+			t.tcpi_last_data_recv < p->timeout_ms / 2)
+			continue;
+		log_warn(&io_log, "a connection is silent and is ended", KV("silent_ms", t.tcpi_last_data_recv));
+		(void)shutdown(fd, SHUT_RDWR);
+	}
+}
+
 static void finish_with(struct http_call *p, CURLcode result)
 {
 	long status = 0;
@@ -88,6 +163,8 @@ static void finish_with(struct http_call *p, CURLcode result)
 		finish(p, (int)status, strbuf_str(&p->body), str_of(type ? type : ""));
 		return;
 	}
+	if (result == CURLE_OPERATION_TIMEDOUT)
+		end_silent(p);
 	cleanup(free_p) char *why = p->refused ? xasprintf("%s: the answer was not understood", url)
 				    : p->too_large
 					    ? xasprintf("%s: the answer is larger than %zu bytes", url, p->max_body)
@@ -100,6 +177,7 @@ static void destroy(struct http_client *c)
 {
 	(void)curl_multi_cleanup(c->multi); /* still closes sockets through on_socket() */
 	timer_free(c->timer);
+	vec_done(&c->sockets);
 	free(c);
 }
 
@@ -192,6 +270,17 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 	return len;
 }
 
+static size_t on_header(char *data, size_t size, size_t n, void *ctx)
+{
+	const struct http_call *p = ctx;
+	size_t len = size * n;
+	long status = 0;
+	(void)curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (str_trim(str_n(data, len)).len == 0 && status / 100 == 2)
+		p->on_start(p->ctx);
+	return len;
+}
+
 struct http_client *http_client_new(struct loop *l)
 {
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT); /* counted; the first call is made before there are threads */
@@ -251,6 +340,34 @@ static void set_source(CURL *e, const char *source)
 		(void)curl_easy_setopt(e, CURLOPT_INTERFACE, text);
 }
 
+static void set_times(struct http_call *p, const struct http_request *r)
+{
+	CURL *e = p->easy;
+	p->timeout_ms = r->timeout_ms ? r->timeout_ms : 5000;
+	(void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+	if (r->on_data) { /* libcurl counts silence in whole seconds */
+		(void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		(void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, ((long)p->timeout_ms + 999) / 1000);
+	} else {
+		(void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)p->timeout_ms);
+	}
+}
+
+static void set_callbacks(struct http_call *p)
+{
+	CURL *e = p->easy;
+	(void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	(void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, p->client);
+	(void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	(void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, p->client);
+	(void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+	(void)curl_easy_setopt(e, CURLOPT_WRITEDATA, p);
+	if (!p->on_start)
+		return;
+	(void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+	(void)curl_easy_setopt(e, CURLOPT_HEADERDATA, p);
+}
+
 static void set_options(struct http_call *p, const struct http_request *r)
 {
 	CURL *e = p->easy;
@@ -260,21 +377,9 @@ static void set_options(struct http_call *p, const struct http_request *r)
 	(void)curl_easy_setopt(e, CURLOPT_PROXY, ""); /* local ports: never by http_proxy from the environment */
 	(void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
-	long timeout_ms = (long)(r->timeout_ms ? r->timeout_ms : 5000);
-	if (r->on_data) { /* libcurl counts silence in whole seconds */
-		(void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
-		(void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (timeout_ms + 999) / 1000);
-		(void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
-		(void)curl_easy_setopt(
-			e, CURLOPT_TCP_KEEPALIVE, 1L); /* a peer that is gone without a word is noticed */
-		(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L);
-		(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 10L);
-	} else {
-		(void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms);
-	}
-	(void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-	(void)curl_easy_setopt(e, CURLOPT_WRITEDATA, p);
 	(void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, p->error);
+	set_times(p, r);
+	set_callbacks(p);
 	set_body(p, r);
 	if (r->method && streq(r->method, "HEAD"))
 		(void)curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
@@ -297,7 +402,7 @@ struct http_call *http_send(struct http_client *c, const struct http_request *r,
 	void (*done)(void *ctx, int status, struct str body, struct str content_type), void *ctx)
 {
 	struct http_call *p = xzalloc(sizeof(*p));
-	*p = (struct http_call){.client = c, .on_data = r->on_data, .done = done, .ctx = ctx};
+	*p = (struct http_call){.client = c, .on_data = r->on_data, .on_start = r->on_start, .done = done, .ctx = ctx};
 	p->max_body = r->max_body_bytes ? r->max_body_bytes : LIMIT_HTTP_BODY_BYTES;
 	p->easy = curl_easy_init();
 	assert(p->easy);

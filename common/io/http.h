@@ -1,11 +1,14 @@
 /*
  * HTTP client, libcurl underneath: local admin ports (Envoy's 15000, an application's probe) and the Kubernetes API. Asynchronous on the
- * loop's thread. done() comes exactly once.
+ * loop's thread. done() comes exactly once. A connection whose peer is gone without a word is given up within HTTP_DEAD_PEER_MS, and one on
+ * which a request timed out while nothing at all came is ended for all requests on it, so that the next one gets another.
  */
 #pragma once
 
 #include "common/base/str.h"
 #include "common/io/loop.h"
+
+#define HTTP_DEAD_PEER_MS 30000 /* nothing is acknowledged, neither data nor keepalive probes */
 
 struct http_client;
 struct http_client *http_client_new(struct loop *l);
@@ -25,6 +28,7 @@ struct http_request {
 	/* An answer of status 2xx is handed over piece by piece as it comes, and done() gets an empty body; false ends it (status 0).
 	 * timeout_ms is then the longest silence. NULL: the body is collected. */
 	bool (*on_data)(void *ctx, struct str piece);
+	void (*on_start)(void *ctx); /* with on_data: the header of an answer of status 2xx has come, its body may take a while */
 };
 struct http_call; /* valid until done() */
 /* status 0: no answer, body holds the reason. */

@@ -1,16 +1,23 @@
-/* DOC: TLS between our server and our client with certificates of our own making: identities, refusals by name, time and issuer. */
+/*
+ * DOC: TLS between our server and our client with certificates of our own making: identities, refusals by name, time and issuer. Then what
+ * the HTTP client does with an HTTP/2 connection that many requests share, for which it needs TLS.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
 #include "common/base/clock.h"
 #include "common/base/metric.h"
 #include "common/io/grpc.h"
+#include "common/io/http.h"
 #include "common/p256/p256.h"
 #include "common/pki/pki.h"
 
@@ -358,6 +365,155 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* ---- the HTTP client on one connection */
+
+struct answered {
+	int started, done, status;
+};
+
+static void silent_message(struct grpc_stream *s, const uint8_t *data, size_t len)
+{
+	(void)s;
+	(void)data;
+	(void)len;
+}
+
+/* An answer that begins and does not end. */
+static void begun_message(struct grpc_stream *s, const uint8_t *data, size_t len)
+{
+	struct buf *b = buf_copy(data, len);
+	grpc_stream_send(s, b);
+	buf_unref(b);
+}
+
+static const struct grpc_handler silent = {.on_message = silent_message}, begun = {.on_message = begun_message};
+
+static bool http_piece(void *ctx, struct str piece)
+{
+	(void)ctx;
+	(void)piece;
+	return true;
+}
+
+static void http_started(void *ctx)
+{
+	((struct answered *)ctx)->started++;
+}
+
+static void http_answered(void *ctx, int status, struct str body, struct str type)
+{
+	struct answered *a = ctx;
+	(void)body;
+	(void)type;
+	a->done++;
+	a->status = status;
+}
+
+static struct http_call *ask(
+	struct http_client *c, uint16_t port, const char *path, bool stream, uint64_t timeout_ms, struct answered *a)
+{
+	static const char *const headers[] = {"Content-Type: application/grpc", "TE: trailers", NULL};
+	char url[64];
+	(void)snprintf(url, sizeof(url), "https://127.0.0.1:%u/t/%s", port, path);
+	memset(a, 0, sizeof(*a));
+	const struct http_request r = {.method = "POST",
+		.url = url,
+		.headers = headers,
+		.body = str_n("\0\0\0\0\1x", 6),
+		.timeout_ms = timeout_ms,
+		.insecure = true,
+		.on_data = stream ? http_piece : NULL,
+		.on_start = stream ? http_started : NULL};
+	return http_send(c, &r, http_answered, a);
+}
+
+static void run_until(const int *count)
+{
+	uint64_t until = clock_mono_ms() + 10000;
+	while (!*count && clock_mono_ms() < until)
+		loop_run_once(w.loop, 20);
+	assert_int_equal(*count, 1);
+}
+
+static int socket_to(uint16_t port)
+{
+	for (int fd = 3; fd < 256; fd++) {
+		struct sockaddr_in a = {0};
+		socklen_t len = sizeof(a);
+		if (!getpeername(fd, (struct sockaddr *)&a, &len) && ntohs(a.sin_port) == port)
+			return fd;
+	}
+	return -1;
+}
+
+static int option(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+	(void)getsockopt(fd, level, name, &value, &len);
+	return value;
+}
+
+static struct grpc_server *serve_http(uint16_t *port)
+{
+	struct err e = {0};
+	struct leaf leaf = make_leaf(&ca, NULL, (const char *const[]){"localhost", NULL}, -DAY, DAY);
+	struct tls_context *t = context(true, TLS_PEER_NONE, NULL, &leaf, &ca);
+	memset(&w, 0, sizeof(w));
+	w.loop = loop_new();
+	struct grpc_server *s = grpc_server_new(w.loop, NULL);
+	grpc_server_route(s, "/t/Echo", &echo, NULL);
+	grpc_server_route(s, "/t/Silent", &silent, NULL);
+	grpc_server_route(s, "/t/Begin", &begun, NULL);
+	assert_true(grpc_server_listen(s, "127.0.0.1:0", t, port, &e));
+	tls_context_free(t);
+	free_leaf(&leaf);
+	return s;
+}
+
+static void a_silent_connection_is_left_by_all_requests(void **state)
+{
+	(void)state;
+	uint16_t port;
+	struct grpc_server *s = serve_http(&port);
+	struct http_client *c = http_client_new(w.loop);
+	struct answered watch, a, b;
+	(void)ask(c, port, "Echo", false, 0, &a);
+	run_until(&a.done);
+	assert_int_equal(a.status, 200);
+	/* Whichever request opened it, the kernel looks after it. */
+	int fd = socket_to(port);
+	assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), HTTP_DEAD_PEER_MS);
+
+	/* A slow answer is nothing but slow while others come. */
+	(void)ask(c, port, "Begin", true, 60000, &watch);
+	run_until(&watch.started);
+	(void)ask(c, port, "Silent", false, 400, &a);
+	for (uint64_t begin = clock_mono_ms(); clock_mono_ms() - begin < 300;)
+		loop_run_once(w.loop, 20);
+	(void)ask(c, port, "Echo", false, 0, &b);
+	run_until(&b.done);
+	run_until(&a.done);
+	assert_int_equal(a.status, 0);
+	loop_run_once(w.loop, 20);
+	assert_int_equal(watch.done, 0);
+	assert_int_equal(grpc_server_connections(s), 1);
+
+	/* Nothing at all came: all that wait on the connection are told, and the next one is answered on another. */
+	(void)ask(c, port, "Silent", false, 400, &a);
+	run_until(&a.done);
+	run_until(&watch.done);
+	assert_int_equal(watch.status, 0);
+	(void)ask(c, port, "Echo", true, 2000, &b);
+	run_until(&b.done);
+	assert_int_equal(b.status, 200);
+	assert_int_equal(b.started, 1);
+	http_client_free(c);
+	grpc_server_free(s);
+	loop_free(w.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +523,7 @@ int main(void)
 		cmocka_unit_test(other_issuers_and_times_are_refused),
 		cmocka_unit_test(trust_domain_is_checked),
 		cmocka_unit_test(identity_can_be_replaced),
+		cmocka_unit_test(a_silent_connection_is_left_by_all_requests),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
