@@ -40,6 +40,7 @@ struct bench {
 	VEC(char *) specs; /* lines of the clients file */
 	VEC(struct load_client *) clients;
 	uint64_t window_us, window_cpu;
+	uint64_t waits_since_us; /* for PATIENCE_US */
 	struct strbuf input;
 	bool end;
 };
@@ -55,7 +56,7 @@ static const struct h2_ops ops = {.up = on_up};
 static bool turn(struct bench *b)
 {
 	loop_run_once(b->load.loop, 20);
-	return clock_mono_us() - b->window_us < PATIENCE_US;
+	return clock_mono_us() - b->waits_since_us < PATIENCE_US;
 }
 
 static void begin_window(struct bench *b)
@@ -65,7 +66,7 @@ static void begin_window(struct bench *b)
 	l->latencies.len = 0;
 	l->reached = l->failed = 0;
 	b->window_cpu = load_cpu_ns(&b->pids);
-	b->window_us = l->last_us = clock_mono_us();
+	b->window_us = b->waits_since_us = l->last_us = clock_mono_us();
 }
 
 /* Until nothing comes any more and the processes rest. */
@@ -284,8 +285,9 @@ static bool churn_for(struct bench *b, const struct slot *slots, size_t n, uint6
 	struct err e = {0};
 	for (uint64_t i = 0; i < changes; i++) {
 		uint64_t due = b->window_us + i * period_us;
-		while (clock_mono_us() < due)
-			loop_run_once(l->loop, (due - clock_mono_us()) / 1000 + 1);
+		/* At least once: who comes late still answers, or it would be taken for dead. */
+		for (uint64_t now = 0; now < due; now = clock_mono_us())
+			loop_run_once(l->loop, now ? (due - now) / 1000 + 1 : 0);
 		uint32_t slot = (l->last_change + 1) % (uint32_t)n;
 		if (l->last_change + 1 >= LOAD_CHANGES ||
 			!write_change(b, slots[slot].template, slots[slot].file, &e)) {
@@ -293,10 +295,11 @@ static bool churn_for(struct bench *b, const struct slot *slots, size_t n, uint6
 			return false;
 		}
 	}
-	while (l->latencies.len < changes * l->open)
+	b->waits_since_us = clock_mono_us();
+	while (!l->failed && l->latencies.len < changes * l->open)
 		if (!turn(b))
 			return false;
-	return true;
+	return !l->failed;
 }
 
 /* cpu_s is of the time of the changes alone, not of the rest that follows. */
