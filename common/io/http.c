@@ -16,11 +16,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/vec.h"
 #include "common/io/scopes.h"
 
 #define CONNECT_TIMEOUT_MS 10000u
+#define OVERDUE_MS 1000u /* how long libcurl may be late with a time-out */
 #define KEEPALIVE_IDLE_S 15
 #define KEEPALIVE_INTERVAL_S 5
 
@@ -32,6 +34,7 @@ struct http_call {
 	struct strbuf body;
 	size_t max_body;
 	uint64_t timeout_ms;
+	uint64_t due_ms; /* by our clock; 0: an answer is coming in */
 	bool too_large, refused;
 	bool deferred; /* sent from inside on_data(): libcurl takes it when that has returned */
 	char *request_body;
@@ -53,6 +56,7 @@ struct http_client {
 	struct loop *loop;
 	CURLM *multi;
 	struct timer *timer;
+	struct timer *overdue;
 	struct http_call *list;
 	VEC(int) sockets; /* open ones */
 	unsigned busy;
@@ -177,6 +181,7 @@ static void destroy(struct http_client *c)
 {
 	(void)curl_multi_cleanup(c->multi); /* still closes sockets through on_socket() */
 	timer_free(c->timer);
+	timer_free(c->overdue);
 	vec_done(&c->sockets);
 	free(c);
 }
@@ -196,6 +201,33 @@ static void collect(struct http_client *c)
 		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&p);
 		finish_with(p, m->data.result);
 	}
+	if (--c->busy == 0 && c->freed)
+		destroy(c);
+}
+
+static struct http_call *find_overdue(const struct http_client *c)
+{
+	struct http_call *p = c->list;
+	while (p && (p->due_ms == 0 || clock_mono_ms() < p->due_ms))
+		p = p->next;
+	return p;
+}
+
+/* libcurl counts no time while a request waits for the connection of another one. */
+static void end_overdue(void *ctx)
+{
+	struct http_client *c = ctx;
+	struct http_call *p;
+	c->busy++;
+	while (!c->freed && (p = find_overdue(c))) {
+		const char *url = "";
+		(void)curl_easy_getinfo(p->easy, CURLINFO_EFFECTIVE_URL, &url);
+		cleanup(free_p) char *why = xasprintf(
+			"%s: no answer within %llu ms", url, (unsigned long long)p->timeout_ms);
+		finish(p, 0, str_of(why), STR(""));
+	}
+	if (!c->list)
+		timer_stop(c->overdue);
 	if (--c->busy == 0 && c->freed)
 		destroy(c);
 }
@@ -272,11 +304,14 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 
 static size_t on_header(char *data, size_t size, size_t n, void *ctx)
 {
-	const struct http_call *p = ctx;
+	struct http_call *p = ctx;
 	size_t len = size * n;
 	long status = 0;
 	(void)curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (str_trim(str_n(data, len)).len == 0 && status / 100 == 2)
+	if (str_trim(str_n(data, len)).len || status / 100 != 2)
+		return len;
+	p->due_ms = 0;
+	if (p->on_start)
 		p->on_start(p->ctx);
 	return len;
 }
@@ -289,6 +324,7 @@ struct http_client *http_client_new(struct loop *l)
 	c->multi = curl_multi_init();
 	assert(c->multi);
 	c->timer = timer_new(l, on_timer, c);
+	c->overdue = timer_new(l, end_overdue, c);
 	(void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
 	(void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
 	(void)curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
@@ -325,8 +361,10 @@ static void set_tls(CURL *e, const struct http_request *r)
 		/* Nobody else is trusted; besides, GnuTLS would hold the system's authorities once more for each connection, 4 MB. */
 		(void)curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
 	}
-	/* Requests that begin together wait for the first one's connection and share it, where it is HTTP/2. */
-	(void)curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
+	/* Requests that begin together wait for the first one's connection and share it, where it is HTTP/2. Not so without TLS: there libcurl
+	 * never speaks HTTP/2, and lets them wait for the whole of the first one's answer, or for ever when that has no end. */
+	if (str_starts(str_of(r->url), STR("https:")))
+		(void)curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
 	if (r->cert_file)
 		(void)curl_easy_setopt(e, CURLOPT_SSLCERT, r->cert_file);
 	if (r->key_file)
@@ -344,6 +382,9 @@ static void set_times(struct http_call *p, const struct http_request *r)
 {
 	CURL *e = p->easy;
 	p->timeout_ms = r->timeout_ms ? r->timeout_ms : 5000;
+	p->due_ms = clock_mono_ms() + p->timeout_ms + (r->on_data ? CONNECT_TIMEOUT_MS : 0) + OVERDUE_MS;
+	if (!timer_active(p->client->overdue))
+		timer_start(p->client->overdue, OVERDUE_MS, OVERDUE_MS);
 	(void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
 	if (r->on_data) { /* libcurl counts silence in whole seconds */
 		(void)curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -362,7 +403,7 @@ static void set_callbacks(struct http_call *p)
 	(void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, p->client);
 	(void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
 	(void)curl_easy_setopt(e, CURLOPT_WRITEDATA, p);
-	if (!p->on_start)
+	if (!p->on_data)
 		return;
 	(void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
 	(void)curl_easy_setopt(e, CURLOPT_HEADERDATA, p);

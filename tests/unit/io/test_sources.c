@@ -128,6 +128,8 @@ static enum MHD_Result serve(void *cls, struct MHD_Connection *c, const char *ur
 		return MHD_YES;
 	}
 	char text[256];
+	if (streq(url, "/slow"))
+		(void)usleep(600000);
 	const char *header = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "X-Test");
 	int n = snprintf(text, sizeof(text), "%s %s %s %s", method, url, header ? header : "-", body);
 	struct MHD_Response *r = MHD_create_response_from_buffer((size_t)n, text, MHD_RESPMEM_MUST_COPY);
@@ -207,12 +209,38 @@ static void http_requests(void **state)
 	loop_free(loop);
 }
 
+/* Nothing of HTTP/2 can be hoped for without TLS: the second one gets a connection of its own. */
+static void a_slow_answer_holds_up_no_other_request(void **state)
+{
+	(void)state;
+	loop = loop_new();
+	struct MHD_Daemon *d = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION, 0,
+		NULL, NULL, serve, NULL, MHD_OPTION_END);
+	assert_non_null(d);
+	unsigned port = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT)->port;
+	struct http_client *c = http_client_new(loop);
+	struct got slow = {0}, quick = {0};
+	char url[64];
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/slow", port);
+	http_send(c, &(struct http_request){.url = url}, on_done, &slow);
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/quick", port);
+	http_send(c, &(struct http_request){.url = url}, on_done, &quick);
+	WAIT_FOR(quick.n == 1);
+	assert_int_equal(slow.n, 0);
+	WAIT_FOR(slow.n == 1);
+	assert_int_equal(slow.status + quick.status, 400);
+	http_client_free(c);
+	MHD_stop_daemon(d);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(directory_changes_are_seen),
 		cmocka_unit_test(constant_change_is_reported_all_the_same),
 		cmocka_unit_test(http_requests),
+		cmocka_unit_test(a_slow_answer_holds_up_no_other_request),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -514,6 +515,31 @@ static void a_silent_connection_is_left_by_all_requests(void **state)
 	loop_free(w.loop);
 }
 
+/* The first one is connecting to a server that does not even take the connection; libcurl lets the second one wait for it. */
+static void who_waits_for_the_connection_of_another_times_out_all_the_same(void **state)
+{
+	(void)state;
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	memset(&w, 0, sizeof(w));
+	w.loop = loop_new();
+	struct http_client *c = http_client_new(w.loop);
+	struct answered first, second;
+	(void)ask(c, ntohs(a.sin_port), "Watch", true, 60000, &first);
+	(void)ask(c, ntohs(a.sin_port), "List", false, 300, &second);
+	run_until(&second.done);
+	assert_int_equal(second.status, 0);
+	assert_int_equal(first.done, 0);
+	http_client_free(c);
+	assert_int_equal(first.done, 1);
+	(void)close(fd);
+	loop_free(w.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -524,6 +550,7 @@ int main(void)
 		cmocka_unit_test(trust_domain_is_checked),
 		cmocka_unit_test(identity_can_be_replaced),
 		cmocka_unit_test(a_silent_connection_is_left_by_all_requests),
+		cmocka_unit_test(who_waits_for_the_connection_of_another_times_out_all_the_same),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
