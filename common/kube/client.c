@@ -27,6 +27,7 @@ struct kube {
 	struct kube_config config;
 	char *token; /* of the file */
 	uint64_t token_ms; /* when it was read */
+	struct kube_watch *watches;
 	bool closing;
 };
 
@@ -83,6 +84,11 @@ struct loop *kube_loop(const struct kube *k)
 	return k->loop;
 }
 
+struct kube_watch **kube_watches(struct kube *k)
+{
+	return &k->watches;
+}
+
 static const char *token(struct kube *k)
 {
 	uint64_t now = clock_mono_ms();
@@ -119,8 +125,8 @@ void kube_reason(int status, struct str body, char out[256])
 }
 
 struct http_call *kube_http(struct kube *k, const struct kube_request *r, size_t max_body,
-	bool (*on_data)(void *ctx, struct str piece),
-	void (*done)(void *ctx, int status, struct str body, struct str type), void *ctx)
+	const struct kube_stream *stream, void (*done)(void *ctx, int status, struct str body, struct str type),
+	void *ctx)
 {
 	/* Objects come as JSON; the keys of service accounts have a type of their own (application/jwk-set+json). */
 	const char *bearer = token(k), *headers[4] = {"Accept: application/json, */*;q=0.5"};
@@ -143,7 +149,8 @@ struct http_call *kube_http(struct kube *k, const struct kube_request *r, size_t
 		.ca_file = k->config.ca_file,
 		.cert_file = k->config.cert_file,
 		.key_file = k->config.key_file,
-		.on_data = on_data};
+		.on_data = stream ? stream->on_data : NULL,
+		.on_start = stream ? stream->on_start : NULL};
 	struct http_call *call = http_send(k->http, &h, done, ctx);
 	wipe(authorization);
 	return call;

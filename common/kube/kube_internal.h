@@ -19,8 +19,14 @@ void kube_config_done(struct kube_config *c);
 
 /* The reason in a Status object, else the start of the text. Into out, NUL-terminated. */
 void kube_reason(int status, struct str body, char out[256]);
-/* Sends with credentials; with on_data the answer comes in pieces (http.h). */
+/* How an answer that comes in pieces is taken (http.h). */
+struct kube_stream {
+	void (*on_start)(void *ctx);
+	bool (*on_data)(void *ctx, struct str piece);
+};
+/* Sends with credentials. stream NULL: the answer comes whole. */
 struct http_call *kube_http(struct kube *k, const struct kube_request *r, size_t max_body,
-	bool (*on_data)(void *ctx, struct str piece),
-	void (*done)(void *ctx, int status, struct str body, struct str type), void *ctx);
+	const struct kube_stream *stream, void (*done)(void *ctx, int status, struct str body, struct str type),
+	void *ctx);
 struct loop *kube_loop(const struct kube *k);
+struct kube_watch **kube_watches(struct kube *k); /* head of the list of all of them, which watch.c keeps */

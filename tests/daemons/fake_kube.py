@@ -3,6 +3,7 @@
 Only what common/kube uses of the API. The real server is in tests/kube.
 """
 import json
+import socket
 import threading
 import time
 import urllib.parse
@@ -24,6 +25,11 @@ class FakeKube:
         self.oldest = 0  # watches from before this version get 410
         self.known = None  # resource paths that exist; None: all
         self.refusals = []  # (status, message) for the next requests
+        self.spoiled = {}  # resource path -> (version, line): watches from before this version get the line and end
+        self.epoch = 0  # page tokens of another one are refused
+        self.before_page = None  # called once, before a page that is not the first
+        self.frozen = False  # requests are taken and not answered
+        self.connections = set()
         self.statuses = []  # (time, "ns/name", status) as they were written
         self.requests = []  # "GET /path?query"
         self.jwks = {"keys": []}
@@ -36,16 +42,42 @@ class FakeKube:
         self.before_put = None  # called once, before the next PUT looks at what is there
         self.puts = []  # (key, sorted names of the data)
         self.generation = 0  # raised to end all watches
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.start(0)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def start(self, port):
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def close(self):
+        self.frozen = False
         self.end_watches()
         self.server.shutdown()
         self.server.server_close()
+
+    def cut(self):
+        """Ends all connections, as a process that is killed does."""
+        with self.lock:
+            for connection in self.connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # ended meanwhile
+
+    def go_away(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.cut()
+
+    def come_back(self):
+        self.start(self.server.server_address[1])
+
+    def freeze(self, frozen=True):
+        with self.lock:
+            self.frozen = frozen
+            self.lock.notify_all()
 
     def apply(self, path, obj):
         """Makes or replaces an object of a resource, e.g. path "/api/v1/services"."""
@@ -88,6 +120,12 @@ class FakeKube:
         with self.lock:
             self.refusals += [(status, message)] * times
 
+    def spoil(self, path, line):
+        """The past cannot be watched: what is told of it is this line."""
+        with self.lock:
+            self.version += 1
+            self.spoiled[path] = (self.version, line)
+
     def count(self, text):
         with self.lock:
             return sum(text in r for r in self.requests)
@@ -98,6 +136,16 @@ class FakeKube:
 
             def log_message(self, *args):
                 pass
+
+            def setup(self):
+                super().setup()
+                with fake.lock:
+                    fake.connections.add(self.connection)
+
+            def finish(self):
+                with fake.lock:
+                    fake.connections.discard(self.connection)
+                super().finish()
 
             def answer(self, status, body):
                 text = json.dumps(body).encode()
@@ -115,6 +163,7 @@ class FakeKube:
                 query = dict(urllib.parse.parse_qsl(url.query))
                 with fake.lock:
                     fake.requests.append(f"GET {self.path}")
+                    fake.lock.wait_for(lambda: not fake.frozen)
                     refusal = fake.refusals.pop(0) if fake.refusals else None
                     known = fake.known is None or url.path in fake.known
                 try:
@@ -257,25 +306,36 @@ class FakeKube:
                     name = self.selected(query)
                     items = [o for (p, _), o in sorted(fake.objects.items()) if p == path and name in (None, o["metadata"]["name"])]
                     version = fake.version
-                start, size = int(query.get("continue", 0)), int(query.get("limit", 1000000))
+                epoch, start = (int(n) for n in query.get("continue", f"{fake.epoch}.0").split("."))
+                size = int(query.get("limit", 1000000))
+                if start:
+                    first, fake.before_page = fake.before_page, None
+                    if first:
+                        first()
+                if epoch != fake.epoch:
+                    self.status(400, "continue key is not valid")
+                    return
                 meta = {"resourceVersion": str(version)}
                 if start + size < len(items):
-                    meta["continue"] = str(start + size)
+                    meta["continue"] = f"{epoch}.{start + size}"
                 self.answer(200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items[start:start + size]})
 
             def chunk(self, event):
-                text = json.dumps(event).encode() + b"\n"
+                text = event if isinstance(event, bytes) else json.dumps(event).encode() + b"\n"
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
 
             def watch(self, path, version, name):
                 with fake.lock:
                     generation, oldest = fake.generation, fake.oldest
+                    spoiled, line = fake.spoiled.get(path, (0, None))
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 if version < oldest:
-                    self.chunk({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
+                    line = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}}
+                if version < max(oldest, spoiled):
+                    self.chunk(line)
                     self.wfile.write(b"0\r\n\r\n")
                     return
                 while True:

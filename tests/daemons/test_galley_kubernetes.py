@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -171,7 +172,7 @@ def test_an_api_server_that_refuses_costs_only_age(galley, fake, status):
     fake.end_watches()
     wait_until(lambda: galley.metric("kube_watch_failures_total") >= 15)
     assert galley.addresses("cart") == ["10.1.0.1"] and galley.ready()
-    wait_until(lambda: all(w["state"] == "watching" for w in galley.page("kubernetes")["watches"]), seconds=60)
+    wait_until(lambda: all_watching(galley), seconds=60)
     fake.apply(SERVICES, service("later"))
     wait_until(lambda: "later" in galley.services())
     assert galley.metric("galley_published_total") > published
@@ -189,6 +190,95 @@ def test_a_kind_that_is_not_installed_counts_as_empty_until_it_is(tmp_path, fake
         wait_until(lambda: galley.in_force("VirtualService/shop/cart"), seconds=30)
     finally:
         assert galley.stop() == 0
+
+
+def all_watching(galley):
+    return all(w["state"] == "watching" for w in galley.page("kubernetes")["watches"])
+
+
+UNUSABLE = {
+    "an_error_event": {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "unable to decode an object in the watch stream"}},
+    "no_json": b"<html>\n",
+    "an_event_that_is_too_large": b'{"type":"MODIFIED","object":"' + b"x" * (9 << 20) + b'"}\n',
+}
+
+
+@pytest.mark.parametrize("line", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_past_that_cannot_be_watched_is_listed_anew(galley, fake, line):
+    wait_until(lambda: galley.ready() and all_watching(galley))
+    fake.spoil(SERVICES, line)
+    fake.end_watches()
+    wait_until(lambda: galley.watch("services")["failures"] == 1)
+    fake.apply(SERVICES, service("later"))
+    wait_until(lambda: "later" in galley.services())
+    assert galley.watch("services")["lists"] == 2 and galley.watch("services")["failures"] == 1
+
+
+def test_a_page_token_that_is_not_valid_any_more_means_a_new_list(tmp_path, fake):
+    for i in range(300):
+        fake.apply(SERVICES, service(f"s{i:03}"))
+
+    def another_server():
+        fake.epoch += 1
+    fake.before_page = another_server
+    galley = Galley(tmp_path, fake)
+    try:
+        wait_until(galley.ready)
+        assert len(galley.services()) == 300 and galley.watch("services")["lists"] == 2
+    finally:
+        assert galley.stop() == 0
+
+
+def test_a_definition_that_is_removed_while_it_is_watched_leaves_an_empty_kind(galley, fake):
+    wait_until(galley.ready)
+    fake.delete(VIRTUAL_SERVICES, "shop", "cart")
+    wait_until(lambda: not galley.in_force("VirtualService/shop/cart"))
+    fake.known = {SERVICES, SLICES, PODS}
+    fake.end_watches()
+    wait_until(lambda: galley.watch("virtualservices")["state"] == "absent")
+
+
+def test_a_server_that_does_not_yet_know_a_kind_does_not_empty_it(galley, fake):
+    wait_until(lambda: galley.ready() and all_watching(galley))
+    published = galley.metric("galley_published_total")
+    fake.known = {SERVICES, SLICES, PODS}
+    fake.end_watches()
+    wait_until(lambda: galley.watch("virtualservices")["failures"] >= 2)
+    fake.known = None
+    wait_until(lambda: galley.watch("virtualservices")["state"] == "watching")
+    assert galley.metric("galley_published_total") == published and galley.in_force("VirtualService/shop/cart")
+    # One that never knows it is believed in the end.
+    fake.known = {SERVICES, SLICES, PODS}
+    fake.end_watches()
+    wait_until(lambda: galley.watch("virtualservices")["state"] == "absent")
+    wait_until(lambda: not galley.in_force("VirtualService/shop/cart"))
+
+
+def test_when_the_server_is_back_all_kinds_are_watched_at_once_and_have_forgotten_their_pauses(galley, fake):
+    wait_until(lambda: galley.ready() and all_watching(galley))
+    fake.go_away()
+    wait_until(lambda: min(w["failures"] for w in galley.page("kubernetes")["watches"]) >= 5)  # the next pauses are of 4 to 8 s
+    fake.come_back()
+    wait_until(lambda: any(w["state"] == "watching" for w in galley.page("kubernetes")["watches"]))
+    wait_until(lambda: all_watching(galley), seconds=2)
+    since = {w["resource"]: w["watches"] for w in galley.page("kubernetes")["watches"]}
+    time.sleep(1.1)  # the server says nothing: that they last is what shows that it serves
+    fake.cut()
+    wait_until(lambda: all(w["watches"] > since[w["resource"]] for w in galley.page("kubernetes")["watches"]), seconds=3)
+    wait_until(lambda: all_watching(galley), seconds=3)
+    fake.apply(SERVICES, service("later"))
+    wait_until(lambda: "later" in galley.services())
+
+
+def test_a_server_that_takes_requests_and_does_not_answer_is_away(galley, fake):
+    wait_until(lambda: galley.ready() and all_watching(galley))
+    fake.freeze()
+    fake.end_watches()
+    wait_until(lambda: galley.watch("services")["state"] == "asking")
+    wait_until(lambda: "the API server is away" in galley.get("/readyz"))
+    assert galley.ready()
+    fake.freeze(False)
+    wait_until(lambda: "the API server is away" not in galley.get("/readyz"))
 
 
 def test_the_mesh_config_is_the_config_map_istio(galley, fake):
