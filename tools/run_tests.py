@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = os.path.join(ROOT, ".venv/bin/python3")
+TOOLBOX_LOG = "build/toolbox.log"
 
 
 class Meson:
@@ -94,8 +95,19 @@ def build(flavour):
 
 def build_tools_meanwhile():
     """Kubernetes' programs are built from source, which takes minutes when nothing is cached: at low priority, while other suites run."""
-    log = open(os.path.join(ROOT, "build", "toolbox.log"), "w", encoding="utf-8")
+    log = open(os.path.join(ROOT, TOOLBOX_LOG), "w", encoding="utf-8")
     return subprocess.Popen(["nice", "-n", "19", PYTHON, "tests/kube/toolbox.py"], cwd=ROOT, stdout=log, stderr=log)
+
+
+def wait_for_tools(builder):
+    """Said here, because pytest would keep it to itself. What could not be built is tried again by the tests that need it, and told there."""
+    if builder.poll() is None:
+        start = time.monotonic()
+        print(f"waiting for Kubernetes' programs, which are still being built ({TOOLBOX_LOG}); what is built is kept for the next run", flush=True)
+        builder.wait()
+        print(f"waited {time.monotonic() - start:.0f} s", flush=True)
+    if builder.returncode:
+        print(f"{TOOLBOX_LOG}: {open(os.path.join(ROOT, TOOLBOX_LOG), encoding='utf-8').read()[-2000:]}", flush=True)
 
 
 def main(names):
@@ -108,10 +120,12 @@ def main(names):
     rows = []
     if "kube" in (names or SUITES):
         os.makedirs(os.path.join(ROOT, "build"), exist_ok=True)
-        build_tools_meanwhile()
+        builder = build_tools_meanwhile()
     for name in names or SUITES:
         for step in SUITES[name]:
             print(f"--- {name}: {step.name}", flush=True)
+            if name == "kube":
+                wait_for_tools(builder)
             start = time.monotonic()
             try:
                 passed, failed = step.run()
