@@ -28,7 +28,8 @@ struct http_request {
 	/* An answer of status 2xx is handed over piece by piece as it comes, and done() gets an empty body; false ends it (status 0).
 	 * timeout_ms is then the longest silence. NULL: the body is collected. */
 	bool (*on_data)(void *ctx, struct str piece);
-	void (*on_start)(void *ctx); /* with on_data: the header of an answer of status 2xx has come, its body may take a while */
+	void (*on_start)(
+		void *ctx); /* with on_data: the header of an answer of status 2xx has come, its body may take a while */
 };
 struct http_call; /* valid until done() */
 /* status 0: no answer, body holds the reason. */
