@@ -41,6 +41,7 @@ static bool start_workers(struct pilot *p, struct err *e)
 			.ca_roots = c->ca_roots,
 			.ca_names = c->ca_names,
 			.trust_domain = c->trust_domain,
+			.scope_gateways = c->scope_gateways,
 			.main_loop = p->loop,
 			.on_nack = on_nack,
 			.on_moved = distribution_moved,

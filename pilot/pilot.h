@@ -16,6 +16,7 @@ struct pilot_config {
 	const char *xds_address;
 	const char *replay, *render;
 	const char *xds_tls_address, *trust_domain, *ca_token;
+	bool scope_gateways;
 	const char *ca_address, *ca_roots;
 	const char **ca_names;
 	const char *identity; /* "ns/NAMESPACE/sa/ACCOUNT" */

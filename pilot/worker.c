@@ -89,6 +89,7 @@ static bool admit(void *ctx, struct proxy *p, struct err *e)
 	const struct tls_peer *peer = grpc_stream_peer(s->grpc);
 	struct spiffe_id id;
 
+	p->own_gateways = s->worker->options.scope_gateways;
 	if (!peer && p->register_group.len) /* else anybody could become an endpoint */
 		return err_set(
 			e, ERR_DENIED, "a workload that registers itself must come over TLS, with its certificate");

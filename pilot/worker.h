@@ -48,6 +48,7 @@ struct worker_options {
 	const char *ca_roots;
 	const char *const *ca_names;
 	const char *trust_domain;
+	bool scope_gateways;
 	struct loop *main_loop;
 	void (*on_nack)(void *nack); /* posted to the main loop with a struct worker_nack */
 	void (*on_moved)(

@@ -52,6 +52,7 @@ struct proxy {
 	const Mesh__ProxyConfig *config; /* of PROXY_CONFIG what decides about traffic; NULL: nothing is said */
 	struct str register_group; /* AUTO_REGISTER_GROUP: the WorkloadGroup of a workload that registers itself */
 	bool probed; /* its agent runs the readiness probe of its ProxyConfig */
+	bool own_gateways; /* of its namespace alone: an option of pilot's */
 	bool no_capture; /* INTERCEPTION_MODE NONE */
 	bool self_discovery; /* ENABLE_SELF_DISCOVERY: it has a cluster of its own instances, for zone-aware balancing */
 	bool vhds; /* FAIRLEAD_VHDS: virtual hosts are resources of their own; delta only, Envoy 1.37 or later */

@@ -330,7 +330,10 @@ void view_gateways(struct view *v, struct entries *out)
 	for (size_t i = 0; i < rows.n; i++) {
 		const Cfg__Gateway *g = rows.items[i].entry->value;
 
-		if (scope_selected(v, LABELS(g, selector))) {
+		bool admitted = !v->scope->attributes->own_gateways ||
+				str_eq(rows.items[i].entry->ns, v->scope->attributes->ns);
+
+		if (admitted && scope_selected(v, LABELS(g, selector))) {
 			ask_source(v, rows.items[i].entry);
 			out->items[out->n++] = rows.items[i].entry;
 		}

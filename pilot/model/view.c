@@ -346,6 +346,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 		strbuf_adds(b, "|secrets");
 	if (p->shadow_suffix)
 		strbuf_adds(b, "|shadow");
+	if (p->own_gateways)
+		strbuf_adds(b, "|own-gateways");
 	if (p->ipv6)
 		strbuf_adds(b, p->ipv4 ? "|dual" : "|v6");
 	if (p->self_discovery)
@@ -465,6 +467,7 @@ const struct scope *scope_of(struct arena *a, const struct model *m, const struc
 		.ipv4 = p->ipv4,
 		.ipv6 = p->ipv6,
 		.no_capture = p->no_capture,
+		.own_gateways = p->own_gateways,
 		.vhds = p->vhds,
 		.shadow_suffix = p->shadow_suffix};
 	s->kind = kind;

@@ -270,15 +270,26 @@ void gateway_route_names(struct view *v, struct arena *a, struct name_list *l)
 }
 
 /* ---- listeners */
+static struct str host_at(const struct server *s, size_t i)
+{
+	struct str ns, host;
+
+	split_host(s, str_of(s->server->hosts[i]), &ns, &host);
+	return host;
+}
+
+static bool has_any_host(const struct server *s)
+{
+	for (size_t i = 0; i < s->server->n_hosts; i++)
+		if (str_eqc(host_at(s, i), "*"))
+			return true;
+	return false;
+}
+
 static void set_names(struct arena *a, Lds__FilterChain *chain, const struct server *s)
 {
-	for (size_t i = 0; i < s->server->n_hosts; i++) {
-		struct str ns, host;
-
-		split_host(s, str_of(s->server->hosts[i]), &ns, &host);
-		if (!str_eqc(host, "*"))
-			pb_add(a, chain->filter_chain_match, server_names, arena_cstr(a, host));
-	}
+	for (size_t i = 0; !has_any_host(s) && i < s->server->n_hosts; i++)
+		pb_add(a, chain->filter_chain_match, server_names, arena_cstr(a, host_at(s, i)));
 }
 
 static void add_https(const struct chain *c, Lds__Listener *l, const struct server *s)
@@ -313,6 +324,30 @@ static bool add_tcp(const struct l4_port *p, const struct server *s, const struc
 	return listener_add_chain(a, p->listener, chain);
 }
 
+/* An exact host has a server name for each port and subset; false: none of the hosts is there. */
+static bool set_mesh_names(const struct chain *c, Lds__FilterChainMatch *m, const struct server *s)
+{
+	if (has_any_host(s))
+		return true;
+	for (size_t i = 0; i < s->server->n_hosts; i++) {
+		struct str host = host_at(s, i);
+		const Fl__Service *of = host_is_wildcard(host) ? NULL : view_service(c->v, host);
+		struct rule rule = of ? view_rule(c->v, Q_DR_SUBSETS, host, str_of(of->namespace_)) : (struct rule){0};
+
+		/* A wildcard of hosts is one of server names, too. */
+		if (host_is_wildcard(host))
+			pb_add(c->a, m, server_names, arena_cstr(c->a, host));
+		for (size_t j = 0; of && j < of->n_ports; j++) {
+			uint32_t port = of->ports[j]->number;
+
+			pb_add(c->a, m, server_names, tls_sni(c->a, port, "", of->hostname));
+			for (size_t k = 0; k < rule.n_subsets; k++)
+				pb_add(c->a, m, server_names, tls_sni(c->a, port, rule.subsets[k]->name, of->hostname));
+		}
+	}
+	return m->n_server_names > 0;
+}
+
 /* The server name says the cluster: connections of another network's clients, whose mutual TLS ends at the workload. */
 static void add_auto_passthrough(const struct chain *c, Lds__Listener *l, const struct server *s)
 {
@@ -322,8 +357,8 @@ static void add_auto_passthrough(const struct chain *c, Lds__Listener *l, const 
 	chain_prepend(c->a, chain, "envoy.filters.network.sni_cluster",
 		PB_NEW(c->a, SniCluster__SniCluster, sni_cluster__sni_cluster));
 	chain_match(c->a, chain, 0, "tls", alpn_of_mesh);
-	set_names(c->a, chain, s);
-	(void)listener_add_chain(c->a, l, chain);
+	if (set_mesh_names(c, chain->filter_chain_match, s))
+		(void)listener_add_chain(c->a, l, chain);
 }
 
 static void add_l4(const struct chain *c, Lds__Listener *l, const struct server *s)
@@ -379,7 +414,7 @@ Lds__Listener *gateway_build(struct view *v, struct str name, struct arena *a)
 			l = listener_new(a, arena_cstr(a, name), s->bind, s->port, CORE__TRAFFIC_DIRECTION__OUTBOUND);
 		if (is_http(s->server)) {
 			if (!http)
-				pb_add(a, l, filter_chains,
+				(void)listener_add_chain(a, l,
 					filter_chain(a, "http",
 						build_http(&c, arena_printf(a, "outbound_%s", l->name), NULL,
 							http_routes(a, s))));

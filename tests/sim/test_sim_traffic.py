@@ -735,6 +735,52 @@ spec: {hosts: [reviews.default.svc.cluster.local], http: [{route: [{destination:
     assert got == {cluster(host=fqdn("productpage")) if used else cluster(): 100}
 
 
+def two_servers(first, second):
+    row = "{port: {number: 8443, name: %s, protocol: %s}, hosts: ['*'], tls: %s}"
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: both, namespace: default}}
+spec: {{selector: {{istio: ingressgateway}}, servers: [{row % ("a", *first)}, {row % ("b", *second)}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: both, namespace: default}}
+spec:
+  hosts: ["*"]
+  gateways: [both]
+  http: [{{route: [{{destination: {{host: reviews}}}}]}}]
+  tcp: [{{route: [{{destination: {{host: productpage}}}}]}}]
+---
+"""
+
+
+@pytest.mark.parametrize("first,second,http", [("HTTP", "TCP", True), ("TCP", "HTTP", False)])
+def test_P50_of_two_kinds_of_servers_of_one_port_the_first_counts(mesh, first, second, http):
+    m = mesh(two_servers((first, "null"), (second, "null")), node="gateway")
+    chains = found(m, "0.0.0.0_8443", "lds")["filterChains"]
+    assert [c["filters"][-1]["name"].endswith("http_connection_manager") for c in chains] == [http]
+
+
+@pytest.mark.parametrize("hosts,names", [
+    ("[reviews.default.svc.cluster.local]", [f"outbound_.9080_.{s}_.{HOST}" for s in ("", "v1", "v2")]),
+    ("['*.local', nobody.example.com]", ["*.local"]), ("['*', nobody.example.com]", []), ("[nobody.example.com]", None)])
+def test_P48_auto_passthrough_knows_the_server_names_of_an_exact_host(mesh, hosts, names):
+    gate = f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: across, namespace: default}}
+spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: 15443, name: tls, protocol: TLS}}, hosts: {hosts}, tls: {{mode: AUTO_PASSTHROUGH}}}}]}}
+---
+"""
+    m = mesh(gate + rule("{host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}"), node="gateway")
+    listeners = [r for r in m.resources["lds"] if r["name"] == "0.0.0.0_15443"]
+    if names is None:
+        assert not listeners
+        return
+    assert sorted(listeners[0]["filterChains"][0]["filterChainMatch"].get("serverNames", [])) == sorted(names)
+
+
 # ---- ProxyConfig
 def manager(listener, name=None):
     chains = listener["filterChains"] + ([listener["defaultFilterChain"]] if "defaultFilterChain" in listener else [])
