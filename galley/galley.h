@@ -48,6 +48,7 @@ void galley_analyze(const struct galley *g, struct diags *out);
 
 /* The mesh config's defaultConfig as JSON; "" when it says nothing. */
 void galley_proxy_config(const struct galley *g, struct strbuf *json);
+bool galley_merges_metrics(const struct galley *g); /* the mesh config's enablePrometheusMerge, by default true */
 /* The ProxyConfig resources as a JSON list, the oldest first. */
 void galley_proxy_configs(const struct galley *g, struct strbuf *json);
 /* Whether an object of the kind came, went or changed since this was last asked of it. What the mesh has without

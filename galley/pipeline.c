@@ -111,6 +111,13 @@ void galley_proxy_config(const struct galley *g, struct strbuf *json)
 		strbuf_add(json, strbuf_str(&text));
 }
 
+bool galley_merges_metrics(const struct galley *g)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	const Wkt__BoolValue *merge = galley_mesh(g, a)->enable_prometheus_merge;
+	return !merge || merge->value;
+}
+
 static int by_age(const void *a, const void *b)
 {
 	const struct object *x = *(struct object *const *)a, *y = *(struct object *const *)b;

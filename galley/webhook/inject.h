@@ -26,6 +26,7 @@ struct inject_options {
 	const char **never; /* labels "key=value" or "key" of pods that get no proxy unless they ask for it */
 	const char *proxy_config; /* the mesh's defaultConfig, JSON; under what pods say; "": nothing */
 	const char *proxy_configs; /* ProxyConfig resources, a JSON list, what counts first in front; "": none */
+	bool no_metrics_merge; /* unless the pod says otherwise */
 	const char *root_namespace; /* "": istio-system */
 	const char *trust_domain, *domain_suffix; /* NULL: cluster.local */
 };
@@ -58,6 +59,9 @@ struct inject_options {
 		{prefix "proxy-configs", \
 			OPT_STR(config, at.proxy_configs, "", \
 				"ProxyConfig resources as a JSON list; galley takes those of its source")}, \
+		{prefix "no-metrics-merge", OPT_BOOL(config, at.no_metrics_merge, \
+						    "the application's metrics are not served with the proxy's; " \
+						    "galley takes the mesh config's enablePrometheusMerge, too")}, \
 		{prefix "resources", OPT_STR(config, at.resources, INJECT_RESOURCES, \
 					     "resources of the proxy, JSON, where annotations do not say")}, \
 	{ \

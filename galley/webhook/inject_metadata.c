@@ -103,7 +103,7 @@ void metadata_labels(const struct injection *i, json_t *labels)
 
 static bool merges_metrics(const struct injection *i, const char *port)
 {
-	bool scrape = true, merge = true;
+	bool scrape = true, merge = !i->o->no_metrics_merge;
 	(void)value_bool(text_at(i->annotations, "prometheus.io/scrape"), &scrape);
 	(void)value_bool(text_at(i->annotations, "prometheus.istio.io/merge-metrics"), &merge);
 	return scrape && merge && !streq(text_at(i->annotations, "prometheus.io/port"), port);

@@ -91,6 +91,8 @@ static json_t *annotations_for_agent(const struct injection *i)
 		if (wanted && !streq(key, STATUS_ANNOTATION))
 			(void)json_object_set(out, key, value);
 	}
+	if (i->o->no_metrics_merge && !json_object_get(out, "prometheus.istio.io/merge-metrics"))
+		(void)json_object_set_new(out, "prometheus.istio.io/merge-metrics", json_string("false"));
 	return out;
 }
 

@@ -27,6 +27,7 @@ static struct log_scope webhook_log = LOG_SCOPE("webhook", "admission webhooks")
 
 struct webhook {
 	char *proxy_config; /* of the mesh config */
+	bool no_metrics_merge; /* that, too */
 	char *proxy_configs; /* of the source; NULL: the option's */
 	struct loop *loop;
 	struct webhook_options o;
@@ -116,6 +117,7 @@ static void on_inject(void *ctx, struct admin_request *q)
 	struct inject_options o = w->o.inject;
 	if (!str_empty(w->proxy_config))
 		o.proxy_config = w->proxy_config;
+	o.no_metrics_merge |= w->no_metrics_merge;
 	if (!str_empty(w->proxy_configs))
 		o.proxy_configs = w->proxy_configs;
 	char *answer = inject_review(&r, admin_request_path(q), &o, &result, &e);
@@ -278,6 +280,7 @@ void webhook_take(struct webhook *w, struct galley *g)
 	if (galley_kind_changed(g, KIND_MESH_CONFIG)) {
 		galley_proxy_config(g, &json);
 		replace(&w->proxy_config, strbuf_str(&json));
+		w->no_metrics_merge = !galley_merges_metrics(g);
 	}
 	strbuf_clear(&json);
 	if (galley_kind_changed(g, KIND_PROXY_CONFIG)) {

@@ -1,6 +1,6 @@
 /*
  * DOC: Sessions that stay with one endpoint, by a cookie or a header that Envoy itself writes: for services with Istio's label
- * istio.io/persistent-session ("cookie name", "cookie name:/path") or istio.io/persistent-session-header ("header name", which wins). A
+ * istio.io/persistent-session ("cookie name", "cookie name:/path", which wins) or istio.io/persistent-session-header ("header name"). A
  * draining endpoint keeps its sessions. The filter does nothing on routes of other services, and is absent where there are none.
  */
 #include "pilot/translate/feature.h"
@@ -76,8 +76,8 @@ static void persistent_session_route(const struct route_context *r)
 		return;
 	config = PB_NEW(r->a, StatefulSession__StatefulSessionPerRoute, stateful_session__stateful_session_per_route);
 	config->stateful_session = PB_NEW(r->a, StatefulSession__StatefulSession, stateful_session__stateful_session);
-	config->stateful_session->session_state = !str_empty(header) ? by_header(r->a, header)
-								     : by_cookie(r->a, str_of(cookie));
+	config->stateful_session->session_state = !str_empty(cookie) ? by_cookie(r->a, str_of(cookie))
+								     : by_header(r->a, header);
 	config->override_case = STATEFUL_SESSION__STATEFUL_SESSION_PER_ROUTE__OVERRIDE_STATEFUL_SESSION;
 	route_add_filter_config(r->a, r->route, filter, config);
 }
