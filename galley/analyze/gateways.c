@@ -1,6 +1,6 @@
 /*
  * DOC: Gateways against one another and against the workloads that they select: two that serve the same host on the same port of the
- * same workloads, selectors that select nothing, ports that no Service of those workloads offers.
+ * same workloads, or with the same certificate, selectors that select nothing, ports that no Service of those workloads offers.
  */
 #include "common/mesh/host.h"
 #include "common/mesh/labels.h"
@@ -37,6 +37,35 @@ static bool same_address(const Cfg__Server *x, const Cfg__Server *y)
 static bool same_selector(const Cfg__Gateway *x, const Cfg__Gateway *y)
 {
 	return x->n_selector == y->n_selector && labels_match(LABELS(x, selector), LABELS(y, selector));
+}
+
+/* A client that finds a certificate good for both hosts may send both on one connection, and one of the gateways does not know its host. */
+static bool same_certificate(const Cfg__ServerTLSSettings *x, const Cfg__ServerTLSSettings *y)
+{
+	if (!x || !y)
+		return false;
+	if (!str_empty(x->credential_name) || !str_empty(y->credential_name))
+		return streq(x->credential_name, y->credential_name);
+	return !str_empty(x->server_certificate) && !str_empty(x->private_key) &&
+	       streq(x->server_certificate, y->server_certificate) && streq(x->private_key, y->private_key);
+}
+
+static void certificates(struct world *w, const struct object *o, const struct object *other)
+{
+	const Cfg__Gateway *x = spec_of(o), *y = spec_of(other);
+
+	if (!labels_match(LABELS(x, selector), LABELS(y, selector)))
+		return;
+	for (size_t i = 0; i < x->n_servers; i++)
+		for (size_t k = 0; k < y->n_servers; k++)
+			if (same_certificate(x->servers[i]->tls, y->servers[k]->tls)) {
+				world_report(w, "IST0138", o, arena_printf(w->a, "spec.servers[%zu].tls", i),
+					"Gateway %s/%s has the same certificate on the same workloads: a client that "
+					"sends "
+					"requests for hosts of both on one HTTP/2 connection may get 404",
+					other->ns, other->name);
+				break;
+			}
 }
 
 static void conflicts(struct world *w, const struct object *o, const struct object *other)
@@ -127,7 +156,9 @@ void analyze_gateways(struct world *w)
 	for (size_t i = 0; i < list.n; i++) {
 		workloads(w, list.items[i]);
 		for (size_t k = 0; k < list.n; k++)
-			if (k != i)
+			if (k != i) {
 				conflicts(w, list.items[i], list.items[k]);
+				certificates(w, list.items[i], list.items[k]);
+			}
 	}
 }
