@@ -1,6 +1,6 @@
 /*
  * DOC: Gateways. The servers of all Gateway objects that select the workload, by the port they really listen on: the server's port is
- * mapped through the gateway's Services to its targetPort; a port that they do not have is listened on itself. HTTP
+ * mapped through the gateway's Services to its targetPorts; a port that they do not have is listened on itself. HTTP
  * servers of a port share a listener and the routes "http.<port>"; servers that terminate TLS have a chain each, by server name, and
  * routes of their own ("https.<port>.<port name>.<gateway>.<namespace>"); TLS that is passed through and TCP go by the rules of
  * VirtualServices.
@@ -24,15 +24,19 @@ struct servers {
 	size_t n;
 };
 
-/* The workload listens itself on a port that none of its Services has. */
-static uint32_t real_port(const struct view *v, uint32_t number)
-{
-	const struct scope *s = v->scope;
+#define LABEL_NO_TRANSLATION "experimental.istio.io/disable-gateway-port-translation"
 
-	for (size_t i = 0; i < s->n_instances; i++)
-		if (s->instances[i].port == number)
-			return s->instances[i].target_port;
-	return number;
+/* The instance leads the port to one of the workload's that is not among the first `n` found. */
+static bool leads(struct view *v, const struct instance *x, uint32_t number, const struct server *found, size_t n)
+{
+	const Fl__Service *s = x->port == number ? view_service_by_key(v, x->service) : NULL;
+
+	if (!s || label_get(LABELS(s, labels), LABEL_NO_TRANSLATION))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (found[i].port == x->target_port)
+			return false;
+	return true;
 }
 
 static bool is_terminating(const Cfg__Server *s)
@@ -52,6 +56,24 @@ static bool is_ready(struct view *v, const Cfg__Server *s)
 	return s->port && (!is_terminating(s) || tls_gateway_ready(v, s->tls));
 }
 
+/* Where a server listens: at each port to which a Service leads its own; the workload itself at one that none of them has. */
+static size_t add_server(struct view *v, const struct entry *gateway, const Cfg__Server *s, struct server *out)
+{
+	const struct scope *scope = v->scope;
+	const struct server one = {
+		gateway, s, on_socket(s) ? 0 : s->port->number, str_empty(s->bind) ? STR("0.0.0.0") : str_of(s->bind)};
+	size_t n = 0;
+
+	for (size_t i = 0; !on_socket(s) && i < scope->n_instances; i++)
+		if (leads(v, &scope->instances[i], s->port->number, out, n)) {
+			out[n] = one;
+			out[n++].port = scope->instances[i].target_port;
+		}
+	if (!n)
+		out[n++] = one;
+	return n;
+}
+
 static void find_servers(struct view *v, struct servers *out)
 {
 	struct entries gateways;
@@ -59,20 +81,15 @@ static void find_servers(struct view *v, struct servers *out)
 
 	view_gateways(v, &gateways);
 	for (size_t i = 0; i < gateways.n; i++)
-		cap += ((const Cfg__Gateway *)gateways.items[i]->value)->n_servers;
+		cap += ((const Cfg__Gateway *)gateways.items[i]->value)->n_servers * (v->scope->n_instances + 1);
 	out->items = arena_array(v->scratch, cap + 1, sizeof(*out->items));
 	out->n = 0;
 	for (size_t i = 0; i < gateways.n; i++) {
 		const Cfg__Gateway *g = gateways.items[i]->value;
 
-		for (size_t j = 0; j < g->n_servers; j++) {
-			const Cfg__Server *s = g->servers[j];
-			uint32_t port = s->port && !on_socket(s) ? real_port(v, s->port->number) : 0;
-
-			if (is_ready(v, s))
-				out->items[out->n++] = (struct server){gateways.items[i], s, port,
-					str_empty(s->bind) ? STR("0.0.0.0") : str_of(s->bind)};
-		}
+		for (size_t j = 0; j < g->n_servers; j++)
+			if (is_ready(v, g->servers[j]))
+				out->n += add_server(v, gateways.items[i], g->servers[j], &out->items[out->n]);
 	}
 }
 

@@ -735,6 +735,40 @@ spec: {hosts: [reviews.default.svc.cluster.local], http: [{route: [{destination:
     assert got == {cluster(host=fqdn("productpage")) if used else cluster(): 100}
 
 
+@pytest.mark.parametrize("label,ports", [("", {8080, 9090}), ("experimental.istio.io/disable-gateway-port-translation: x", {8080})])
+def test_P46_a_servers_port_is_every_port_that_services_lead_it_to(mesh, label, ports):
+    m = mesh(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: gw, namespace: istio-system, labels: {{istio: ingressgateway}}}}
+spec: {{containers: [{{name: app}}]}}
+status: {{phase: Running, podIP: 10.88.1.2}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: second, namespace: istio-system, labels: {{{label}}}}}
+spec: {{clusterIP: 10.96.7.7, selector: {{istio: ingressgateway}}, ports: [{{name: http, port: 80, targetPort: 9090}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: third, namespace: istio-system}}
+spec: {{clusterIP: 10.96.7.8, selector: {{istio: ingressgateway}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: one, namespace: default}}
+spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ["*"]}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: one, namespace: default}}
+spec: {{hosts: ["*"], gateways: [one], http: [{{route: [{{destination: {{host: reviews}}}}]}}]}}
+""", node="gateway")
+    assert {r["address"]["socketAddress"]["portValue"] for r in m.resources["lds"]} == ports
+    for port in ports:
+        assert m.to(dst=f"10.88.1.2:{port}", authority="any.example.com") == {cluster(): 100}
+
+
 def two_servers(first, second):
     row = "{port: {number: 8443, name: %s, protocol: %s}, hosts: ['*'], tls: %s}"
     return f"""
