@@ -38,7 +38,7 @@ def changed(path, value, kind="VirtualService"):
     ("sidecars.spec.outboundTrafficPolicy", "mode\t<string>"),
     ("peerauthentications.spec.portLevelMtls", "<map[string]Object>"),
 ])
-def test_P95_kubectl_explain_knows_the_fields(plane, definitions, field, told):
+def test_G03_kubectl_explain_knows_the_fields(plane, definitions, field, told):
     until(lambda: told in plane.kubectl("explain", field), what="the group in discovery")
 
 
@@ -56,7 +56,7 @@ def documents():
 
 
 @pytest.mark.parametrize("document", documents())
-def test_P95_every_sample_fits(plane, definitions, document):
+def test_G03_every_sample_fits(plane, definitions, document):
     if document["metadata"].get("namespace", "default") not in ("default", "istio-system"):
         plane.namespace(document["metadata"]["namespace"])
     plane.api.create(document, dry_run=True, strict=True)
@@ -79,14 +79,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("document,path,rule", REFUSED, ids=[f"{path}-{rule[:20]}" for _, path, rule in REFUSED])
-def test_P95_what_a_schema_can_say_is_refused_by_the_server(plane, definitions, document, path, rule):
+def test_G03_what_a_schema_can_say_is_refused_by_the_server(plane, definitions, document, path, rule):
     with pytest.raises(Refused) as refused:
         plane.api.create(document, dry_run=True)
     assert refused.value.status == 422 and path in refused.value.message and rule in refused.value.message, refused.value
 
 
 @pytest.mark.parametrize("duration", ["1ms", "1.5s", "250ms", "1h30m", "2h45m0.5s"])
-def test_P95_durations_that_are_right_pass_the_rule_and_the_pattern(plane, definitions, duration):
+def test_G03_durations_that_are_right_pass_the_rule_and_the_pattern(plane, definitions, duration):
     plane.api.create(virtual_service(timeout=duration), dry_run=True)
     nested = changed(["spec", "subsets", 0, "trafficPolicy", "portLevelSettings", 0, "outlierDetection", "interval"], duration, "DestinationRule")
     nested["spec"]["host"], nested["spec"]["subsets"][0]["name"] = "cart", "v1"
@@ -94,7 +94,7 @@ def test_P95_durations_that_are_right_pass_the_rule_and_the_pattern(plane, defin
     plane.api.create(nested, dry_run=True)
 
 
-def test_P95_an_unknown_field_is_told_and_under_strict_validation_refused(plane, definitions):
+def test_G03_an_unknown_field_is_told_and_under_strict_validation_refused(plane, definitions):
     document = changed(["spec", "http", 0, "wieght"], 3)
     plane.api.create(document, dry_run=True)
     assert plane.api.warnings == ['unknown field \\"spec.http[0].wieght\\"']
@@ -102,7 +102,7 @@ def test_P95_an_unknown_field_is_told_and_under_strict_validation_refused(plane,
         plane.api.create(document, dry_run=True, strict=True)
 
 
-def test_P95_all_versions_are_one_object(plane, definitions):
+def test_G03_all_versions_are_one_object(plane, definitions):
     made = plane.api.create(virtual_service("old", "networking.istio.io/v1alpha3", timeout="1s"))
     try:
         for version in ("v1", "v1beta1", "v1alpha3"):
@@ -114,7 +114,7 @@ def test_P95_all_versions_are_one_object(plane, definitions):
         plane.api.delete("VirtualService", "old", version=NETWORKING)
 
 
-def test_P95_the_columns_are_istios(plane, definitions):
+def test_G03_the_columns_are_istios(plane, definitions):
     def columns(version, kind):
         table = plane.api.json("GET", plane.api.path(version, kind, "default"), accept="application/json;as=Table;v=v1;g=meta.k8s.io")
         return [c["name"] for c in table["columnDefinitions"]]
@@ -123,7 +123,7 @@ def test_P95_the_columns_are_istios(plane, definitions):
     assert columns("security.istio.io/v1", "PeerAuthentication") == ["Name", "Mode", "Age"]
 
 
-def test_P95_status_is_a_subresource(plane, definitions):
+def test_G03_status_is_a_subresource(plane, definitions):
     plane.api.create(virtual_service("told"))
     try:
         status = {"status": {"conditions": [{"type": "Reconciled", "status": "True"}], "observedGeneration": 1}, "spec": {"hosts": ["other"]}}
@@ -136,7 +136,7 @@ def test_P95_status_is_a_subresource(plane, definitions):
         plane.api.delete("VirtualService", "told", version=NETWORKING)
 
 
-def test_P95_applying_them_again_changes_nothing(plane, definitions):
+def test_G03_applying_them_again_changes_nothing(plane, definitions):
     for name, definition in definitions.items():
         before = plane.api.get("CustomResourceDefinition", name, version="apiextensions.k8s.io/v1")["metadata"]["generation"]
         plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(definition))

@@ -67,7 +67,7 @@ def assert_like_a_fresh_one(plane, accounts, daemon):
     shutil.rmtree(folder)
 
 
-def test_P86_five_thousand_pods(plane, accounts, watching, fleet):
+def test_P84_five_thousand_pods(plane, accounts, watching, fleet):
     start = time.monotonic()
     until(lambda: complete(watching), 60, "all endpoints published", every=0.5)
     print(f"complete {time.monotonic() - start:.1f} s after the last EndpointSlice")
@@ -87,7 +87,7 @@ def addresses(daemon, service):
     return len(published(daemon)[f"s{service:04}.{NAMESPACE}.svc.cluster.local"][1])
 
 
-def test_P86_a_change_of_one_pod_is_one_change(plane, watching, fleet):
+def test_P84_a_change_of_one_pod_is_one_change(plane, watching, fleet):
     before = watching.admin.page("bus")["sequence"]
     start = time.monotonic()
     changed(plane, 1)
@@ -96,7 +96,7 @@ def test_P86_a_change_of_one_pod_is_one_change(plane, watching, fleet):
     assert watching.admin.page("bus")["sequence"] - before <= 3
 
 
-def test_P86_a_restarted_api_server_changes_nothing(plane, accounts, watching, fleet):
+def test_P84_a_restarted_api_server_changes_nothing(plane, accounts, watching, fleet):
     sequence = watching.admin.page("bus")["sequence"]
 
     def away():
@@ -111,7 +111,7 @@ def test_P86_a_restarted_api_server_changes_nothing(plane, accounts, watching, f
     assert_like_a_fresh_one(plane, accounts, watching)
 
 
-def test_P86_what_etcd_has_forgotten_is_listed_again(plane, accounts, watching, fleet):
+def test_P84_what_etcd_has_forgotten_is_listed_again(plane, accounts, watching, fleet):
     """The daemon stands still while things change, etcd drops the past, and the API server's cache of it goes with a restart."""
     lists = sum(w["lists"] for w in watching.admin.page("kubernetes")["watches"])
     os.kill(watching.process.pid, signal.SIGSTOP)

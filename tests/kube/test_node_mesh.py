@@ -15,7 +15,7 @@ def bookinfo_pods(mesh):
     return [p for app in APPS for p in mesh.pods("default", f"app={app}")]
 
 
-def test_P93_an_empty_cluster_has_a_mesh_by_helm(mesh):
+def test_O11_an_empty_cluster_has_a_mesh_by_helm(mesh):
     for name in ("galley", "pilot", "citadel"):
         status = mesh.api.get("Deployment", name, SYSTEM, "apps/v1")["status"]
         assert status["readyReplicas"] == status["replicas"] == 1

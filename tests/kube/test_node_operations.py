@@ -54,7 +54,7 @@ def test_O10_proxies_spread_over_pilots_and_nothing_unchanged_is_sent_again(mesh
     print(f"proxies by pilot: {connected()}")
 
 
-def test_P86_the_api_server_goes_away_and_comes_back(mesh):
+def test_G14_the_api_server_goes_away_and_comes_back(mesh):
     sequence = mesh.page(mesh.daemons("galley")[0], 15024, "bus")["sequence"]
     with mesh.load(rate=30) as load:
         load.more(20)
