@@ -291,3 +291,19 @@ def test_P59_of_two_services_of_a_host_the_one_of_the_callers_namespace_counts(l
     assert lab.version("p59.ext.example") == "out-2"
     with lab.change(of_namespace("other", "out-3")):
         assert lab.version("p59.ext.example") == "out-2" and lab.version("p59.ext.example", pod=CALLER) == "out-3"
+
+
+def machine(out, labels=""):
+    return f"WorkloadEntry {out}\n  address: {OUT[out]}\n  labels: {{app: p44vm, machine: {out}{labels}}}\n---\n"
+
+
+@rules(service("p44d", 46, "{app: p44vm}", f"[{{name: http, port: 80, targetPort: {HTTP}}}]", "istio.io/persistent-session=stay"), machine("out-1"),
+       service("p44n", 47, "{app: p44vm}", f"[{{name: http, port: 80, targetPort: {HTTP}}}]"))
+def test_P44_P60_who_drains_keeps_its_sessions_and_gets_no_new_ones(lab):
+    with lab.change(machine("out-2")):
+        cookies = {a.version: next(v for k, v in a.every if k == "set-cookie").split(";")[0] for a in lab.ask_many("p44d", count=ENOUGH, close=True)}
+        assert set(cookies) == set(lab.versions("p44n", count=ENOUGH)) == {"out-1", "out-2"}
+        lab.put("change", machine("out-2", ", istio.io/draining: 'true'"))
+        lab.settle()
+        assert lab.versions("p44d", count=5, close=True, headers={"cookie": cookies["out-2"]}) == {"out-2": 5}
+        assert lab.versions("p44d", count=ENOUGH, close=True) == lab.versions("p44n", count=ENOUGH) == {"out-1": ENOUGH}

@@ -1,4 +1,6 @@
 """Service entries and the way out, on real Envoys: names that a resolver knows, addresses, wildcards, workloads, TLS that the proxy begins."""
+import textwrap
+
 import pytest
 from lab import CALLER, CLIENT, ECHO, ENOUGH, HTTP, HTTPS, INGRESS_IP, OUT, OUTSIDE, TCP, rules, service
 from util import until
@@ -205,3 +207,13 @@ def test_P40_each_endpoint_is_called_as_it_can_be(lab):
 def test_P53_P60_a_server_on_a_unix_socket(lab):
     got = lab.ask("p53unix.ext.example")
     assert got.version == "v2" and got.said["from"] == "unix", got
+
+
+@rules(origination("p39s", "mode: SIMPLE, credentialName: p39s")
+       .replace("  host: p39s", "  workloadSelector: {matchLabels: {app: client}}\n  host: p39s"))
+def test_P39_a_rule_brings_a_secret_to_the_sidecars_that_it_selects(lab):
+    authority = textwrap.indent(lab.certificates.ca.read_text(), "    ")
+    with lab.change(f"apiVersion: v1\nkind: Secret\nmetadata: {{name: p39s, namespace: default}}\nstringData:\n  cacert: |\n{authority}"):
+        got = until(lambda: [a for a in lab.ask_many("p39s.ext.example") if a.status == 200], 10)[0]
+        assert got.said["tls"]["sni"] == "p39s.ext.example"
+    assert lab.ask("p39s.ext.example", pod="default/echo-v1").status == 503, "the rule is not for it: no TLS"
