@@ -6,6 +6,13 @@ from util import until
 COLD = "outside/out-1"
 
 
+def over_tcp(name, address, port):
+    """A ServiceEntry over the TCP server of out-1."""
+    return (f"ServiceEntry {name}\n  hosts: [{name}.ext.example]\n  addresses: [{address}]\n"
+            f"  ports: [{{number: {port}, name: tcp, protocol: TCP, targetPort: {TCP}}}]\n  resolution: STATIC\n"
+            f"  endpoints: [{{address: {OUT['out-1']}}}]\n---\n")
+
+
 def statuses(answers):
     return {status: sum(a.status == status for a in answers) for status in {a.status for a in answers}}
 
@@ -35,14 +42,7 @@ def test_P37_limits_of_http(lab):
     assert statuses(got) == {500: 20} and 20 < arrived < 28, (arrived, "one at a time is tried again")
 
 
-@rules(f"""
-ServiceEntry p36
-  hosts: [p36.ext.example]
-  addresses: [10.96.36.1]
-  ports: [{{number: 9036, name: tcp, protocol: TCP, targetPort: {TCP}}}]
-  resolution: STATIC
-  endpoints: [{{address: {OUT['out-1']}}}]
-""", policy("p36", "{connectionPool: {tcp: {maxConnections: 2}}}"),
+@rules(over_tcp("p36", "10.96.36.1", 9036), policy("p36", "{connectionPool: {tcp: {maxConnections: 2}}}"),
        external("p36d", "out-1"), policy("p36d", "{connectionPool: {tcp: {maxConnectionDuration: 0.5s}}}"),
        external("p36i", "out-1"), policy("p36i", "{connectionPool: {http: {idleTimeout: 0.2s}}}"),
        external("p36j", "out-1"), policy("p36j", "{connectionPool: {tcp: {idleTimeout: 0.2s, tcpKeepalive: {time: 77s, interval: 7s, probes: 3}}}}"),
@@ -61,14 +61,7 @@ def test_P36_limits_of_connections(lab):
     assert got.status == 503 and "timeout" in got.text and 290 <= got.ms < 2500, got
 
 
-@rules(f"""
-ServiceEntry p36t
-  hosts: [p36t.ext.example]
-  addresses: [10.96.36.2]
-  ports: [{{number: 9037, name: tcp, protocol: TCP, targetPort: {TCP}}}]
-  resolution: STATIC
-  endpoints: [{{address: {OUT['out-1']}}}]
-""", policy("p36t", "{connectionPool: {tcp: {idleTimeout: 0.5s, tcpKeepalive: {time: 77s}}}}"))
+@rules(over_tcp("p36t", "10.96.36.2", 9037), policy("p36t", "{connectionPool: {tcp: {idleTimeout: 0.5s, tcpKeepalive: {time: 77s}}}}"))
 def test_P36_an_idle_connection_is_closed_and_kept_alive_until_then(lab):
     script = ("import socket, subprocess; s = socket.create_connection(('10.96.36.2', 9037), 10); s.sendall(b'x\\n'); s.recv(9999); "
               f"print(subprocess.run(['ss', '-tnoH', 'dst', '{OUT['out-1']}'], capture_output=True, text=True).stdout); s.settimeout(10); print('end', s.recv(9))")

@@ -1,6 +1,6 @@
 """What the mesh config says to all proxies, by real requests: one configuration, whose parts do not meet."""
 import pytest
-from lab import CALLER, CLIENT, FIRST, HTTP, OUT, OUTSIDE, TCP, rules, service
+from lab import CALLER, CLIENT, FIRST, HTTP, INGRESS_IP, OUT, OUTSIDE, rules, service
 from test_balancing import connections, external, policy
 from util import until
 
@@ -17,6 +17,7 @@ MeshConfig default
   defaultHttpRetryPolicy: {{attempts: 4, retryOn: "connect-failure,418"}}
   proxyHttpPort: 15007
   connectTimeout: 1s
+  tcpKeepalive: {{time: 88s}}
   protocolDetectionTimeout: 0.3s
   inboundTrafficPolicy: {{mode: LOCALHOST}}
   pathNormalization: {{normalization: DECODE_AND_MERGE_SLASHES}}
@@ -36,23 +37,16 @@ def test_P43_a_rule_without_a_pool_has_the_meshs(lab):
     assert connections(lab, "p43.ext.example") == 10 and connections(lab, "p43own.ext.example") == 1
 
 
-@rules(service("p118", 118), external("p118c", "out-1").replace(OUT["out-1"], "10.88.77.77"),
-       "VirtualService p118c\n  hosts: [p118c.ext.example]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: p118c.ext.example}}]}]",
-       f"""
-ServiceEntry p118k
-  hosts: [p118k.ext.example]
-  addresses: [10.96.118.1]
-  ports: [{{number: 9118, name: tcp, protocol: TCP, targetPort: {TCP}}}]
-  resolution: STATIC
-  endpoints: [{{address: {OUT['out-1']}}}]
-""")
+@rules(external("p118c", "out-1").replace(OUT["out-1"], "10.88.77.77"),
+       "VirtualService p118c\n  hosts: [p118c.ext.example]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: p118c.ext.example}}]}]")
 def test_P118_times_ports_and_protocols_of_the_mesh(lab):
     got = lab.ask("p43.ext.example", to="127.0.0.1", port=15007)
     assert got.version == "out-1", "as an HTTP proxy"
     got = lab.ask("p118c.ext.example")
     assert got.status == 503 and "timeout" in got.text and 990 <= got.ms < 4000, got
-    (got,) = lab.talk("10.96.118.1", 9118, hold=0)
-    assert got.status == 200
+    assert lab.ask("p43own.ext.example").status == 200
+    sockets = lab.run_in(CLIENT, "ss", "-tnoH", "dst", OUT["out-1"])
+    assert "timer:(keepalive,1min2" in sockets, sockets
 
 
 def test_P119_the_application_is_called_on_the_loopback(lab):
@@ -78,6 +72,13 @@ def test_P123_tls_between_workloads_is_1_3(lab, version, good):
     command = f"openssl s_client -connect {V1}:{HTTP} -alpn istio -brief -{version} </dev/null 2>&1"
     text = lab.run_in(None, "sh", "-c", command, check=False)
     assert ("Protocol version: TLSv1.3" in text) == good and ("protocol version" in text) != good, text
+
+
+@pytest.mark.parametrize("curve, good", [("P-384", True), ("P-256", False)])
+def test_P123_tls_elsewhere_has_the_meshs_curves(lab, curve, good):
+    ended, text = lab.openssl(f"{INGRESS_IP}:8443", "any.secure.test", "-groups", curve,
+                              text="GET / HTTP/1.1\r\nHost: any.secure.test\r\nConnection: close\r\n\r\n")
+    assert ended == good and ("Verification: OK" in text) == good, text
 
 
 def test_P123_P18_requests_are_tried_again_as_the_mesh_says(lab):
