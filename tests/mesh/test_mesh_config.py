@@ -31,20 +31,19 @@ MeshConfig default
 """
 
 
-@rules(external("p43", "out-1"), external("p43own", "out-1"), policy("p43own", "{connectionPool: {http: {maxRetries: 9}}}"),
-       "apiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {tier: low}}\n")
+@rules(external("p43", "out-1"), external("p43own", "out-1"), policy("p43own", "{connectionPool: {http: {maxRetries: 9}}}"))
 def test_P43_a_rule_without_a_pool_has_the_meshs(lab):
     assert connections(lab, "p43.ext.example") == 10 and connections(lab, "p43own.ext.example") == 1
 
 
-@rules(external("p118c", "out-1").replace(OUT["out-1"], "10.88.77.77"),
+@rules(external("p118", "out-1"), policy("p118", "{connectionPool: {http: {maxRetries: 9}}}"), external("p118c", "out-1").replace(OUT["out-1"], "10.88.77.77"),
        "VirtualService p118c\n  hosts: [p118c.ext.example]\n  http: [{retries: {attempts: 0}, route: [{destination: {host: p118c.ext.example}}]}]")
 def test_P118_times_ports_and_protocols_of_the_mesh(lab):
-    got = lab.ask("p43.ext.example", to="127.0.0.1", port=15007)
+    got = lab.ask("p118.ext.example", to="127.0.0.1", port=15007)
     assert got.version == "out-1", "as an HTTP proxy"
     got = lab.ask("p118c.ext.example")
     assert got.status == 503 and "timeout" in got.text and 990 <= got.ms < 4000, got
-    assert lab.ask("p43own.ext.example").status == 200
+    assert lab.ask("p118.ext.example").status == 200
     sockets = lab.run_in(CLIENT, "ss", "-tnoH", "dst", OUT["out-1"])
     assert "timer:(keepalive,1min2" in sockets, sockets
 
@@ -53,16 +52,18 @@ def test_P119_the_application_is_called_on_the_loopback(lab):
     assert lab.ask("echo", pod=OUTSIDE, to=V1, port=HTTP).said["from"] == "127.0.0.1"
 
 
+@rules(external("p119", "out-1"))
 @pytest.mark.parametrize("path, seen", [("/a//b", "/a/b"), ("/a/../b", "/b"), ("/a%2Fb", "/a/b"), ("/a%5c..%5Cb", "/b")])
 def test_P119_paths_are_made_normal(lab, path, seen):
-    assert lab.ask("p43.ext.example", path).said["path"] == seen
+    assert lab.ask("p119.ext.example", path).said["path"] == seen
 
 
+@rules(external("p120", "out-1"))
 def test_P120_requests_are_logged_as_the_mesh_says(lab):
     # Envoy writes when it has 64 kB, or every ten seconds.
     key = "p120" + 500 * "x"
-    lab.ask_many("p43.ext.example", count=200, headers={"x-key": key})
-    until(lambda: f"seen GET {key} 200 out_p43.default_80" in (lab.pod_dir(CLIENT) / "agent.log").read_text(), 10)
+    lab.ask_many("p120.ext.example", count=200, headers={"x-key": key})
+    until(lambda: f"seen GET {key} 200 out_p120.default_80" in (lab.pod_dir(CLIENT) / "agent.log").read_text(), 10)
     lab.ask("echo", pod=OUTSIDE, to=V1, port=HTTP)
     assert lab.envoy_stats("default/echo-v1", r"cluster.in_echo.default_8080.upstream_rq_total$")
 
@@ -81,12 +82,15 @@ def test_P123_tls_elsewhere_has_the_meshs_curves(lab, curve, good):
     assert ended == good and ("Verification: OK" in text) == good, text
 
 
+@rules(external("p123", "out-1"))
 def test_P123_P18_requests_are_tried_again_as_the_mesh_says(lab):
-    got = lab.ask("p43.ext.example", headers={"x-key": "p123r", "x-do": "status=418"})
-    assert got.status == 418 and len(lab.taken("outside/out-1", "p123r")["requests"]) == 5
+    got = lab.ask("p123.ext.example", headers={"x-key": "p123r", "x-do": "status=418"})
+    assert got.status == 418, got.text
+    assert len(lab.taken("outside/out-1", "p123r")["requests"]) == 5
 
 
-@rules(external("p58", "out-1").replace("ServiceEntry p58", "ServiceEntry other/p58"), """
+@rules(external("p58", "out-1").replace("ServiceEntry p58", "ServiceEntry other/p58"),
+       "apiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {tier: low}}\n", """
 Sidecar only-known
   workloadSelector: {labels: {app: client}}
   outboundTrafficPolicy: {mode: REGISTRY_ONLY}

@@ -1,4 +1,5 @@
-"""What a Sidecar imports, binds and limits, and whose Sidecar counts, by real requests."""
+"""What a Sidecar imports, binds and limits, and whose Sidecar counts, by real requests. A workload has one Sidecar, so that some tests share one: those
+of client, of the namespace and of the root namespace are P65's, that of echo-v1 is P64's."""
 import pytest
 from lab import CALLER, CLIENT, HTTP, OUT, OUTSIDE, TCP, rules
 from test_balancing import external
