@@ -158,7 +158,7 @@ static void claims(struct world *w, const struct object *o)
 
 		if (others)
 			world_report(w, "IST0109", o, arena_printf(w->a, "spec.hosts[%zu]", i),
-				"on the mesh %s claims %s too; only the oldest is used", others, host);
+				"on the mesh %s claims %s too; a caller has the rules of one of them", others, host);
 	}
 }
 
