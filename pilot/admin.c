@@ -208,6 +208,11 @@ static void page_workloads(void *self, struct str query, struct strbuf *out)
 	registry_debug(((const struct pilot *)self)->registry, out);
 }
 
+static void page_bundles(void *self, struct str query, struct strbuf *out)
+{
+	bundle_urls_debug(((const struct pilot *)self)->bundles, out);
+}
+
 const struct debug_page pilot_pages[] = {
 	{"syncz", "how far each proxy is with each type (?proxyID=)", page_syncz},
 	{"adsz", "the streams of proxies with their watches (?proxyID=)", page_syncz},
@@ -222,6 +227,7 @@ const struct debug_page pilot_pages[] = {
 	{"workloads", "workloads outside Kubernetes that are registered here", page_workloads},
 	{"push_status", "the model and its publications", page_push_status},
 	{"distribution", "how many proxies have which objects, as galley is told", page_distribution},
+	{"bundles", "SPIFFE bundle endpoints of the mesh config", page_bundles},
 	{"bus", "the replicas of galley's and citadel's topics", page_bus},
 };
 const size_t pilot_n_pages = ARRAY_LEN(pilot_pages);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cfg/mesh.pb-c.h"
 #include "cfg/model.pb-c.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -55,6 +56,26 @@ static void note(struct pilot *p, const struct bus_change *c)
 	object_free(old);
 }
 
+/* The SPIFFE bundle endpoints of a mesh config, before it is in force: what was kept of them comes with it. */
+static void note_mesh(struct pilot *p, struct str packed)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	struct err e = {0};
+	const Fl__Object *o = packed.ptr ? PB_UNPACK(a, Fl__Object, fl__object, packed.ptr, packed.len, &e) : NULL;
+	const Mesh__MeshConfig *m = o ? PB_UNPACK(a, Mesh__MeshConfig, mesh__mesh_config, o->spec.data, o->spec.len, &e)
+				      : NULL;
+	struct str *urls = arena_array(a, (m ? m->n_ca_certificates : 0) + 1, sizeof(*urls));
+	size_t n = 0;
+
+	if (packed.ptr && !m)
+		return; /* the model says why */
+	for (size_t i = 0; m && i < m->n_ca_certificates; i++)
+		if (m->ca_certificates[i]->certificate_data_case ==
+			MESH__MESH_CONFIG__CERTIFICATE_DATA__CERTIFICATE_DATA_SPIFFE_BUNDLE_URL)
+			urls[n++] = str_of(m->ca_certificates[i]->spiffe_bundle_url);
+	bundle_urls_set(p->bundles, urls, n);
+}
+
 static void on_batch(
 	struct pilot *p, const char *publisher, const struct bus_change *changes, size_t n, const char *cause)
 {
@@ -62,7 +83,15 @@ static void on_batch(
 	log_debug(&ingest_log, "batch", KV("publisher", publisher), KV("changes", n), KV("cause", cause ? cause : ""));
 	for (size_t i = 0; i < n; i++)
 		note(p, &changes[i]);
+	for (size_t i = 0; i < n; i++)
+		if (changes[i].topic == TOPIC_MESH)
+			note_mesh(p, changes[i].value);
 	push_changes(p, changes, n);
+}
+
+void ingest_bundle(void *pilot, const struct bus_change *c)
+{
+	on_batch(pilot, "bundle endpoint", c, 1, "");
 }
 
 static void galley_batch(void *ctx, const struct bus_change *changes, size_t n, bool resync, const char *cause)

@@ -39,6 +39,13 @@ static const struct option_row options[] = {
 	{.name = "max-connection-age",
 		OPT_MS(struct pilot_config, max_connection_age_ms, "30m", 0, 86400000,
 			"a proxy's connection is renewed after this, so that load spreads")},
+	{.name = "bundle-roots",
+		OPT_STR(struct pilot_config, bundle_roots, NULL,
+			"PEM file that verifies SPIFFE bundle endpoints (spiffeBundleUrl); default: the system's "
+			"roots")},
+	{.name = "bundle-refresh",
+		OPT_MS(struct pilot_config, bundle_refresh_ms, "30m", 100, 86400000,
+			"how often SPIFFE bundles are fetched again")},
 	{.name = "workload-grace",
 		OPT_MS(struct pilot_config, workload_grace_ms, "10s", 0, 3600000,
 			"how long a workload that registered itself may be away before its entry goes")},

@@ -92,6 +92,12 @@ bool pilot_start(struct daemon *d, const void *config, void **self, struct err *
 		.ctx = p});
 	p->second = timer_new(p->loop, on_second, p);
 	timer_start(p->second, 1000, 1000);
+	p->bundles = bundle_urls_new(&(struct bundle_urls_options){.loop = p->loop,
+		.state_dir = daemon_state_dir(d),
+		.roots = p->config->bundle_roots,
+		.refresh_ms = p->config->bundle_refresh_ms,
+		.on_change = ingest_bundle,
+		.ctx = p});
 	push_start(p);
 	if (!start_workers(p, e) || !ingest_start(p, e) || !listen_plain(p, e) || !secure_start(p, e)) {
 		pilot_stop(p);
@@ -128,6 +134,7 @@ void pilot_stop(void *self)
 	free(p->workers);
 	distribution_free(p->distribution);
 	ingest_stop(p);
+	bundle_urls_free(p->bundles);
 	push_stop(p);
 	timer_free(p->second);
 	registry_free(p->registry);

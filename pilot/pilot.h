@@ -8,6 +8,7 @@
 #include "common/base/map.h"
 #include "common/bus/bus.h"
 #include "common/daemon/daemon.h"
+#include "pilot/bundle_urls.h"
 #include "pilot/model/model.h"
 #include "pilot/registry.h"
 #include "pilot/worker.h"
@@ -25,6 +26,8 @@ struct pilot_config {
 	uint64_t debounce_ms, debounce_max_ms;
 	uint64_t max_connection_age_ms, keepalive_ms;
 	uint64_t workload_grace_ms;
+	const char *bundle_roots;
+	uint64_t bundle_refresh_ms;
 };
 
 struct pilot_push {
@@ -46,6 +49,7 @@ struct pilot {
 	struct bus_replica *galley, *citadel;
 	struct bus_replay *replay; /* instead of them; NULL when it has ended */
 	struct pilot_push push;
+	struct bundle_urls *bundles; /* that the mesh config names */
 	struct map *objects; /* "topic/key" -> struct pilot_object, for the debug pages */
 	struct registry *registry; /* workloads that register themselves */
 	struct timer *second;
@@ -76,6 +80,7 @@ bool ingest_start(struct pilot *p, struct err *e) MUST_CHECK;
 void ingest_stop(struct pilot *p);
 void ingest_report(struct pilot *p, const struct worker_nack *n);
 void ingest_say(void *pilot, const struct bus_change *c); /* a report to galley */
+void ingest_bundle(void *pilot, const struct bus_change *c); /* roots that pilot has fetched, as if by the bus */
 void ingest_tick(struct pilot *p); /* each second: readiness, age */
 /* distribution.c: how far the proxies are, told to galley */
 struct distribution *distribution_new(struct pilot *p);

@@ -83,6 +83,8 @@ bool pki_certs_parse(struct arena *a, struct str pem, struct pki_cert **out, siz
 bool pki_verify(struct str chain_pem, struct str roots_pem, int64_t now_ms, struct err *e) MUST_CHECK;
 /* The certificates of both bundles, each once: those of the first in their order, then the others. In the arena. */
 bool pki_bundle_join(struct arena *a, struct str first, struct str second, struct str *out, struct err *e) MUST_CHECK;
+/* The roots in a SPIFFE bundle (a JWK set), at least one, as PEM in the arena. */
+bool pki_spiffe_bundle(struct arena *a, struct str json, struct str *out_pem, struct err *e) MUST_CHECK;
 char *pki_pem(const char *label, const unsigned char *der, size_t len); /* armour; the caller frees it */
 char *pki_cert_pem(const struct pki_cert *c); /* the same of a certificate */
 bool pki_cert_listed(const struct pki_cert *c, const struct pki_cert *list, size_t n); /* byte for byte */

@@ -88,6 +88,8 @@ static void tls(struct check *c, const Mesh__MeshConfig *m)
 
 /* ---- roots of others. Envoy refuses a bundle as a whole when one of its certificates is not a CA's or cannot be read. */
 #define ROOTS API "caCertificates"
+#define URL_MAX_BYTES 1000u /* it becomes a key of the model */
+#define URLS_MAX 100u
 
 static size_t roots_in(struct check *c, const char *pem, const char *path)
 {
@@ -117,22 +119,22 @@ static const char *bundle_url_problem(struct str url)
 	for (size_t i = 0; i < url.len; i++)
 		if ((unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] > '~')
 			return "has characters that belong into no URL";
+	if (url.len > URL_MAX_BYTES)
+		return "is too long";
 	return !url.len || url.ptr[0] == '/' ? "names no host" : NULL;
 }
 
-static void bundle_url(struct check *c, const char *url, const char *path)
+static size_t bundle_url(struct check *c, const char *url, const char *path)
 {
 	const char *problem = bundle_url_problem(str_of(url));
 	if (problem)
 		check_error(c, "ca-url", ROOTS ".spiffeBundleUrl", path, "\"%s\" %s", url, problem);
-	else
-		check_warn(c, "ineffective", ROOTS ".spiffeBundleUrl", path,
-			"is not fetched; put the certificates into pem");
+	return 1;
 }
 
 static void roots(struct check *c, const Mesh__MeshConfig *m)
 {
-	size_t bytes = 0;
+	size_t bytes = 0, urls = 0;
 	for (size_t i = 0; i < m->n_ca_certificates; i++) {
 		const Mesh__MeshConfig__CertificateData *d = m->ca_certificates[i];
 		const char *at = path_at(c, "spec.caCertificates[%zu]", i);
@@ -140,7 +142,7 @@ static void roots(struct check *c, const Mesh__MeshConfig *m)
 			bytes += roots_in(c, d->pem, path_at(c, "%s.pem", at));
 		else if (d->certificate_data_case ==
 			 MESH__MESH_CONFIG__CERTIFICATE_DATA__CERTIFICATE_DATA_SPIFFE_BUNDLE_URL)
-			bundle_url(c, d->spiffe_bundle_url, path_at(c, "%s.spiffeBundleUrl", at));
+			urls += bundle_url(c, d->spiffe_bundle_url, path_at(c, "%s.spiffeBundleUrl", at));
 		else
 			check_error(c, "required", ROOTS, at, "needs one of pem, spiffeBundleUrl");
 		if (d->n_cert_signers)
@@ -148,6 +150,9 @@ static void roots(struct check *c, const Mesh__MeshConfig *m)
 				"certificates come from citadel, never from a signer of Kubernetes; the roots are "
 				"believed all the same");
 	}
+	if (urls > URLS_MAX)
+		check_error(c, "ca-url", ROOTS ".spiffeBundleUrl", "spec.caCertificates", "has more than %u URLs",
+			URLS_MAX);
 	if (bytes > LIMIT_PEM_BYTES / 2)
 		check_error(c, "ca-pem", "limits: the other half of a bundle is the CA's", "spec.caCertificates",
 			"has more than %u bytes of PEM", LIMIT_PEM_BYTES / 2);
@@ -239,6 +244,10 @@ static void normal_roots(struct normal *n, Mesh__MeshConfig *m)
 		Mesh__MeshConfig__CertificateData *d = m->ca_certificates[i];
 		if (d->certificate_data_case == MESH__MESH_CONFIG__CERTIFICATE_DATA__CERTIFICATE_DATA_PEM)
 			d->pem = bare(n, d->pem);
+		if (d->certificate_data_case ==
+				MESH__MESH_CONFIG__CERTIFICATE_DATA__CERTIFICATE_DATA_SPIFFE_BUNDLE_URL &&
+			!str_starts(str_of(d->spiffe_bundle_url), STR("https://")))
+			d->spiffe_bundle_url = arena_printf(n->arena, "https://%s", d->spiffe_bundle_url);
 	}
 }
 

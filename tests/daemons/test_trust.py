@@ -2,8 +2,13 @@
 and by the agents to Envoy, played by grpcio. Nothing is restarted for it.
 
 Needs the built daemons: FAIRLEAD_BUILD names the build folder (default: build/gcc)."""
+import base64
+import http.server
+import json
 import os
+import ssl
 import subprocess
+import threading
 
 import pytest
 
@@ -45,6 +50,8 @@ def mesh_config(pem=None, **more):
 class Mesh(test_agent.Mesh):
     """The three daemons on a bus, with a folder of configuration."""
 
+    pilot_options = ()
+
     def __init__(self, folder, prefix=()):
         self.bus, self.source = f"ipc://{folder}/{{role}}", folder / "source"
         self.source.mkdir()
@@ -62,7 +69,7 @@ class Mesh(test_agent.Mesh):
         self.pilot = self.add(
             "pilot", "--bus", self.bus, "--xds-address", f"127.0.0.1:{self.xds}", "--xds-tls-address", f"127.0.0.1:{self.tls}",
             "--ca-token", self.pilot_token, "--ca-address", f"127.0.0.1:{self.ca}", "--ca-roots", self.roots,
-            "--ca-name", "spiffe://cluster.local/ns/istio-system/sa/citadel")
+            "--ca-name", "spiffe://cluster.local/ns/istio-system/sa/citadel", *self.pilot_options)
         until(self.pilot.ready, 20)
 
     def write(self, text):
@@ -213,3 +220,103 @@ def test_C05_roots_that_cannot_be_read_are_refused_to_pilot():
         envoy.close()
         roots.close()
         pilot.close()
+
+
+# ---- SPIFFE bundle endpoints
+
+
+class Endpoint:
+    """An HTTPS server with a SPIFFE bundle; `answer` is what it says."""
+
+    def __init__(self, folder):
+        key, pem = folder / "endpoint.key", folder / "endpoint.pem"
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(key), "-out", str(pem), "-subj", "/CN=e",
+                "-days", "1", "-addext", "subjectAltName=IP:127.0.0.1")
+        self.roots, self.answer, self.asked = pem, (404, b"not here"), []
+        endpoint = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                endpoint.asked.append(self.path)
+                status, body = endpoint.answer
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem, key)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self.url = f"127.0.0.1:{self.server.server_address[1]}/bundle"
+
+    def serves(self, *roots):
+        keys = [{"use": "x509-svid", "kty": "EC", "x5c": [base64.b64encode(ssl.PEM_cert_to_DER_cert(pem)).decode()]} for pem in roots]
+        self.answer = (200, json.dumps({"keys": [*keys, {"use": "jwt-svid", "kid": "k"}], "spiffe_sequence": 1}).encode())
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def endpoint(tmp_path):
+    e = Endpoint(tmp_path)
+    yield e
+    e.close()
+
+
+def test_C05_roots_of_a_spiffe_bundle_endpoint_are_fetched_again_and_stay_while_it_is_away(endpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(Mesh, "pilot_options", ("--bundle-roots", endpoint.roots, "--bundle-refresh", "100ms"))
+    monkeypatch.setattr(test_agent, "Mesh", Mesh)
+    with test_agent.a_mesh() as mesh:
+        two, three = root(mesh.folder, "two"), root(mesh.folder, "three")
+        own = mesh.roots.read_text()
+        endpoint.serves(two)
+        config = mesh_config() + f"  caCertificates: [{{spiffeBundleUrl: '{endpoint.url}', trustDomains: [two.example]}}]\n"
+        mesh.write(config)
+        client = Client(mesh)
+        until(lambda: set(client.roots() or ()) == {own, two})
+        assert endpoint.asked[0] == "/bundle"
+        # Again and again, without a word to anybody while nothing changes.
+        sent, asked = client.count(PCDS), len(endpoint.asked)
+        until(lambda: len(endpoint.asked) > asked + 3)
+        assert client.count(PCDS) == sent
+        endpoint.serves(two, three)
+        until(lambda: set(client.roots()) == {own, two, three})
+        # It is away, or talks nonsense: nobody is forgotten, neither now nor by the next pilot.
+        def page():
+            return mesh.pilot.page("bundles")[0]
+        endpoint.answer = (503, b"")
+        until(lambda: page()["error"] == "HTTP 503")
+        endpoint.answer = (200, b'{"keys": []}')
+        until(lambda: "x509-svid" in page()["error"], 20)
+        assert page()["roots"] == 2 and page()["failures"] >= 2 and set(client.roots()) == {own, two, three}
+        assert mesh.pilot.metric('pilot_trust_bundle_fetches_total{result="failed"}') >= 2 and "not fetched" in mesh.pilot.log()
+        client.close()
+        assert mesh.pilot.stop() == 0
+        mesh.daemons.remove(mesh.pilot)
+        mesh.start_pilot()
+        client = Client(mesh)
+        until(lambda: client.roots())
+        assert [set(told(x[1])) for x in [client.held[PCDS]["default"]]] == [{own, two, three}]
+        assert client.count(PCDS) == 1
+        # The URL goes, and what it gave.
+        mesh.write(mesh_config())
+        until(lambda: client.roots() == [own])
+        assert not list((mesh.folder / "pilot").glob("spiffe-bundle-*"))
+        client.close()
+
+
+def test_C05_an_endpoint_that_the_systems_roots_do_not_verify_is_not_believed(endpoint, mesh):
+    endpoint.serves(root(mesh.folder, "two"))
+    mesh.write(mesh_config() + f"  caCertificates: [{{spiffeBundleUrl: 'https://{endpoint.url}'}}]\n")
+    client = Client(mesh)
+    until(lambda: client.roots() and mesh.pilot.page("bundles") and mesh.pilot.page("bundles")[0]["failures"])
+    assert client.roots() == [mesh.roots.read_text()] and not endpoint.asked
+    assert "certificate" in mesh.pilot.page("bundles")[0]["error"].lower()
+    client.close()
