@@ -181,7 +181,7 @@ static void report(struct distribution *d)
 	d->report->serial = ++d->serial;
 	const struct bus_change c = {
 		.topic = TOPIC_DISTRIBUTION, .key = STR("proxies"), .value = pb_pack(d->arena, d->report)};
-	bus_report(d->pilot->galley, &c, 1);
+	bus_report_all(d->pilot->galley, &c, 1);
 	metric_add(&reports, 1);
 }
 

@@ -179,6 +179,7 @@ static struct bus_replica *follow(
 		.instance = daemon_instance(p->daemon),
 		.topics = topics,
 		.keys = p->keys,
+		.tells_all = streq(publisher, "galley"), /* whoever of the galleys writes statuses counts all proxies */
 		.persist = persist,
 		.ops = ops,
 		.ctx = p,

@@ -30,6 +30,7 @@
 #define LIMIT_BUS_SNAPSHOT_BYTES (2047u << 20) /* what one resync may bring: refused */
 #define LIMIT_BUS_WINDOW_CHUNKS 4u /* snapshot chunks under way to one subscriber */
 #define LIMIT_BUS_PEERS 4096u /* subscribers of one publisher: refused */
+#define LIMIT_BUS_OTHERS 16u /* publishers of one role that are told and not followed: the rest is not told */
 #define LIMIT_BUS_REPORT_KEYS 20000u /* keys of reports kept: the oldest is dropped */
 #define LIMIT_CSR_BYTES (64u << 10)
 #define LIMIT_JWT_BYTES (16u << 10)

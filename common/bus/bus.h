@@ -71,10 +71,7 @@ void bus_publisher_debug(const struct bus_publisher *p, struct strbuf *json); /*
 struct bus_replica;
 enum bus_state { BUS_CONNECTING, BUS_SYNCING, BUS_LIVE, BUS_STALE, BUS_STATE_COUNT };
 struct bus_replica_ops {
-	/*
-	 * One atomic batch; also the whole persisted snapshot at start and the difference after a resync. `resync`
-	 * tells those apart.
-	 */
+	/* One atomic batch; also, by `resync`, the whole persisted snapshot at start and the difference after a resync. */
 	void (*on_batch)(void *ctx, const struct bus_change *changes, size_t n, bool resync, const char *cause);
 	void (*on_state)(void *ctx, enum bus_state state); /* may be NULL */
 };
@@ -85,6 +82,7 @@ struct bus_replica_options {
 	const char *instance;
 	const uint32_t *topics; /* ids, 0-terminated */
 	const struct bus_keys *keys;
+	bool tells_all; /* bus_report_all() will be called; the keys live as long as the replica */
 	const char *persist; /* file for the last snapshot; NULL: none */
 	const char *record; /* file that gets every batch seen; NULL: none */
 	const struct bus_replica_ops *ops;
@@ -99,6 +97,8 @@ bool bus_replica_has_content(const struct bus_replica *r); /* from the publisher
 uint64_t bus_replica_age_ms(const struct bus_replica *r); /* since the last frame of the publisher */
 /* Sends a report upwards; merged per key while the publisher is away (bounded). */
 void bus_report(struct bus_replica *r, const struct bus_change *changes, size_t n);
+/* The same, and at once to the other publishers behind the address's name, as far as they are there; said again before long. */
+void bus_report_all(struct bus_replica *r, const struct bus_change *changes, size_t n);
 void bus_replica_debug(const struct bus_replica *r, struct strbuf *json);
 /* Tests: loses the next n live frames that carry a batch (or a part of one). */
 void bus_replica_drop_for_tests(struct bus_replica *r, unsigned n);

@@ -267,6 +267,16 @@ bool bus_link_send(struct bus_link *k, zmq_msg_t *msg)
 	return zsock_send(k->snap, msg, false);
 }
 
+const char *bus_link_at(const struct bus_link *k)
+{
+	return k->at.snap;
+}
+
+void bus_link_endpoint(const struct addr *a, char out[256])
+{
+	endpoint_of(a, 0, out);
+}
+
 void bus_link_drain(struct bus_link *k)
 {
 	zsock_drain(k->live);

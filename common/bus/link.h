@@ -31,6 +31,8 @@ void bus_link_heard(struct bus_link *k);
 void bus_link_lost(struct bus_link *k);
 /* The two sockets reached different publishers: an address that a balancer serves. Both connect anew. */
 void bus_link_crossed(struct bus_link *k);
+const char *bus_link_at(const struct bus_link *k); /* "tcp://10.0.0.1:15030", of the snapshot socket; "" */
+void bus_link_endpoint(const struct addr *a, char out[256]); /* what bus_link_at() says of this address */
 void bus_link_debug(const struct bus_link *k, struct strbuf *json); /* an object */
 
 /* Which of the n > 0 addresses has its turn after `current` (NULL: the first one) in the order that `seed` gives. Pure. */

@@ -17,8 +17,10 @@
 #include "common/bus/link.h"
 #include "common/bus/persist.h"
 #include "common/bus/recorder.h"
+#include "common/bus/others.h"
 #include "common/bus/reports.h"
 #include "common/mesh/kinds.h"
+#include "common/pb/pb.h"
 
 static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
 
@@ -46,6 +48,7 @@ struct bus_replica {
 	void *ctx;
 	struct follower *follower;
 	struct bus_link *link;
+	struct bus_others *others; /* NULL: it tells none */
 	struct timer *timer;
 	struct persist *persist;
 	struct recorder *recorder;
@@ -253,7 +256,7 @@ static void on_writable(void *ctx)
 static const struct zsock_ops live_ops = {.on_message = on_live};
 static const struct zsock_ops snap_ops = {.on_message = on_answer, .on_writable = on_writable};
 
-static bool open_link(struct bus_replica *r, const struct bus_keys *keys, struct err *e)
+static bool open_link(struct bus_replica *r, const struct bus_keys *keys, bool tells_all, struct err *e)
 {
 	const struct bus_link_options o = {.address = &r->address,
 		.publisher = r->publisher,
@@ -265,6 +268,9 @@ static bool open_link(struct bus_replica *r, const struct bus_keys *keys, struct
 		return err_set(e, ERR_DENIED, "tcp needs CURVE keys");
 	if (keys && !streq(bus_keys_own_role(keys), r->role))
 		return err_set(e, ERR_BUG, "the keys are those of %s, not of %s", bus_keys_own_role(keys), r->role);
+	const struct bus_others_options others = {&r->address, r->publisher, keys};
+	if (tells_all && r->address.named)
+		r->others = bus_others_new(r->loop, r->context, &others);
 	r->link = bus_link_new(r->loop, r->context, &o, e);
 	return r->link != NULL;
 }
@@ -301,7 +307,7 @@ static bool start(struct bus_replica *r, const struct bus_replica_options *o, st
 		return false;
 	if (o->record && !(r->recorder = recorder_open(o->record, o->publisher, e)))
 		return false;
-	if (!open_link(r, o->keys, e))
+	if (!open_link(r, o->keys, o->tells_all, e))
 		return false;
 	show_state(r, BUS_CONNECTING);
 	if (r->persist_path)
@@ -358,6 +364,7 @@ void bus_replica_free(struct bus_replica *r)
 		log_error(&log_bus, "closing the snapshot", KV("file", (const char *)r->persist_path),
 			KV("error", e.text));
 	timer_free(r->timer);
+	bus_others_free(r->others);
 	bus_link_free(r->link);
 	bus_context_put(r->context);
 	recorder_close(r->recorder);
@@ -408,6 +415,16 @@ void bus_report(struct bus_replica *r, const struct bus_change *changes, size_t 
 	timer_start(r->timer, 0, 0); /* with what else is reported in this turn */
 }
 
+void bus_report_all(struct bus_replica *r, const struct bus_change *changes, size_t n)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	bus_report(r, changes, n);
+	if (!r->others || !bus_others_count(r->others))
+		return;
+	const Bus__Frame *f = reports_frame(a, r->role, r->instance, changes, n);
+	bus_others_tell(r->others, bus_link_at(r->link), pb_pack(a, f));
+}
+
 void bus_replica_debug(const struct bus_replica *r, struct strbuf *json)
 {
 	strbuf_addf(json, "{\"publisher\":\"%s\",\"role\":\"%s\",\"address\":", r->publisher, r->role);
@@ -421,6 +438,8 @@ void bus_replica_debug(const struct bus_replica *r, struct strbuf *json)
 	strbuf_addf(json, ",\"reports\":{\"keys\":%zu,\"unsent\":%zu,\"dropped\":%llu,\"limit\":%u}",
 		map_len(r->reports.map), r->reports.unsent, (unsigned long long)r->reports.dropped,
 		LIMIT_BUS_REPORT_KEYS);
+	if (r->others)
+		strbuf_addf(json, ",\"others\":%zu", bus_others_count(r->others));
 	strbuf_adds(json, ",\"persist\":");
 	if (r->persist)
 		strbuf_addf(json,

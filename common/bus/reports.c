@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "common/pb/pb.h"
+
 struct report {
 	struct bus_value *value;
 	bool unsent;
@@ -112,6 +114,19 @@ static void mark_sent(struct reports *r, const struct bus_change *changes, size_
 	}
 }
 
+Bus__Frame *reports_frame(
+	struct arena *a, const char *role, const char *instance, const struct bus_change *changes, size_t n)
+{
+	Bus__Frame *f = PB_NEW(a, Bus__Frame, bus__frame);
+	f->report = PB_NEW(a, Bus__Report, bus__report);
+	f->report->changes = wire_changes(a, changes, n);
+	f->report->n_changes = n;
+	f->report->instance = arena_strdup(a, instance);
+	f->publisher = arena_strdup(a, role);
+	f->body_case = BUS__FRAME__BODY_REPORT;
+	return f;
+}
+
 void reports_flush(struct reports *r, uint64_t epoch, const char *role, const char *instance,
 	bool (*send)(void *ctx, const Bus__Frame *f), void *ctx)
 {
@@ -122,15 +137,7 @@ void reports_flush(struct reports *r, uint64_t epoch, const char *role, const ch
 		cleanup(arena_free_p) struct arena *a = arena_new();
 		struct bus_change *changes = ARENA_ARRAY(a, struct bus_change, r->unsent);
 		size_t n = collect(r, changes, r->unsent);
-		Bus__Frame f = BUS__FRAME__INIT;
-		Bus__Report m = BUS__REPORT__INIT;
-		m.changes = wire_changes(a, changes, n);
-		m.n_changes = n;
-		m.instance = arena_strdup(a, instance);
-		f.publisher = arena_strdup(a, role);
-		f.body_case = BUS__FRAME__BODY_REPORT;
-		f.report = &m;
-		if (!send(ctx, &f))
+		if (!send(ctx, reports_frame(a, role, instance, changes, n)))
 			return;
 		mark_sent(r, changes, n);
 	}

@@ -16,6 +16,9 @@ struct reports {
 void reports_init(struct reports *r);
 void reports_done(struct reports *r);
 void reports_add(struct reports *r, const struct bus_change *c);
+/* A frame with these changes, in the arena. */
+Bus__Frame *reports_frame(
+	struct arena *a, const char *role, const char *instance, const struct bus_change *changes, size_t n);
 /* Everything that `epoch` has not got, in frames of bounded size, until `send` says not now. */
 void reports_flush(struct reports *r, uint64_t epoch, const char *role, const char *instance,
 	bool (*send)(void *ctx, const Bus__Frame *f), void *ctx);

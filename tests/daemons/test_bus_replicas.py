@@ -38,13 +38,16 @@ class Pilot(daemons.Daemon):
 
     def __init__(self, folder, hosts, *options):
         self.hosts = folder / "hosts"
-        self.hosts.write_text("".join(f"{address} {name}\n" for name, addresses in hosts.items() for address in addresses))
+        self.name_is(hosts)
         self.address = f"127.0.0.1:{daemons.free_port()}"
         super().__init__("pilot", folder, "--xds-address", self.address, *options)
 
     def start(self):
         self.argv = [*MOUNTS, "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', self.hosts, *self.argv]
         super().start()
+
+    def name_is(self, hosts):
+        self.hosts.write_text("".join(f"{address} {name}\n" for name, addresses in hosts.items() for address in addresses))
 
     def link(self):
         return self.admin.page("bus")["galley"]["link"]
@@ -121,6 +124,33 @@ def test_a_publisher_that_has_read_nothing_yet_is_left_for_one_that_has(bus):
             with pilot(bus, "127.0.0.3", "127.0.0.2") as p:
                 p.wait_ready()
                 assert "127.0.0.2:" in p.link()["endpoint"]
+
+
+def test_N08_every_galley_counts_the_proxies_of_all_pilots_whomever_they_follow(bus):
+    folder, source, options, port = bus
+    (folder / "b").mkdir()
+    both = {"bus-galley.test": ["127.0.0.1", "127.0.0.2"], "bus-citadel.test": ["127.0.0.9"]}
+    with galley(bus, "127.0.0.1", "one") as one, galley(bus, "127.0.0.2", "two") as two:
+        one.wait_ready(), two.wait_ready()
+        with pilot(bus, "127.0.0.1") as a, pilot((folder / "b", source, options, port), "127.0.0.2") as b:
+            a.wait_ready(), b.wait_ready()
+            with xds.Delta(a.address, xds.sidecar()) as first, xds.Delta(b.address, xds.sidecar()) as second:
+                until(lambda: first.complete() and second.complete())
+
+                def counts(daemon):
+                    page = daemon.admin.page("distribution")
+                    return page["pilots"], page["proxies"], {o["accepted"] for o in page["objects"] if o["applied"]}
+                until(lambda: [counts(g)[:2] for g in (one, two)] == [(1, 1)] * 2, what="each galley has the pilot that follows it")
+                a.name_is(both), b.name_is(both)
+                until(lambda: [counts(g) for g in (one, two)] == [(2, 2, {2})] * 2, 30, what="each galley has both, with all that they have")
+                assert ("127.0.0.1:" in a.link()["endpoint"]) and ("127.0.0.2:" in b.link()["endpoint"]), "and they follow whom they followed"
+                # What is new is counted by both, too, and a galley that goes takes nothing with it.
+                add_host(source, "later")
+                until(lambda: all(any("later" in o["key"] and o["accepted"] == 2 for o in g.admin.page("distribution")["objects"]) for g in (one, two)),
+                      what="a change with all proxies")
+                two.kill()
+                until(lambda: "127.0.0.1:" in b.link()["endpoint"] and b.link()["state"] == "heard", 30, what="the galley that is left")
+                assert counts(one) == (2, 2, {2})
 
 
 class Balancer:
