@@ -169,7 +169,7 @@ static bool parse_one(const char *path, const json_t *prober, const char *host, 
 	return parse_handler(prober, host, false, out, e);
 }
 
-/* The pod's own address, where capture lets 127.0.0.6 pass; there is no such address for IPv6. */
+/* The pod's own address, where capture lets 127.0.0.6 pass; by IPv6 the loopback, since only a captured pod has ::6. */
 static char *host_of(const char *pod_ip)
 {
 	uint8_t ip[16];
