@@ -332,15 +332,23 @@ def leaks(b):
     generated = b.mesh()
     with b.start(generated) as mesh, Load(mesh.xds, mesh.pids(), generated / "clients") as load:
         load.ask("connect", "delta", 100)
-        load.ask("churn", 5, LEAK_RATE, generated / "changes.list")
-        before = memory_mb(load)
+        before = lowest_mb(load, generated / "changes.list")
         load.ask("churn", LEAK_SECONDS, LEAK_RATE, generated / "changes.list")
-        b.put("leak_changes_ratio", memory_mb(load) / before)
+        b.put("leak_changes_ratio", lowest_mb(load, generated / "changes.list") / before)
         load.ask("connect", "delta", SIDECARS)
         cycle(load, 2)
         before = memory_mb(load)
         cycle(load, LEAK_CYCLES)
         b.put("leak_cycles_ratio", memory_mb(load) / before)
+
+
+def lowest_mb(load, changes):
+    """Where the last push happened to leave its pieces makes 3 % from one moment to the next."""
+    sizes = []
+    for _ in range(3):
+        load.ask("churn", 2, LEAK_RATE, changes)
+        sizes.append(memory_mb(load))
+    return min(sizes)
 
 
 def cycle(load, times):
