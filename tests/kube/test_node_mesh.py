@@ -125,7 +125,7 @@ def requests_served(mesh, pod):
 
 def test_P85_endpoints_follow_the_pods(mesh):
     """Scaled under load: requests are spread over the new ones, and those that end take none with them."""
-    with mesh.load(rate=40) as load:
+    with mesh.load(rate=40, enough=60) as load:
         load.more(20)
         mesh.node.kubectl("scale", "deployment/reviews-v1", "--replicas=3")
         mesh.node.kubectl("rollout", "status", "deployment/reviews-v1", "--timeout=60s")
@@ -137,4 +137,4 @@ def test_P85_endpoints_follow_the_pods(mesh):
         mesh.node.kubectl("scale", "deployment/reviews-v1", "--replicas=1")
         until(lambda: len(mesh.api.list("Pod", "default", labelSelector="app=reviews,version=v1")) == 1, 90, "two pods gone")
         load.more(40)
-    load.assert_clean(60)
+    load.assert_clean()

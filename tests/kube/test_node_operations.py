@@ -56,7 +56,7 @@ def test_O10_proxies_spread_over_pilots_and_nothing_unchanged_is_sent_again(mesh
 
 def test_G14_the_api_server_goes_away_and_comes_back(mesh):
     sequence = mesh.page(mesh.daemons("galley")[0], 15024, "bus")["sequence"]
-    with mesh.load(rate=30) as load:
+    with mesh.load(rate=30, enough=60) as load:
         load.more(20)
         mesh.node.restart_server(down=lambda: load.more(60))
         until(lambda: mesh.api.exists("Deployment", "reviews-v1", version="apps/v1"), what="the API server serving")
@@ -65,7 +65,7 @@ def test_G14_the_api_server_goes_away_and_comes_back(mesh):
         until(lambda: mesh.reviews() == "v3", what="a change after the outage")
         mesh.node.kubectl("apply", "-f", "samples/bookinfo-steps/reviews-v1.yaml")
         until(lambda: mesh.reviews() == "v1", what="a change after the outage")
-    load.assert_clean(60)
+    load.assert_clean()
     assert mesh.page(mesh.daemons("galley")[0], 15024, "bus")["sequence"] > sequence
 
 
@@ -116,7 +116,7 @@ def test_C12_the_root_is_rotated_under_load(mesh):
     assert bundle().count("BEGIN CERTIFICATE") == 1
     old = {pod["metadata"]["name"]: roots_of(mesh, pod) for pod in pods()}
     assert len(old) == 7 and all(len(trusted) == 1 for trusted, _ in old.values())
-    with mesh.load(rate=30) as load:
+    with mesh.load(rate=30, enough=60) as load:
         load.more(20)
         mesh.shell.run(f"{keeper} start --namespace istio-system")
         until(lambda: bundle().count("BEGIN CERTIFICATE") == 2, 30, "both roots in the ConfigMap")
@@ -127,7 +127,7 @@ def test_C12_the_root_is_rotated_under_load(mesh):
         for app in ("reviews-v1", "details-v1", "productpage-v1"):
             mesh.shell.run(f"kubectl rollout restart deployment/{app} && kubectl rollout status deployment/{app} --timeout=120s")
         load.more(40)
-    print(f"root rotated: {load.assert_clean(60)} requests, none failed")
+    print(f"root rotated: {load.assert_clean()} requests, none failed")
     anew = [pod for pod in pods() if pod["metadata"]["name"] not in old]
     assert len(anew) == 3
     for pod in anew:

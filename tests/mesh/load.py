@@ -49,11 +49,12 @@ async def read_answer(reader):
 
 
 class Load:
-    """`with Load("127.0.0.1:8080", "/productpage", rate=40) as load:` runs in a thread of its own until the end of the block."""
+    """`with Load("127.0.0.1:8080", "/productpage", rate=40) as load:` runs in a thread of its own until the end of the block, and until there were
+    `enough` requests to mean something."""
 
-    def __init__(self, address, path, rate=40, workers=4, headers=None, wanted=None, timeout=15):
+    def __init__(self, address, path, rate=40, workers=4, headers=None, wanted=None, timeout=15, enough=20):
         self.host, port = address.rsplit(":", 1)
-        self.port, self.path, self.rate, self.workers, self.timeout = int(port), path, rate, workers, timeout
+        self.port, self.path, self.rate, self.workers, self.timeout, self.enough = int(port), path, rate, workers, timeout, enough
         extra = "".join(f"{k}: {v}\r\n" for k, v in (headers or {}).items())
         self.request = f"GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: load\r\n{extra}".encode()
         self.wanted = wanted or (lambda status, headers, body: "" if status == 200 else f"status {status}")
@@ -67,8 +68,12 @@ class Load:
         self.thread.start()
         return self
 
-    def __exit__(self, *problem):
-        self.stop()
+    def __exit__(self, problem, *_):
+        try:
+            if not problem:
+                self.more(self.enough - len(self.taken()))
+        finally:
+            self.stop()
 
     def stop(self):
         self.stopping.set()
@@ -138,8 +143,8 @@ class Load:
     def failures(self):
         return [s for s in self.taken() if s.error]
 
-    def assert_clean(self, at_least=20):
-        """No request failed, and there were enough to mean something, of both sorts."""
+    def assert_clean(self):
+        """No request failed, and there were enough, of both sorts."""
         samples = self.taken()
         bad = [s for s in samples if s.error]
         kinds = collections.Counter((s.status, s.error) for s in bad)
@@ -147,6 +152,6 @@ class Load:
         when = [f"+{s.start - first:.2f} s{' kept' if s.kept else ' new'}" for s in bad[:8]]
         details = [s.headers for s in bad[:2]]
         assert not bad, f"{len(bad)} of {len(samples)} requests failed: {dict(kinds)}, at {when}, {details}"
-        assert len(samples) >= at_least, f"only {len(samples)} requests"
+        assert len(samples) >= self.enough, f"only {len(samples)} requests"
         assert any(s.kept for s in samples) and not all(s.kept for s in samples)
         return len(samples)

@@ -106,7 +106,7 @@ def test_scenario_2_P06_P12_P28_routes_change_within_a_second_and_lose_nothing(m
     mesh.step("reviews-v3.yaml")
     until(lambda: mesh.reviews() == "v3", 5)
     jason = login(mesh, "jason")
-    with mesh.load() as load, mesh.load(headers={"cookie": jason}) as of_jason:
+    with mesh.load(enough=100) as load, mesh.load(headers={"cookie": jason}, enough=100) as of_jason:
         load.more(10)
         of_jason.more(10)
         times["all to v1"] = effect(load, mesh.step("reviews-v1.yaml"), "v1")
@@ -128,7 +128,7 @@ def test_scenario_2_P06_P12_P28_routes_change_within_a_second_and_lose_nothing(m
         of_jason.more(10)
     assert {s.headers["x-bookinfo-reviews"] for s in of_jason.taken(settled)} == {"v2"}
     assert {s.headers["x-bookinfo-reviews"] for s in load.taken(settled)} == {"v1"}
-    total = load.assert_clean(100) + of_jason.assert_clean(100)
+    total = load.assert_clean() + of_jason.assert_clean()
     figures.add("weights 90/10, share of v2 in 1000", f"{share:.1f} %")
     for what, seconds in times.items():
         figures.add(f"edit to effect: {what}", f"{seconds * 1000:.0f} ms")
@@ -141,12 +141,12 @@ def test_scenario_2_P06_P12_P28_routes_change_within_a_second_and_lose_nothing(m
 @pytest.mark.scenario(3)
 def test_scenario_3_N07_P97_service_subset_and_route_of_one_batch_never_fail(mesh, figures):
     rounds = 4
-    with mesh.load(rate=50 if not util.SANITIZED else 20, workers=6) as load:
+    with mesh.load(rate=50 if not util.SANITIZED else 20, workers=6, enough=50) as load:
         load.more(10)
         for _ in range(rounds):
             effect(load, mesh.step("reviews-new-subset.yaml"), "v3")
             effect(load, mesh.step("reviews-v1.yaml"), "v1")  # and all three are gone again
-    figures.add("new service, subset and route in one batch", f"{rounds} times there and back, {load.assert_clean(50)} requests, 0 failed")
+    figures.add("new service, subset and route in one batch", f"{rounds} times there and back, {load.assert_clean()} requests, 0 failed")
 
 
 def without_pod(text, name):
@@ -161,7 +161,7 @@ def test_scenario_3_A13_version_that_goes_and_comes_back_under_load_costs_no_req
     """reviews without a route goes to all versions; v3's pod is taken out of the directory, so its process ends too; then it comes back."""
     mesh.remove(REVIEWS)
     until(lambda: len({mesh.reviews() for _ in range(12)}) == 3, 10, "all three versions")
-    with mesh.load(rate=50 if not util.SANITIZED else 20, workers=6) as load:
+    with mesh.load(rate=50 if not util.SANITIZED else 20, workers=6, enough=100) as load:
         load.more(20)
         text = (mesh.dir / "bookinfo.yaml").read_text()
         mesh.write("bookinfo.yaml", without_pod(text, "reviews-v3"))
@@ -172,7 +172,7 @@ def test_scenario_3_A13_version_that_goes_and_comes_back_under_load_costs_no_req
         assert {s.headers.get("x-bookinfo-reviews") for s in load.taken(ended) if s.start < back} == {"v1", "v2"}
         until(lambda: "v3" in {s.headers.get("x-bookinfo-reviews") for s in load.taken(back)}, 20, "v3 serves again")
         load.more(60)
-    load.assert_clean(100)
+    load.assert_clean()
 
 
 # ---- 4
