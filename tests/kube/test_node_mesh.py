@@ -71,7 +71,7 @@ def test_P83_what_is_applied_takes_effect(mesh):
 
 def test_G04_what_is_wrong_is_refused_when_it_is_applied(mesh):
     wrong = mesh.api.get("VirtualService", "reviews", version="networking.istio.io/v1")
-    wrong["spec"]["http"][0]["timeout"] = "0s"
+    wrong["spec"]["http"][0]["timeout"] = "1500us"  # a duration, so the definition lets it pass; Envoy counts in milliseconds
     del wrong["metadata"]["resourceVersion"]  # galley writes its status meanwhile
     text = mesh.node.kubectl("replace", "-f", "-", stdin=json.dumps(wrong), ok=False)
     assert "spec.http[0].timeout" in text and "denied the request" in text
