@@ -13,31 +13,13 @@
 #include "common/io/file.h"
 #include "common/pb/pb.h"
 #include "common/pki/pki.h"
+#include "tests/unit/pki/test_certificate.h"
 
 struct fixture {
 	struct arena *a;
 	char folder[32], *file;
 	char *one, *two, *leaf; /* PEM */
 };
-
-static char *certificate(const char *organization, bool ca)
-{
-	struct err e = {0};
-	struct pki_key *k = pki_key_new(PKI_P256, &e);
-	struct arena *a = arena_new();
-	struct pki_cert_request r = {.organization = organization,
-		.common_name = "",
-		.ca = ca,
-		.path_len = -1,
-		.not_after_ms = 4000000000000};
-	char *pem = NULL;
-	assert_true(pki_spki_of(k, a, &r.spki_der, &e));
-	if (!pki_issue(k, (struct str){0}, &r, &pem, &e))
-		fail_msg("%s", e.text);
-	arena_free(a);
-	pki_key_free(k);
-	return pem;
-}
 
 static int setup(void **state)
 {
@@ -46,9 +28,10 @@ static int setup(void **state)
 	(void)snprintf(f->folder, sizeof(f->folder), "/tmp/mesh-roots-XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
 	f->file = arena_printf(f->a, "%s/roots.pem", f->folder);
-	f->one = certificate("one", true);
-	f->two = certificate("two", true);
-	f->leaf = certificate("leaf", false);
+	f->one = test_certificate("one", true);
+	f->two = test_certificate("two", true);
+	f->leaf = test_certificate("leaf", false);
+	assert_true(f->one && f->two && f->leaf);
 	*state = f;
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include "common/base/base64.h"
 #include "common/pki/pki.h"
+#include "tests/unit/pki/test_certificate.h"
 
 struct fixture {
 	struct arena *a;
@@ -17,19 +18,9 @@ struct fixture {
 
 static const char *certificate(struct arena *a, const char *organization, bool ca)
 {
-	struct err e = {0};
-	struct pki_key *k = pki_key_new(PKI_P256, &e);
-	struct pki_cert_request r = {.organization = organization,
-		.common_name = "",
-		.ca = ca,
-		.path_len = -1,
-		.not_after_ms = 4000000000000};
-	char *pem = NULL;
-	assert_true(pki_spki_of(k, a, &r.spki_der, &e) && pki_issue(k, (struct str){0}, &r, &pem, &e));
-	const char *out = arena_strdup(a, pem);
-	free(pem);
-	pki_key_free(k);
-	return out;
+	char *pem cleanup(free_p) = test_certificate(organization, ca);
+	assert_non_null(pem);
+	return arena_strdup(a, pem);
 }
 
 static int setup(void **state)
