@@ -21,6 +21,12 @@ void ask_source(struct view *v, const struct entry *e);
 int entry_by_age(const void *x, const void *y);
 /* Every pair of the selector is among the labels of the scope. */
 bool scope_selected(const struct view *v, struct label_set selector);
+/* A host of an egress listener, "namespace/host": "./" is the scope's namespace, "~" in front takes out, "~/" in all namespaces. */
+struct egress_host {
+	struct str ns, host; /* ns "*": all */
+	bool out;
+};
+struct egress_host egress_host_of(const struct view *v, const char *text);
 /* An imported VirtualService sends to the host, so it is visible although no egress listener names it (query_sidecar.c). */
 bool sidecar_needs(struct view *v, struct str host);
 /* A VirtualService is visible, and the Sidecar imports it from its namespace. */

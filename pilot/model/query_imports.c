@@ -10,8 +10,7 @@
 
 struct search {
 	struct view *v;
-	enum question q;
-	struct str everyone, own; /* texts of q: the two visibilities */
+	uint64_t everyone, own; /* keys of q: the two visibilities */
 	bool narrowed; /* rows are those of names and namespaces: q must be looked at */
 	service_fn *fn;
 	void *ctx;
@@ -19,7 +18,7 @@ struct search {
 
 static bool answers(const struct search *s, const struct entry *e)
 {
-	return entry_answers(e, question_key(s->q, s->everyone)) || entry_answers(e, question_key(s->q, s->own));
+	return entry_answers(e, s->everyone) || entry_answers(e, s->own);
 }
 
 static bool look(const struct search *s, enum question q, struct str text)
@@ -32,25 +31,14 @@ static bool look(const struct search *s, enum question q, struct str text)
 	return false;
 }
 
-/* Namespace and host of an egress host; false when it takes something out. */
-static bool imports(const struct view *v, const char *egress_host, struct str *ns, struct str *host)
-{
-	if (!str_cut(str_of(egress_host), '/', ns, host)) {
-		*ns = STR("*");
-		*host = str_of(egress_host);
-	}
-	if (str_eqc(*ns, "."))
-		*ns = v->scope->attributes->ns;
-	return !str_starts(*ns, STR("~"));
-}
-
 static bool is_everywhere(const struct view *v, const Cfg__IstioEgressListener *l)
 {
-	struct str ns, host;
+	for (size_t i = 0; i < l->n_hosts; i++) {
+		struct egress_host e = egress_host_of(v, l->hosts[i]);
 
-	for (size_t i = 0; i < l->n_hosts; i++)
-		if (imports(v, l->hosts[i], &ns, &host) && str_eqc(ns, "*") && host_is_wildcard(host))
+		if (!e.out && str_eqc(e.ns, "*") && host_is_wildcard(e.host))
 			return true;
+	}
 	return false;
 }
 
@@ -64,13 +52,13 @@ static bool can_narrow(const struct view *v, const Cfg__Sidecar *sidecar)
 
 static bool look_for_hosts(const struct search *s, const Cfg__IstioEgressListener *l)
 {
-	struct str ns, host;
-
 	for (size_t i = 0; i < l->n_hosts; i++) {
-		if (!imports(s->v, l->hosts[i], &ns, &host))
+		struct egress_host e = egress_host_of(s->v, l->hosts[i]);
+
+		if (e.out)
 			continue;
-		if (host_is_wildcard(host) ? look(s, Q_SERVICE_NS, ns)
-					   : look(s, Q_SERVICE_HOST, host_lower(s->v->scratch, host)))
+		if (host_is_wildcard(e.host) ? look(s, Q_SERVICE_NS, e.ns)
+					     : look(s, Q_SERVICE_HOST, host_lower(s->v->scratch, e.host)))
 			return true;
 	}
 	return false;
@@ -79,12 +67,17 @@ static bool look_for_hosts(const struct search *s, const Cfg__IstioEgressListene
 bool find_service(struct view *v, enum question q, const char *suffix, service_fn *fn, void *ctx)
 {
 	const Cfg__Sidecar *sidecar = view_sidecar(v);
-	struct search s = {.v = v, .q = q, .narrowed = can_narrow(v, sidecar), .fn = fn, .ctx = ctx};
+	struct str everyone = str_of(arena_printf(v->scratch, "*%s", suffix));
+	struct str own = str_of(arena_printf(v->scratch, STR_FMT "%s", STR_ARG(v->scope->attributes->ns), suffix));
+	const struct search s = {.v = v,
+		.everyone = question_key(q, everyone),
+		.own = question_key(q, own),
+		.narrowed = can_narrow(v, sidecar),
+		.fn = fn,
+		.ctx = ctx};
 
-	s.everyone = str_of(arena_printf(v->scratch, "*%s", suffix));
-	s.own = str_of(arena_printf(v->scratch, STR_FMT "%s", STR_ARG(v->scope->attributes->ns), suffix));
 	if (!s.narrowed)
-		return look(&s, q, s.everyone) || look(&s, q, s.own);
+		return look(&s, q, everyone) || look(&s, q, own);
 	for (size_t i = 0; i < sidecar->n_egress; i++)
 		if (look_for_hosts(&s, sidecar->egress[i]))
 			return true;

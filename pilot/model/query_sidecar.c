@@ -30,9 +30,18 @@ static bool in_namespace(struct str pattern, struct str ns)
 }
 
 /* "./" of a root namespace's Sidecar means the namespace of the proxy. */
-static struct str namespace_of(const struct view *v, struct str ns)
+struct egress_host egress_host_of(const struct view *v, const char *text)
 {
-	return str_eqc(ns, ".") ? v->scope->attributes->ns : ns;
+	struct egress_host e = {0};
+
+	if (!str_cut(str_of(text), '/', &e.ns, &e.host))
+		return (struct egress_host){.ns = STR("*"), .host = str_of(text)};
+	e.out = str_starts(e.ns, STR("~"));
+	if (e.out)
+		e.ns = e.ns.len > 1 ? str_from(e.ns, 1) : STR("*");
+	if (str_eqc(e.ns, "."))
+		e.ns = v->scope->attributes->ns;
+	return e;
 }
 
 static bool admits(
@@ -41,20 +50,13 @@ static bool admits(
 	bool included = false;
 
 	for (size_t i = 0; i < l->n_hosts; i++) {
-		struct str want_ns, want_host;
+		struct egress_host e = egress_host_of(v, l->hosts[i]);
 
-		if (!str_cut(str_of(l->hosts[i]), '/', &want_ns, &want_host)) {
-			included |= fits(str_of(l->hosts[i]), host);
+		if (!in_namespace(e.ns, ns))
 			continue;
-		}
-		if (!str_starts(want_ns, STR("~"))) {
-			included |= in_namespace(namespace_of(v, want_ns), ns) && fits(want_host, host);
-			continue;
-		}
-		want_ns = str_from(want_ns, 1);
-		if (in_namespace(want_ns.len ? namespace_of(v, want_ns) : STR("*"), ns) &&
-			host_matches(want_host, host))
+		if (e.out && host_matches(e.host, host))
 			return false;
+		included |= !e.out && fits(e.host, host);
 	}
 	return included;
 }
