@@ -16,8 +16,6 @@
  * network has a gateway without an address, which pilot knows not to go around.
  */
 
-#define DEFAULT_PORT 15443u
-
 struct looked_up {
 	char **addresses; /* sorted */
 	size_t n;
@@ -60,13 +58,12 @@ static const char *network_label(const struct object *o)
 void networks_note(struct galley *g, const struct slot *slot, const struct object *before)
 {
 	enum kind_id kind = slot->kind->id;
-	bool labelled = *network_label(before) || *network_label(slot->good);
 	if (kind == KIND_MESH_NETWORKS)
 		g->networks.dirty = true;
 	else if (kind == KIND_NAMESPACE)
 		g->networks.dirty |= !streq(network_label(before), network_label(slot->good));
 	else if (kind == KIND_SERVICE)
-		g->networks.dirty |= labelled || g->networks.by_service;
+		g->networks.dirty |= g->networks.by_service || *network_label(before) || *network_label(slot->good);
 	else if (kind == KIND_NODE)
 		g->networks.dirty |= g->networks.by_node;
 }
@@ -195,10 +192,8 @@ static void add_labelled(struct build *b, const Mesh__MeshConfig *mesh)
 		const struct object *o = ((const struct slot *)value)->good;
 		if (!o || o->kind->id != KIND_SERVICE || !*network_label(o) || !galley_selects(b->g, mesh, o->ns))
 			continue;
-		uint32_t port = DEFAULT_PORT;
-		const char *label = object_label(o, LABEL_GATEWAY_PORT);
-		if (label && !str_u32(str_of(label), 65535, &port))
-			port = DEFAULT_PORT;
+		uint32_t port;
+		(void)network_gateway_port(object_label(o, LABEL_GATEWAY_PORT), &port); /* validation has warned */
 		if (has_port((const Kube__Service *)o->message, port))
 			add_service_gateways(b, network_named(b, network_label(o)), o, port);
 	}

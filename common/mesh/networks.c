@@ -3,6 +3,12 @@
 
 #include "common/base/ip.h"
 
+bool network_gateway_port(const char *label, uint32_t *port)
+{
+	*port = 15443;
+	return !label || str_u32(str_of(label), 65535, port);
+}
+
 static bool has_cluster(const Fl__Network *n, struct str cluster)
 {
 	for (size_t i = 0; i < n->n_registries; i++)

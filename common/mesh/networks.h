@@ -7,7 +7,10 @@
 #define LABEL_NETWORK "topology.istio.io/network"
 /* Annotation of a NodePort Service that is a gateway: labels of the nodes by which it is reached. */
 #define ANNOTATION_NODES "traffic.istio.io/nodeSelector"
-#define LABEL_GATEWAY_PORT "networking.istio.io/gatewayPort" /* of a gateway's Service; 15443 */
+#define LABEL_GATEWAY_PORT "networking.istio.io/gatewayPort" /* of a gateway's Service */
+
+/* The port that the label says, Istio's 15443 without one (NULL); false: it says no port, and 15443 is taken. */
+bool network_gateway_port(const char *label, uint32_t *port);
 
 struct network_list {
 	Fl__Network *const *items; /* in order of name */

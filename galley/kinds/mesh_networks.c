@@ -1,5 +1,6 @@
 #include "cfg/mesh_network.pb-c.h"
 #include "common/base/ip.h"
+#include "common/mesh/host.h"
 #include "galley/checks/names.h"
 #include "galley/checks/values.h"
 #include "galley/kind.h"
@@ -99,11 +100,7 @@ static void validate(struct check *c, const void *message)
 /* Names of clusters are DNS labels of either case: the default one is "Kubernetes". */
 static void check_cluster(struct check *c, const struct rule *r, const struct pb_place *p)
 {
-	char *name = arena_cstr(c->arena, place_str(p));
-	for (char *s = name; *s; s++)
-		if (*s >= 'A' && *s <= 'Z')
-			*s = (char)(*s - 'A' + 'a');
-	if (!name_is_label(str_of(name)))
+	if (!name_is_label(host_lower(c->arena, place_str(p))))
 		check_error(c, "cluster-name", r->source, p->path,
 			"\"" STR_FMT "\" is not a cluster's name (letters, digits and '-', at most 63)",
 			STR_ARG(place_str(p)));

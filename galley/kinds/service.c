@@ -40,15 +40,13 @@ static void network_gateway(struct check *c, const Kube__Service *service)
 	static const char source[] = "docs: topology.istio.io/network";
 	struct label_set labels = LABELS(service->metadata, labels);
 	const char *label = label_get(labels, LABEL_GATEWAY_PORT);
-	uint32_t port = 15443;
+	uint32_t port;
 	bool listens = false;
 	if (str_empty(label_get(labels, LABEL_NETWORK)))
 		return;
-	if (label && !str_u32(str_of(label), 65535, &port)) {
+	if (!network_gateway_port(label, &port))
 		check_warn(c, "gateway-port", source, "metadata.labels[\"" LABEL_GATEWAY_PORT "\"]",
-			"\"%s\" is no port: 15443 is taken", label);
-		port = 15443;
-	}
+			"\"%s\" is no port: %u is taken", label, port);
 	for (size_t i = 0; i < service->spec->n_ports; i++)
 		listens |= (uint32_t)service->spec->ports[i]->port == port || service->spec->ports[i]->port == 15008;
 	if (!listens)

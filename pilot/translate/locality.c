@@ -3,9 +3,8 @@
  * its percentage among them in proportion to their endpoints' weights.
  */
 #include "common/mesh/labels.h"
+#include "common/mesh/networks.h"
 #include "pilot/translate/locality.h"
-
-#define LABEL_NETWORK "topology.istio.io/network"
 
 bool locality_covers(struct str pattern, struct str locality)
 {
