@@ -132,6 +132,8 @@ static size_t send(struct galleyd *s, const char *cause)
 	VEC(struct bus_change) all = {0};
 	size_t n = 0;
 	const struct bus_change *access = s->access ? access_changes(s->access, &n) : NULL;
+	if (!n)
+		return bus_publish(s->publisher, s->changes, s->n_changes, cause);
 	for (size_t i = 0; i < s->n_changes + n; i++)
 		vec_push(&all, i < s->n_changes ? s->changes[i] : access[i - s->n_changes]);
 	size_t sent = bus_publish(s->publisher, all.items, all.len, cause);
@@ -178,15 +180,6 @@ static void commit(struct galleyd *s, uint64_t began_us)
 	s->held = !s->published && s->access && access_waits(s->access);
 	if (!s->held)
 		publish(s);
-}
-
-/* With what else is about to be committed: a change of the source that has come in part stays one batch. */
-static void on_name(void *ctx)
-{
-	struct galleyd *s = ctx;
-	s->touched = true;
-	if (!timer_active(s->retry))
-		timer_start(s->retry, s->debounce_ms, 0);
 }
 
 static void scan(void *ctx)
@@ -236,6 +229,14 @@ static void on_settled(void *ctx)
 	uint64_t now = clock_mono_ms(), rest = s->rest_until_ms > now ? s->rest_until_ms - now : 0;
 	if (!timer_active(s->retry))
 		timer_start(s->retry, rest > s->debounce_ms ? rest : s->debounce_ms, 0);
+}
+
+/* With what else is about to be committed: a change of the source that has come in part stays one batch. */
+static void on_name(void *ctx)
+{
+	struct galleyd *s = ctx;
+	s->touched = true;
+	on_settled(s);
 }
 
 static void on_access(void *ctx)
