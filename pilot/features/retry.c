@@ -73,7 +73,7 @@ static void from_rule(struct arena *a, const Cfg__HTTPRetry *in, Rds__RetryPolic
 		p->retry_back_off = PB_NEW(a, Rds__RetryPolicy__RetryBackOff, rds__retry_policy__retry_back_off);
 		p->retry_back_off->base_interval = build_duration(a, in->backoff);
 	}
-	if (in->retry_remote_localities && in->retry_remote_localities->value)
+	if (bool_or(in->retry_remote_localities, false))
 		use_other_priorities(a, p);
 }
 

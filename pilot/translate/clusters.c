@@ -192,7 +192,7 @@ static void set_auto_tls(
 	struct str *sans;
 	size_t n;
 
-	if (s->mesh_external || cluster_is_by_name(c) || (mesh->enable_auto_mtls && !mesh->enable_auto_mtls->value))
+	if (s->mesh_external || cluster_is_by_name(c) || !bool_or(mesh->enable_auto_mtls, true))
 		return;
 	if (c->type == CDS__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST && !all_mutual(v, s))
 		return;

@@ -12,6 +12,7 @@
 #include "pilot/translate/networks.h"
 
 #include "pilot/model/query.h"
+#include "pilot/translate/build.h"
 
 #define SCALE_MAX 10000u
 
@@ -44,7 +45,7 @@ static bool is_called_mutually(const struct reach *r, const struct member *m)
 
 	if (r->calls->policy->tls)
 		return r->calls->policy->tls->mode == CFG__CLIENT_TLSSETTINGS__TLSMODE__ISTIO_MUTUAL;
-	return !r->calls->service->mesh_external && !(mesh->enable_auto_mtls && !mesh->enable_auto_mtls->value) &&
+	return !r->calls->service->mesh_external && bool_or(mesh->enable_auto_mtls, true) &&
 	       serves_mutual(r->v, m->endpoint, m->port);
 }
 

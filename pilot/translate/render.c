@@ -76,9 +76,12 @@ static bool shown(struct view views[SCOPE_KIND_COUNT], const struct proxy *p, en
 	char **roots;
 	size_t n;
 
-	if (t == XDS_PCDS)
-		view_roots(&views[SCOPE_SHARED], &roots, &n);
-	return t == XDS_VHDS ? p->vhds : t == XDS_PCDS ? n || view_mesh(&views[SCOPE_SHARED])->n_ca_certificates : true;
+	if (t == XDS_VHDS)
+		return p->vhds;
+	if (t != XDS_PCDS)
+		return true;
+	view_roots(&views[SCOPE_SHARED], &roots, &n);
+	return n || view_mesh(&views[SCOPE_SHARED])->n_ca_certificates;
 }
 
 void translate_render(const struct model *m, const struct proxy *p, struct strbuf *json)

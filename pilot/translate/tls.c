@@ -396,7 +396,7 @@ static void set_client_trust(struct arena *a, const Cfg__ServerTLSSettings *s, T
 		.n_spki = s->n_verify_certificate_spki,
 		.hashes = s->verify_certificate_hash,
 		.n_hashes = s->n_verify_certificate_hash,
-		.any = s->insecure_skip_verify && s->insecure_skip_verify->value};
+		.any = bool_or(s->insecure_skip_verify, false)};
 
 	set_trust(a, c, &trust);
 }
