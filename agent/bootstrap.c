@@ -8,6 +8,7 @@
  */
 #include "agent/agent.h"
 #include "agent/metadata.h"
+#include "agent/services.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -226,13 +227,14 @@ static json_t *self_cluster(void)
 }
 
 /* Port 15090 has Envoy's metrics under Istio's names, so it too asks the agent. */
-static json_t *static_resources(const struct agent_config *c, const char *state_dir, bool self)
+static json_t *static_resources(const struct agent_config *c, const char *state_dir, bool self, json_t *services)
 {
 	json_t *clusters = json_pack("[o, o, o]", pipe_cluster("xds-grpc", state_dir, AGENT_XDS_SOCKET),
 		pipe_cluster("sds-grpc", state_dir, AGENT_SDS_SOCKET),
 		static_cluster("agent", socket_address("127.0.0.1", status_port(c)), false));
 	if (self)
 		(void)json_array_append_new(clusters, self_cluster());
+	(void)json_array_extend(clusters, services);
 	return json_pack("{s:o, s:[o, o]}", "clusters", clusters, "listeners",
 		path_listener(c, "prometheus", PROMETHEUS_PORT, "/stats/prometheus", "/stats/envoy"),
 		path_listener(c, "health", HEALTH_PORT, "/healthz/ready", "/healthz/ready"));
@@ -379,26 +381,31 @@ static bool check_state_dir(const char *state_dir, struct err *e)
 		"--state-dir %s: longer than %zu bytes, too long for the names of Unix sockets in it", state_dir, most);
 }
 
+static void drop(json_t **list)
+{
+	json_decref(*list);
+}
+
 bool bootstrap_json(const struct agent_config *c, const char *state_dir, char **out, struct err *e)
 {
-	json_t *n = NULL, *stats = NULL;
+	json_t *n cleanup(drop) = NULL, *stats cleanup(drop) = NULL, *sinks cleanup(drop) = NULL;
+	json_t *services cleanup(drop) = json_array();
 	if (!check_state_dir(state_dir, e) || !node(c, &n, e))
 		return false;
 	const json_t *metadata = json_object_get(n, "metadata");
 	json_t *annotations = json_object_get(metadata, "ANNOTATIONS");
 	const json_t *config = json_object_get(metadata, "PROXY_CONFIG");
 	bool self = metadata_is_true(metadata, "ENABLE_SELF_DISCOVERY");
-	if (!stats_config(c, annotations, &stats, e)) {
-		json_decref(n);
+	if (!stats_config(c, annotations, &stats, e) || !services_clusters(c, config, services, e) ||
+		!services_sinks(config, &sinks, e))
 		return false;
-	}
-	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:b}, s:o, s:o, s:o}", "node", n, "admin", admin(c),
-		"dynamic_resources", dynamic_resources(), "static_resources", static_resources(c, state_dir, self),
-		"stats_config", stats, "deferred_stat_options", "enable_deferred_creation_stats", 1, "cluster_manager",
+	json_t *root cleanup(drop) = json_pack("{s:O, s:o, s:o, s:o, s:O, s:O, s:{s:b}, s:o, s:o, s:o}", "node", n,
+		"admin", admin(c), "dynamic_resources", dynamic_resources(), "static_resources",
+		static_resources(c, state_dir, self, services), "stats_config", stats, "stats_sinks", sinks,
+		"deferred_stat_options", "enable_deferred_creation_stats", 1, "cluster_manager",
 		cluster_manager(c, self), "layered_runtime", layered_runtime(config), "overload_manager",
 		overload_manager(config));
 	char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-	json_decref(root);
 	if (!text)
 		return err_set(e, ERR_PEER, "the bootstrap has text that is not UTF-8");
 	*out = text;

@@ -9,7 +9,9 @@
  */
 #include "agent/agent.h"
 
+#include <jansson.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -26,7 +28,8 @@
 #define RESTART_FORGIVEN_MS 60000u /* having run this long, the next end counts as the first */
 #define KILL_GRACE_MS 5000u
 #define CONNECTIONS_POLL_MS 500u
-#define ARGUMENTS_MAX 24u
+#define ARGUMENTS_MAX 28u
+#define FLUSH_MS 1000u /* Istio's default for log files; Envoy's is ten times that */
 
 static struct log_scope envoy_log = LOG_SCOPE("envoy", "Envoy's process");
 
@@ -56,6 +59,7 @@ struct envoy {
 	struct timer *timer;
 	struct http_client *http;
 	char *bootstrap;
+	char flush_ms[24], flush_kb[24]; /* when log files are written; flush_kb "": Envoy's default */
 	char **own_env;
 	bool drained; /* on request, while it goes on */
 	uint64_t starts;
@@ -93,6 +97,23 @@ static bool write_bootstrap(struct envoy *v, const char *state_dir, struct err *
 	if (!bootstrap_json(v->config, state_dir, &text, e))
 		return err_in(e, "Envoy's bootstrap");
 	return file_write_atomic(v->bootstrap, str_of(text), 0600, e);
+}
+
+/* fileFlushInterval and fileFlushMinSizeKb of the ProxyConfig. */
+static bool read_flush(struct envoy *v, const char *proxy_config, struct err *e)
+{
+	json_t *config = json_loads(str_empty(proxy_config) ? "{}" : proxy_config, 0, NULL);
+	const char *interval = json_string_value(json_object_get(config, "fileFlushInterval"));
+	json_int_t size = json_integer_value(json_object_get(config, "fileFlushMinSizeKb"));
+	int64_t ns = FLUSH_MS * INT64_C(1000000);
+	bool ok = !interval || (str_duration(str_of(interval), &ns) && ns >= 1000000) ||
+		  err_set(e, ERR_PEER, "proxy-config: fileFlushInterval: \"%.40s\" is not a duration of 1ms or more",
+			  interval);
+	(void)snprintf(v->flush_ms, sizeof(v->flush_ms), "%lld", (long long)(ns / 1000000));
+	if (size > 0)
+		(void)snprintf(v->flush_kb, sizeof(v->flush_kb), "%lld", (long long)size);
+	json_decref(config);
+	return ok;
 }
 
 /* ---- starting */
@@ -169,6 +190,9 @@ static bool launch(struct envoy *v, struct err *e)
 		add(&a, "--component-log-level", components);
 	add(&a, "--drain-strategy", "immediate");
 	add(&a, "--drain-time-s", streq(drain, "0") ? "1" : drain);
+	add(&a, "--file-flush-interval-msec", v->flush_ms);
+	if (*v->flush_kb)
+		add(&a, "--file-flush-min-size-kb", v->flush_kb);
 	if (c->concurrency)
 		add(&a, "--concurrency", concurrency);
 	/* Without a base id there is no shared memory to collide over, and any number of Envoys run on a machine. */
@@ -359,7 +383,8 @@ struct envoy *envoy_new(struct loop *l, const struct agent_config *c, const char
 {
 	struct envoy *v = xzalloc(sizeof(*v));
 	*v = (struct envoy){.loop = l, .config = c, .last_status = -1};
-	if (!check_level(c->envoy_log_level, e) || !find_program(program(c), e) || !write_bootstrap(v, state_dir, e)) {
+	if (!check_level(c->envoy_log_level, e) || !find_program(program(c), e) || !read_flush(v, c->proxy_config, e) ||
+		!write_bootstrap(v, state_dir, e)) {
 		envoy_free(v);
 		return NULL;
 	}

@@ -165,6 +165,34 @@ void check_host_or_ip(struct check *c, const struct rule *r, const struct pb_pla
 		check_error(c, "host", r->source, p->path, "%s", problem);
 }
 
+/* "$(HOST_IP)" is the machine's address, which the proxy finds in its environment. */
+static const char *address_problem(struct arena *a, struct str s, bool ip_only)
+{
+	struct str host, port;
+	size_t colon = 0;
+	uint32_t number = 0;
+	if (!str_rfind(s, ':', &colon))
+		return "host:port is expected";
+	host = str_sub(s, 0, colon);
+	port = str_from(s, colon + 1);
+	if (!str_u32(port, 65535, &number) || !number)
+		return arena_printf(a, "port \"" STR_FMT "\" is not in the range 1..65535", STR_ARG(port));
+	if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']')
+		return host_is_ip(str_sub(host, 1, host.len - 2)) ? NULL : "no address is in the brackets";
+	if (str_find(host, ':', &colon))
+		return "an address of IPv6 stands in brackets";
+	if (host_is_ip(host) || (!ip_only && str_eqc(host, "$(HOST_IP)")))
+		return NULL;
+	return ip_only ? "an IP address and a port are expected" : fqdn_problem(a, host);
+}
+
+void check_address(struct check *c, const struct rule *r, const struct pb_place *p)
+{
+	const char *problem = address_problem(c->arena, place_str(p), r->max > 0);
+	if (problem)
+		check_error(c, "address", r->source, p->path, "%s", problem);
+}
+
 void check_fqdn(struct check *c, const struct rule *r, const struct pb_place *p)
 {
 	const char *problem = fqdn_problem(c->arena, place_str(p));

@@ -15,6 +15,7 @@ bool host_is_ip(struct str host);
 check_fn check_label; /* DNS label */
 check_fn check_host; /* host name or wildcard, not "*" alone; no IP */
 check_fn check_host_or_ip; /* as above, or "*", or an IP address */
+check_fn check_address; /* host:port; max 1: the host is an IP address */
 check_fn check_fqdn;
 check_fn check_gateway_names; /* a list of gateway references */
 check_fn check_export_to; /* a list; max = 1: "~" is allowed (ServiceEntry) */

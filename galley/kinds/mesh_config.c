@@ -158,12 +158,28 @@ static void roots(struct check *c, const Mesh__MeshConfig *m)
 			"has more than %u bytes of PEM", LIMIT_PEM_BYTES / 2);
 }
 
+/* What Envoy itself calls: its bootstrap has files and the workload's certificate, no Secrets. */
+static void remote(struct check *c, const Mesh__RemoteService *s, const char *path)
+{
+	const char *tls = path_at(c, "%s.tlsSettings", path);
+	if (!s || !s->tls_settings)
+		return;
+	check_client_tls(c, s->tls_settings, tls);
+	if (!str_empty(s->tls_settings->credential_name))
+		check_error(c, "remote-service", "api: RemoteService.tlsSettings", path_at(c, "%s.credentialName", tls),
+			"has to be files: the proxy needs them before anything can send it a Secret");
+}
+
 static void validate(struct check *c, const void *message)
 {
 	const Mesh__MeshConfig *m = message;
 	selectors(c, m);
 	tls(c, m);
 	roots(c, m);
+	if (m->default_config) {
+		remote(c, m->default_config->envoy_access_log_service, "spec.defaultConfig.envoyAccessLogService");
+		remote(c, m->default_config->envoy_metrics_service, "spec.defaultConfig.envoyMetricsService");
+	}
 	if (!streq(c->name, "default"))
 		check_error(c, "mesh-name", "docs: the mesh has one MeshConfig", "metadata.name",
 			"\"%s\": the MeshConfig is named \"default\"", c->name);
@@ -201,6 +217,12 @@ static const struct rule rules[] = {
 	{"defaultConfig.terminationDrainDuration", check_duration, 0, 0,
 		.source = "api: ProxyConfig.terminationDrainDuration"},
 	{"defaultConfig.concurrency", check_wrapped, 0, 1024, .source = "api: ProxyConfig.concurrency"},
+	{"defaultConfig.envoyAccessLogService.address", check_address, .source = "api: RemoteService.address"},
+	{"defaultConfig.envoyMetricsService.address", check_address, .source = "api: RemoteService.address"},
+	{"defaultConfig.envoyMetricsServiceAddress", check_address,
+		.source = "api: ProxyConfig.envoyMetricsServiceAddress"},
+	{"defaultConfig.statsdUdpAddress", check_address, .max = 1, .source = "api: ProxyConfig.statsdUdpAddress"},
+	{"defaultConfig.fileFlushInterval", check_duration, 1, 3600e3, .source = "api: ProxyConfig.fileFlushInterval"},
 	{"defaultConfig.proxyAdminPort", check_port, .source = "api: ProxyConfig.proxyAdminPort"},
 	{"defaultConfig.statusPort", check_number, 0, 65535, .source = "api: ProxyConfig.statusPort"},
 	{"defaultConfig.connectionSettings.httpMaxConcurrentStreams", check_wrapped, 1, 2147483647,

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "common/io/addr.h"
 #include "common/pb/node.h"
 #include "galley/webhook/inject_internal.h"
 
@@ -25,6 +26,11 @@ static bool is_workers(const json_t *v)
 static bool is_port(const json_t *v)
 {
 	return json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= 65535;
+}
+
+static bool is_size(const json_t *v)
+{
+	return json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= UINT32_MAX;
 }
 
 static bool is_duration(const json_t *v)
@@ -73,6 +79,31 @@ static bool is_image(const json_t *v)
 	return json_is_object(v) && (!type || json_is_string(type));
 }
 
+static bool is_interval(const json_t *v)
+{
+	int64_t ns;
+	return is_duration(v) && str_duration(str_of(json_string_value(v)), &ns) && ns >= 1000000;
+}
+
+static bool is_address(const json_t *v)
+{
+	struct str host;
+	uint16_t port;
+	return is_text(v) && addr_split(str_of(json_string_value(v)), &host, &port, NULL) && host.len && port;
+}
+
+static bool is_ip_address(const json_t *v)
+{
+	struct addr a;
+	return is_address(v) && addr_parse(str_of(json_string_value(v)), &a, NULL);
+}
+
+static bool is_service(const json_t *v)
+{
+	const json_t *tls = json_object_get(v, "tlsSettings");
+	return is_address(json_object_get(v, "address")) && (!tls || json_is_object(tls));
+}
+
 static const struct field {
 	const char *name;
 	bool (*check)(const json_t *v); /* NULL: has no effect */
@@ -80,6 +111,11 @@ static const struct field {
 } fields[] = {
 	{"concurrency", is_workers, "a number of 0..1024 is expected"},
 	{"discoveryAddress", is_text, "host:port is expected"},
+	{"envoyAccessLogService", is_service, "an object with address: host:port is expected"},
+	{"envoyMetricsService", is_service, "an object with address: host:port is expected"},
+	{"envoyMetricsServiceAddress", is_address, "host:port is expected"},
+	{"fileFlushInterval", is_interval, "a duration of 1ms..1h is expected"},
+	{"fileFlushMinSizeKb", is_size, "a number of kilobytes is expected"},
 	{"holdApplicationUntilProxyStarts", is_bool, "true or false is expected"},
 	{"image", is_image, "an object with imageType is expected"},
 	{"interceptionMode", is_mode, "REDIRECT or NONE is expected"},
@@ -90,6 +126,7 @@ static const struct field {
 	{"proxyHeaders", is_object, "an object is expected"},
 	{"runtimeValues", is_texts, "an object of texts is expected"},
 	{"statusPort", is_port, "a port of 0..65535 is expected"},
+	{"statsdUdpAddress", is_ip_address, "IP address:port is expected"},
 	{"terminationDrainDuration", is_duration, "a duration of 0s..1h is expected"},
 	{"availabilityZone", NULL, NULL},
 	{"binaryPath", NULL, NULL},
@@ -99,11 +136,7 @@ static const struct field {
 	{"customConfigFile", NULL, NULL},
 	{"discoveryRefreshDelay", NULL, NULL},
 	{"drainDuration", NULL, NULL},
-	{"envoyAccessLogService", NULL, NULL},
-	{"envoyMetricsService", NULL, NULL},
 	{"extraStatTags", NULL, NULL},
-	{"fileFlushInterval", NULL, NULL},
-	{"fileFlushMinSizeKb", NULL, NULL},
 	{"meshId", NULL, NULL},
 	{"privateKeyProvider", NULL, NULL},
 	{"proxyAdminPort", NULL, NULL},
@@ -113,7 +146,6 @@ static const struct field {
 	{"serviceCluster", NULL, NULL},
 	{"statNameLength", NULL, NULL},
 	{"statsCompression", NULL, NULL},
-	{"statsdUdpAddress", NULL, NULL},
 	{"tracing", NULL, NULL},
 	{"tracingServiceName", NULL, NULL},
 	{"zipkinAddress", NULL, NULL},

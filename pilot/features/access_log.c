@@ -128,15 +128,10 @@ static void access_log_tcp(const struct chain *c, Tcp__TcpProxy *tcp)
 static void access_log_listener(struct view *v, struct arena *a, Lds__Listener *l)
 {
 	Al__AccessLog *log = view_mesh(v)->disable_envoy_listener_log ? NULL : build_log(v, a);
-	Al__AccessLogFilter *f;
 
 	if (!log || !view_has_extension(v, log->name))
 		return;
-	f = PB_NEW(a, Al__AccessLogFilter, al__access_log_filter);
-	f->response_flag_filter = PB_NEW(a, Al__ResponseFlagFilter, al__response_flag_filter);
-	pb_add(a, f->response_flag_filter, flags, arena_strdup(a, "NR"));
-	f->filter_specifier_case = AL__ACCESS_LOG_FILTER__FILTER_SPECIFIER_RESPONSE_FLAG_FILTER;
-	log->filter = f;
+	access_log_unmatched(a, log);
 	pb_add(a, l, access_log, log);
 }
 

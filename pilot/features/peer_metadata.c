@@ -48,7 +48,7 @@ static void save(const struct chain *c, Hcm__HttpConnectionManager *hcm)
 		SetFsCommon__FilterStateValue *f = PB_NEW(
 			c->a, SetFsCommon__FilterStateValue, set_fs_common__filter_state_value);
 
-		f->object_key = arena_printf(c->a, "fairlead.peer.%s", peer_attributes[i].name);
+		f->object_key = arena_printf(c->a, PEER_STATE "%s", peer_attributes[i].name);
 		f->key_case = SET_FS_COMMON__FILTER_STATE_VALUE__KEY_OBJECT_KEY;
 		f->factory_key = arena_strdup(c->a, "envoy.string");
 		f->format_string = build_format(

@@ -13,4 +13,5 @@ struct peer_attribute {
 	const char *metadata; /* key in an endpoint's filter_metadata.fairlead */
 };
 #define PEER_ATTRIBUTE_COUNT 7
+#define PEER_STATE "fairlead.peer." /* keys of what a server keeps of them as filter state */
 extern const struct peer_attribute peer_attributes[PEER_ATTRIBUTE_COUNT];

@@ -88,6 +88,16 @@ Core__TransportSocket *build_transport_socket(struct arena *a, const char *name,
 	return s;
 }
 
+Core__GrpcService *build_grpc_service(struct arena *a, const char *cluster)
+{
+	Core__GrpcService *s = PB_NEW(a, Core__GrpcService, core__grpc_service);
+
+	s->envoy_grpc = PB_NEW(a, Core__GrpcService__EnvoyGrpc, core__grpc_service__envoy_grpc);
+	s->envoy_grpc->cluster_name = arena_strdup(a, cluster);
+	s->target_specifier_case = CORE__GRPC_SERVICE__TARGET_SPECIFIER_ENVOY_GRPC;
+	return s;
+}
+
 Core__SubstitutionFormatString *build_format(struct arena *a, const char *format)
 {
 	Core__SubstitutionFormatString *f = PB_NEW(a, Core__SubstitutionFormatString, core__substitution_format_string);

@@ -24,6 +24,7 @@ Wkt__Duration *build_duration(struct arena *a, const Wkt__Duration *d); /* copy;
 
 Core__Address *build_address(struct arena *a, struct str ip, uint32_t port);
 Core__ConfigSource *build_ads_source(struct arena *a);
+Core__GrpcService *build_grpc_service(struct arena *a, const char *cluster);
 Core__TransportSocket *build_transport_socket(struct arena *a, const char *name, const void *config);
 
 Core__SubstitutionFormatString *build_format(struct arena *a, const char *format);

@@ -35,6 +35,16 @@ void access_log_only(struct arena *a, Al__AccessLog *log, AlData__AccessLogType 
 	log->filter = f;
 }
 
+void access_log_unmatched(struct arena *a, Al__AccessLog *log)
+{
+	Al__AccessLogFilter *f = PB_NEW(a, Al__AccessLogFilter, al__access_log_filter);
+
+	f->response_flag_filter = PB_NEW(a, Al__ResponseFlagFilter, al__response_flag_filter);
+	pb_add(a, f->response_flag_filter, flags, arena_strdup(a, "NR"));
+	f->filter_specifier_case = AL__ACCESS_LOG_FILTER__FILTER_SPECIFIER_RESPONSE_FLAG_FILTER;
+	log->filter = f;
+}
+
 static Lds__Filter *network_filter(struct arena *a, const char *name, const void *config)
 {
 	Lds__Filter *f = PB_NEW(a, Lds__Filter, lds__filter);

@@ -53,6 +53,8 @@ void hcm_add_filter(struct arena *a, Hcm__HttpConnectionManager *hcm, const char
 Al__AccessLog *build_access_log(struct arena *a, const char *name, const void *config);
 /* Only log entries of one moment. */
 void access_log_only(struct arena *a, Al__AccessLog *log, AlData__AccessLogType type);
+/* Only connections that no filter chain took. */
+void access_log_unmatched(struct arena *a, Al__AccessLog *log);
 void route_add_filter_config(struct arena *a, Rds__Route *route, const char *filter, const void *config);
 
 /* ---- chains */

@@ -39,15 +39,11 @@ static Core__ConfigSource *sds_source(struct arena *a)
 {
 	Core__ConfigSource *c = PB_NEW(a, Core__ConfigSource, core__config_source);
 	Core__ApiConfigSource *api = PB_NEW(a, Core__ApiConfigSource, core__api_config_source);
-	Core__GrpcService *grpc = PB_NEW(a, Core__GrpcService, core__grpc_service);
 
-	grpc->envoy_grpc = PB_NEW(a, Core__GrpcService__EnvoyGrpc, core__grpc_service__envoy_grpc);
-	grpc->envoy_grpc->cluster_name = arena_strdup(a, "sds-grpc");
-	grpc->target_specifier_case = CORE__GRPC_SERVICE__TARGET_SPECIFIER_ENVOY_GRPC;
 	api->api_type = CORE__API_CONFIG_SOURCE__API_TYPE__GRPC;
 	api->transport_api_version = CORE__API_VERSION__V3;
 	api->set_node_on_first_message_only = true;
-	pb_add(a, api, grpc_services, grpc);
+	pb_add(a, api, grpc_services, build_grpc_service(a, "sds-grpc"));
 	c->api_config_source = api;
 	c->config_source_specifier_case = CORE__CONFIG_SOURCE__CONFIG_SOURCE_SPECIFIER_API_CONFIG_SOURCE;
 	c->initial_fetch_timeout = build_ms(a, 0);

@@ -169,6 +169,74 @@ static void P118_proxy_config_goes_to_pilot_and_into_the_limits(void **state)
 	json_decref(j);
 }
 
+static void P120_services_that_envoy_calls(void **state)
+{
+	char *const environment[] = {"HOST_IP=192.0.2.1", NULL};
+	static const char of[] = "static_resources/clusters/3/transport_socket/typed_config/";
+	struct agent_config c = config();
+	c.environment = environment;
+	c.pod_ips = "10.0.0.7,fd00::7";
+	c.proxy_config =
+		"{\"envoyAccessLogService\":{\"address\":\"logs.observe:9000\",\"tlsSettings\":{"
+		"\"mode\":\"ISTIO_MUTUAL\",\"subjectAltNames\":[\"spiffe://td/ns/o/sa/l\",\"logs\"]},"
+		"\"tcpKeepalive\":{\"probes\":3,\"time\":\"7200s\",\"interval\":\"75s\"}},"
+		"\"envoyMetricsServiceAddress\":\"$(HOST_IP):9001\",\"statsdUdpAddress\":\"[2001:db8::1]:8125\"}";
+	json_t *j = bootstrap(&c);
+	assert_string_equal(at(j, "static_resources/clusters/3/name"), "\"envoy_accesslog_service\"");
+	assert_string_equal(at(j, "static_resources/clusters/3/dns_lookup_family"), "\"ALL\"");
+	assert_string_equal(at(j, "static_resources/clusters/3/upstream_bind_config"), ""); /* it has the mark */
+	assert_string_equal(at(j, "static_resources/clusters/3/upstream_connection_options/tcp_keepalive"),
+		"{\"keepalive_interval\":75,\"keepalive_probes\":3,\"keepalive_time\":7200}");
+	char path[256];
+	(void)snprintf(path, sizeof(path), "%ssni", of);
+	assert_string_equal(at(j, path), "\"envoy_accesslog_service\"");
+	(void)snprintf(path, sizeof(path),
+		"%scommon_tls_context/combined_validation_context/default_validation_context/"
+		"match_typed_subject_alt_names",
+		of);
+	assert_string_equal(at(j, path), "[{\"matcher\":{\"exact\":\"spiffe://td/ns/o/sa/l\"},\"san_type\":\"URI\"},{"
+					 "\"matcher\":{\"exact\":\"logs\"},\"san_type\":\"DNS\"}]");
+	assert_string_equal(at(j, "static_resources/clusters/4/load_assignment/endpoints/0/lb_endpoints/0/endpoint/"
+				  "address/socket_address"),
+		"{\"address\":\"192.0.2.1\",\"port_value\":9001}");
+	assert_string_equal(at(j, "static_resources/clusters/4/transport_socket"), "");
+	assert_string_equal(
+		at(j, "stats_sinks/0/typed_config/grpc_service/envoy_grpc/cluster_name"), "\"envoy_metrics_service\"");
+	assert_string_equal(at(j, "stats_sinks/1/typed_config/address/socket_address"),
+		"{\"address\":\"2001:db8::1\",\"port_value\":8125}");
+	json_decref(j);
+}
+
+static void P120_services_that_are_wrong_are_named(void **state)
+{
+	static const struct {
+		const char *config, *why;
+	} rows[] = {
+		{"{\"envoyAccessLogService\":{\"address\":\"logs\"}}", "proxy-config: envoyAccessLogService: "},
+		{"{\"envoyMetricsService\":{\"address\":\"$(HOST_IP):1\"}}",
+			"envoyMetricsService: \"$(HOST_IP):1\": HOST_IP is not set"},
+		{"{\"envoyMetricsService\":{\"address\":\"a:1\",\"tlsSettings\":{\"mode\":\"TLS\"}}}",
+			"tlsSettings.mode: \"TLS\" is not"},
+		{"{\"envoyMetricsService\":{\"address\":\"a:1\",\"tlsSettings\":{\"mode\":\"MUTUAL\"}}}",
+			"MUTUAL needs clientCertificate and privateKey"},
+		{"{\"envoyMetricsService\":{\"address\":\"a:1\",\"tlsSettings\":{\"mode\":\"SIMPLE\","
+		 "\"credentialName\":\"c\"}}}",
+			"credentialName: a bootstrap has files only"},
+		{"{\"envoyMetricsService\":{\"address\":\"a:1\",\"tcpKeepalive\":{\"time\":\"x\"}}}",
+			"tcpKeepalive.time: \"x\" is not a duration"},
+		{"{\"statsdUdpAddress\":\"name:1\"}", "proxy-config: statsdUdpAddress: "},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct agent_config c = config();
+		struct err e = {0};
+		char *out = NULL;
+		c.proxy_config = rows[i].config;
+		assert_false(bootstrap_json(&c, "/run/agent", &out, &e));
+		if (!strstr(e.text, rows[i].why))
+			fail_msg("case %zu: \"%s\" does not say \"%s\"", i, e.text, rows[i].why);
+	}
+}
+
 static void P34_P87_locality_of_option_label_and_machine(void **state)
 {
 	static const struct {
@@ -323,6 +391,8 @@ int main(void)
 		cmocka_unit_test(P83_envoys_own_listeners_have_the_families_of_the_pod),
 		cmocka_unit_test(P34_self_discovery_makes_the_own_cluster_the_local_one),
 		cmocka_unit_test(P118_proxy_config_goes_to_pilot_and_into_the_limits),
+		cmocka_unit_test(P120_services_that_envoy_calls),
+		cmocka_unit_test(P120_services_that_are_wrong_are_named),
 		cmocka_unit_test(P34_P87_locality_of_option_label_and_machine),
 		cmocka_unit_test(A01_kept_statistics_grow_by_annotation),
 		cmocka_unit_test(A01_what_is_wrong_is_named),
