@@ -12,7 +12,7 @@
 #include "galley/webhook/inject.h"
 
 struct kube_inject_config {
-	const char *filename, *output, *ns;
+	const char *filename, *output, *ns, *settings;
 	struct inject_options inject;
 };
 
@@ -144,26 +144,41 @@ static bool inject_file(const struct kube_inject_config *c, struct arena *a, str
 	return ok;
 }
 
+static bool check_usage(const struct kube_inject_config *c, struct err *e)
+{
+	if (str_empty(c->filename))
+		return err_set(e, ERR_PEER, "--filename: the file to read is needed (- for standard input)");
+	if (str_empty(c->inject.image))
+		return err_set(e, ERR_PEER, "--image: the image of agent and Envoy is needed");
+	return inject_resources_check(c->inject.resources, e) || err_in(e, "--resources");
+}
+
+static bool inject_to(const struct kube_inject_config *c, struct arena *a, struct err *e)
+{
+	struct strbuf out cleanup(strbuf_done) = {0};
+	if (!inject_file(c, a, &out, e))
+		return false;
+	if (!str_empty(c->output))
+		return file_write_atomic(c->output, strbuf_str(&out), 0644, e);
+	(void)fwrite(out.ptr ? out.ptr : "", 1, out.len, stdout);
+	return true;
+}
+
 static int run(const struct invocation *i)
 {
-	const struct kube_inject_config *c = i->config;
-	struct strbuf out cleanup(strbuf_done) = {0};
+	struct kube_inject_config c = *(const struct kube_inject_config *)i->config;
+	struct inject_settings *settings = NULL;
 	struct err e = {0};
-	if (str_empty(c->filename))
-		(void)err_set(&e, ERR_PEER, "--filename: the file to read is needed (- for standard input)");
-	else if (str_empty(c->inject.image))
-		(void)err_set(&e, ERR_PEER, "--image: the image of agent and Envoy is needed");
-	else if (!inject_resources_check(c->inject.resources, &e))
-		(void)err_in(&e, "--resources");
-	if (*e.text)
+	if (!check_usage(&c, &e))
 		return command_fail("kube-inject", 2, &e);
-	if (!inject_file(c, i->arena, &out, &e))
-		return command_fail("kube-inject", 1, &e);
-	if (!str_empty(c->output) && !file_write_atomic(c->output, strbuf_str(&out), 0644, &e))
-		return command_fail("kube-inject", 1, &e);
-	if (str_empty(c->output))
-		(void)fwrite(out.ptr ? out.ptr : "", 1, out.len, stdout);
-	return 0;
+	if (!str_empty(c.settings) && !inject_settings_read(c.settings, &settings, &e)) {
+		(void)err_in(&e, "--injectConfigFile");
+		return command_fail("kube-inject", 2, &e);
+	}
+	c.inject.settings = settings;
+	bool ok = inject_to(&c, i->arena, &e);
+	inject_settings_free(settings);
+	return ok ? 0 : command_fail("kube-inject", 1, &e);
 }
 
 static const struct option_row options[] = {
@@ -177,6 +192,9 @@ static const struct option_row options[] = {
 		OPT_STR(struct kube_inject_config, inject.trust_domain, "cluster.local", "of the proxies' identities")},
 	{.name = "domain-suffix",
 		OPT_STR(struct kube_inject_config, inject.domain_suffix, "cluster.local", "suffix of services' names")},
+	{.name = "injectConfigFile",
+		OPT_STR(struct kube_inject_config, settings, NULL,
+			"templates and selectors, what the ConfigMap istio-sidecar-injector has under config")},
 	INJECT_OPTION_ROWS("", struct kube_inject_config, inject),
 };
 

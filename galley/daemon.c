@@ -380,6 +380,7 @@ static bool start_webhook(struct galleyd *s, const struct galley_config *c, stru
 		.api = c->webhook_configurations && c->webhook_configurations[0] ? &api : NULL,
 		.configurations = c->webhook_configurations};
 	o.inject = c->inject;
+	o.inject_config = c->inject_config;
 	o.inject.trust_domain = c->trust_domain;
 	o.inject.domain_suffix = c->domain_suffix;
 	o.inject.root_namespace = c->root_namespace;

@@ -43,6 +43,9 @@ static const struct option_row options[] = {
 	{"trust-domain", OPT_STR(struct galley_config, trust_domain, "cluster.local",
 				 "of galley's own identity and of injected proxies")},
 	INJECT_OPTION_ROWS("inject-", struct galley_config, inject),
+	{"inject-config", OPT_STR(struct galley_config, inject_config, NULL,
+				  "file with templates and selectors, what Istio has in the ConfigMap "
+				  "istio-sidecar-injector under config; read again when changed")},
 	{"pods-declare-sidecars", OPT_BOOL(struct galley_config, cluster_pods,
 					  "a pod has a sidecar only if its label security.istio.io/tlsMode or "
 					  "annotation sidecar.istio.io/status says so")},

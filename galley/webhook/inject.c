@@ -61,31 +61,13 @@ static const char *reason_to_skip(const struct injection *i)
 			return "a namespace of the system";
 	if (!str_empty(word))
 		return is_yes(str_of(word)) ? NULL : "the pod asks for no proxy (sidecar.istio.io/inject)";
-	if (any_selects((const char *const *)i->o->never, i->labels))
-		return "a label says never";
+	enum inject_choice choice = inject_settings_choice(i->o->settings, i->labels);
+	if (choice == INJECT_NEVER || any_selects((const char *const *)i->o->never, i->labels))
+		return choice == INJECT_NEVER ? "the selectors or the policy say so" : "a label says never";
 	return NULL;
 }
 
 /* ---- what is asked for */
-
-static bool read_template(struct injection *i, struct err *e)
-{
-	const char *list = annotation_of(i, "inject.istio.io/templates", "sidecar");
-	struct str rest = str_of(list), part;
-	unsigned n = 0;
-	while (str_split(&rest, ',', &part)) {
-		part = str_trim(part);
-		i->gateway = str_eqc(part, "gateway");
-		n++;
-		if (!i->gateway && !str_eqc(part, "sidecar"))
-			return err_set(e, ERR_PEER,
-				"annotation inject.istio.io/templates: template \"" STR_FMT
-				"\" does not exist; gateway and sidecar do",
-				STR_ARG(str_sub(part, 0, 60)));
-	}
-	return n == 1 ||
-	       err_set(e, ERR_PEER, "annotation inject.istio.io/templates: one of gateway and sidecar is expected");
-}
 
 /* A pod of a proxy alone keeps it as its container: it could have none otherwise. */
 static bool has_application(const json_t *spec)
@@ -161,9 +143,9 @@ static void warn_of_users(const struct injection *i, const char *list)
 		const json_t *user = json_object_get(json_object_get(c, "securityContext"), "runAsUser");
 		char *path cleanup(free_p) = xasprintf("spec.%s[%zu].securityContext.runAsUser", list, k);
 		bool ours = streq(text_at(c, "name"), PROXY_NAME) || streq(text_at(c, "name"), INIT_NAME);
-		if (!ours && json_integer_value(user ? user : pods) == PROXY_USER)
+		if (!ours && json_integer_value(user ? user : pods) == i->user)
 			(void)diag_add(i->warnings, DIAG_WARNING, "user-of-proxy", path,
-				"%d is the proxy's user: what this container sends passes by the proxy", PROXY_USER);
+				"%u is the proxy's user: what this container sends passes by the proxy", i->user);
 	}
 }
 
@@ -172,7 +154,7 @@ static bool read_pod(struct injection *i, struct err *e)
 	if (!check_texts(i->labels, "label", e) || !check_named(i->spec, "containers", true, e) ||
 		!check_named(i->spec, "initContainers", false, e) || !check_named(i->spec, "volumes", false, e) ||
 		!check_named(i->spec, "imagePullSecrets", false, e) ||
-		!annotations_check(i->annotations, i->warnings, e) || !read_template(i, e) ||
+		!annotations_check(i->annotations, i->warnings, e) || !custom_choose(i, e) ||
 		!config_parse(annotation_of(i, "proxy.istio.io/config", NULL), &i->config, i->warnings, e) ||
 		!config_add_resources(i, e) || !config_add_defaults(i->config, i->o->proxy_config, e))
 		return false;
@@ -183,19 +165,19 @@ static bool read_pod(struct injection *i, struct err *e)
 	if (*dns && !streq(dns, "ClusterFirst") && !streq(dns, "None"))
 		(void)diag_add(i->warnings, DIAG_WARNING, "dns-policy", "spec.dnsPolicy",
 			"with %.40s the proxy may not find pilot by its name", dns);
-	return true;
+	return custom_read(i, e);
 }
 
 /* ---- the result */
 
-static json_t *object_in(json_t *parent, const char *key)
+json_t *object_in(json_t *parent, const char *key)
 {
 	if (!json_is_object(json_object_get(parent, key)))
 		(void)json_object_set_new(parent, key, json_object());
 	return json_object_get(parent, key);
 }
 
-static json_t *list_in(json_t *parent, const char *key)
+json_t *list_in(json_t *parent, const char *key)
 {
 	if (!json_is_array(json_object_get(parent, key)))
 		(void)json_object_set_new(parent, key, json_array());
@@ -277,7 +259,7 @@ static void rewrite(const struct injection *i)
 {
 	bool wanted = true;
 	(void)value_bool(annotation_of(i, "sidecar.istio.io/rewriteAppHTTPProbers", ""), &wanted);
-	if (wanted && i->status_port && !i->gateway)
+	if (wanted && i->status_port && !i->gateway && find_proxy(i->spec))
 		probes_rewrite(i->spec, find_proxy(i->spec), i->status_port);
 }
 
@@ -302,17 +284,34 @@ static void write_status(const struct injection *i, json_t *status)
 	free(text);
 }
 
+static void add_annotations(const struct injection *i)
+{
+	const json_t *more = inject_settings_annotations(i->o->settings);
+	if (json_object_size(more))
+		(void)json_object_update(object_in(i->metadata, "annotations"), (json_t *)(uintptr_t)more);
+}
+
 static bool inject(struct injection *i, struct err *e)
 {
+	i->seen = json_deep_copy(i->annotations);
+	i->original = json_deep_copy(i->spec);
 	json_t *status = json_pack(
 		"{s:n, s:n, s:n, s:n}", "initContainers", "containers", "volumes", "imagePullSecrets");
-	metadata_labels(i, object_in(i->metadata, "labels"));
-	metadata_annotations(i, object_in(i->metadata, "annotations"));
-	put_containers(i, status);
-	put_volumes(i, status);
-	open_low_ports(i);
+	if (i->built_in)
+		metadata_labels(i, object_in(i->metadata, "labels"));
+	custom_metadata(i);
+	if (i->built_in) {
+		metadata_annotations(i, object_in(i->metadata, "annotations"));
+		put_containers(i, status);
+		put_volumes(i, status);
+		open_low_ports(i);
+	}
+	custom_spec(i, status);
+	init_set_user(i);
 	rewrite(i);
-	write_status(i, status);
+	if (i->built_in)
+		write_status(i, status);
+	add_annotations(i);
 	json_decref(status);
 	return check_size(i, e);
 }
@@ -328,6 +327,8 @@ static bool run(struct injection *i, const char **skipped, struct err *e)
 	*skipped = reason_to_skip(i);
 	if (*skipped)
 		return true;
+	if (!str_empty(i->o->settings_error))
+		return err_set(e, ERR_SYSTEM, "the settings are not good: %.400s", i->o->settings_error);
 	if (!read_pod(i, e))
 		return false;
 	if (!json_object_get(i->annotations, STATUS_ANNOTATION) || !find_proxy(i->spec))
@@ -349,6 +350,7 @@ bool inject_pod(const struct inject_options *o, const struct inject_request *q, 
 	i.metadata = object_in(pod, "metadata");
 	i.annotations = copy_object(i.metadata, "annotations");
 	i.labels = copy_object(i.metadata, "labels");
+	i.user = i.group = PROXY_USER;
 	i.ns = *text_at(i.metadata, "namespace") ? text_at(i.metadata, "namespace") : q->ns ? q->ns : "";
 	workload_name(i.metadata, q->workload, i.workload);
 	*skipped = NULL;
@@ -357,6 +359,9 @@ bool inject_pod(const struct inject_options *o, const struct inject_request *q, 
 	json_decref(i.annotations);
 	json_decref(i.labels);
 	json_decref(i.config);
+	json_decref(i.custom);
+	json_decref(i.seen);
+	json_decref(i.original);
 	json_decref(pod);
 	return ok;
 }

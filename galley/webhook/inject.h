@@ -11,6 +11,7 @@
 #include "common/base/diag.h"
 #include "common/base/err.h"
 #include "common/base/str.h"
+#include "galley/webhook/inject_settings.h"
 
 struct inject_options {
 	const char *image; /* of agent and Envoy; NULL: nothing can be injected */
@@ -29,6 +30,9 @@ struct inject_options {
 	bool no_metrics_merge; /* unless the pod says otherwise */
 	const char *root_namespace; /* "": istio-system */
 	const char *trust_domain, *domain_suffix; /* NULL: cluster.local */
+	const struct inject_settings *settings; /* of the file, inject_settings.h; NULL: none */
+	const char
+		*settings_error; /* there should be settings, and are none: pods are refused with this; NULL, "": no */
 };
 
 #define INJECT_DISCOVERY_ADDRESS "istiod.istio-system.svc:15012"

@@ -177,8 +177,9 @@ static bool check_fields(json_t *config, struct diags *warnings, struct err *e)
 	return true;
 }
 
-static bool read_yaml(struct arena *a, const char *yaml, json_t **out, struct err *e)
+bool yaml_object(const char *yaml, json_t **out, struct err *e)
 {
+	struct arena *a cleanup(arena_free_p) = arena_new();
 	struct documents documents = {0};
 	struct diags diags;
 	struct strbuf text cleanup(strbuf_done) = {0};
@@ -191,20 +192,21 @@ static bool read_yaml(struct arena *a, const char *yaml, json_t **out, struct er
 		return true;
 	}
 	node_write_json(documents.items[0], &text);
-	*out = json_loads(text.ptr, 0, NULL);
-	if (json_is_object(*out) && documents.len == 1)
+	json_t *map = json_loads(text.ptr, 0, NULL);
+	if (json_is_object(map) && documents.len == 1) {
+		*out = map;
 		return true;
-	json_decref(*out);
+	}
+	json_decref(map);
 	return err_set(e, ERR_PEER, "one YAML map is expected");
 }
 
 bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct err *e)
 {
-	struct arena *a cleanup(arena_free_p) = arena_new();
 	json_t *config = NULL;
 	if (!yaml)
 		config = json_object();
-	if (!config && !read_yaml(a, yaml, &config, e))
+	if (!config && !yaml_object(yaml, &config, e))
 		return err_in(e, "annotation proxy.istio.io/config");
 	if (!check_fields(config, warnings, e)) {
 		json_decref(config);

@@ -19,12 +19,19 @@ struct injection {
 	json_t *config; /* proxy.istio.io/config, an object */
 	struct diags *warnings;
 	const char *ns;
+	json_t *custom; /* names of the user's templates, then their patches; a list */
+	json_t *seen; /* annotations for the agent: the pod's and the templates' */
+	json_t *original; /* the pod's spec, before */
 	char workload[64]; /* as long as a label may be */
+	uint32_t user, group; /* of the proxy */
+	bool built_in; /* one of the program's templates is asked for: the pod gets a proxy */
 	bool gateway, native, hold, capture;
 	uint32_t status_port; /* 0: the status port is not probed and probes are not rewritten */
 };
 
 /* ---- inject.c */
+json_t *object_in(json_t *parent, const char *key); /* what is there, or a new one */
+json_t *list_in(json_t *parent, const char *key);
 json_t *find_proxy(const json_t *spec); /* the container istio-proxy, NULL: there is none (yet) */
 
 /* ---- inject_values.c: values of annotations */
@@ -39,12 +46,16 @@ bool config_parse(const char *yaml, json_t **out, struct diags *warnings, struct
 /* Adds what `config` does not say; of proxyMetadata each variable. */
 bool config_add_defaults(json_t *config, const char *defaults, struct err *e) MUST_CHECK;
 void config_add_missing(json_t *config, json_t *more);
+/* One map of YAML as JSON, the caller's. */
+bool yaml_object(const char *yaml, json_t **out, struct err *e) MUST_CHECK;
 /* ---- inject_resources.c: over and under the pod's annotation, which is in i->config */
 bool config_add_resources(struct injection *i, struct err *e) MUST_CHECK;
 
 /* ---- inject_proxy.c, inject_volumes.c: what is injected */
 json_t *proxy_container(const struct injection *i);
 json_t *init_container(const struct injection *i); /* when the proxy is in the pod */
+void init_set_user(const struct injection *i); /* who may pass the capture, when the proxy's user is known */
+char *proxy_image(const struct injection *i); /* the caller frees it */
 /* JSON as the value of an environment variable, in which $(NAME) would be replaced; the caller frees it. */
 char *env_json(const json_t *value);
 json_t *proxy_volume_mounts(const struct injection *i);
@@ -58,9 +69,19 @@ void metadata_annotations(const struct injection *i, json_t *annotations);
 /* ---- inject_merge.c: what the user wrote wins */
 /* A container of the user's over the one of ours; a new object. */
 json_t *container_merge(const json_t *ours, const json_t *users);
+/* The patch of a template, which may delete. */
+void patch_apply(json_t *target, const json_t *patch);
+const char *list_key(
+	const char *list); /* the field by which items are the same; NULL: the list is replaced as a whole */
 json_t *list_named(const json_t *list, const char *name, size_t *at); /* NULL: not there; borrowed; at may be NULL */
 /* Takes item: into the list at the index, or not when one of its name is there already. */
 void list_add_named(json_t *list, json_t *item, size_t at);
+
+/* ---- inject_custom.c: templates of the user's; in this order */
+bool custom_choose(struct injection *i, struct err *e) MUST_CHECK;
+bool custom_read(struct injection *i, struct err *e) MUST_CHECK;
+void custom_metadata(struct injection *i);
+void custom_spec(const struct injection *i, json_t *status);
 
 /* ---- inject_probes.c: probes of the application by way of the agent */
 /* Rewrites those that are not yet, and adds them to the proxy's environment. */

@@ -104,9 +104,9 @@ void metadata_labels(const struct injection *i, json_t *labels)
 static bool merges_metrics(const struct injection *i, const char *port)
 {
 	bool scrape = true, merge = !i->o->no_metrics_merge;
-	(void)value_bool(text_at(i->annotations, "prometheus.io/scrape"), &scrape);
-	(void)value_bool(text_at(i->annotations, "prometheus.istio.io/merge-metrics"), &merge);
-	return scrape && merge && !streq(text_at(i->annotations, "prometheus.io/port"), port);
+	(void)value_bool(text_at(i->seen, "prometheus.io/scrape"), &scrape);
+	(void)value_bool(text_at(i->seen, "prometheus.istio.io/merge-metrics"), &merge);
+	return scrape && merge && !streq(text_at(i->seen, "prometheus.io/port"), port);
 }
 
 void metadata_annotations(const struct injection *i, json_t *annotations)

@@ -83,7 +83,7 @@ static json_t *annotations_for_agent(const struct injection *i)
 	static const char *const families[] = {"istio.io/", "prometheus.io/", "traffic.sidecar.istio.io/"};
 	json_t *out = json_object(), *value;
 	const char *key;
-	json_object_foreach(i->annotations, key, value)
+	json_object_foreach(i->seen, key, value)
 	{
 		bool wanted = strstr(key, ".istio.io/") && !streq(key, "proxy.istio.io/overrides");
 		for (size_t f = 0; f < ARRAY_LEN(families); f++)
@@ -217,7 +217,7 @@ static json_t *environment(const struct injection *i)
 /* ---- image, resources, rights */
 
 /* The type of image is the end of the tag. */
-static char *image_of(const struct injection *i)
+char *proxy_image(const struct injection *i)
 {
 	const json_t *configured = json_object_get(json_object_get(i->config, "image"), "imageType");
 	const char *type = annotation_of(i, "sidecar.istio.io/proxyImageType", json_string_value(configured));
@@ -238,7 +238,7 @@ static char *image_of(const struct injection *i)
 
 static json_t *new_container(const struct injection *i, const char *name)
 {
-	char *image cleanup(free_p) = image_of(i);
+	char *image cleanup(free_p) = proxy_image(i);
 	json_t *c = json_pack("{s:s, s:s}", "name", name, "image", image);
 	if (!str_empty(i->o->pull_policy))
 		(void)json_object_set_new(c, "imagePullPolicy", json_string(i->o->pull_policy));
@@ -276,14 +276,14 @@ static json_t *resources_of(const struct injection *i)
 	return json_loads(str_empty(i->o->resources) ? INJECT_RESOURCES : i->o->resources, 0, NULL);
 }
 
-static json_t *rights(json_t *added, int user)
+static json_t *rights(json_t *added, uint32_t user, uint32_t group)
 {
 	json_t *capabilities = json_pack("{s:[s]}", "drop", "ALL");
 	if (added)
 		(void)json_object_set_new(capabilities, "add", added);
-	return json_pack("{s:b, s:b, s:b, s:b, s:i, s:i, s:{s:s}, s:o}", "allowPrivilegeEscalation", 0, "privileged", 0,
-		"readOnlyRootFilesystem", 1, "runAsNonRoot", user != 0, "runAsUser", user, "runAsGroup", user,
-		"seccompProfile", "type", "RuntimeDefault", "capabilities", capabilities);
+	return json_pack("{s:b, s:b, s:b, s:b, s:I, s:I, s:{s:s}, s:o}", "allowPrivilegeEscalation", 0, "privileged", 0,
+		"readOnlyRootFilesystem", 1, "runAsNonRoot", user != 0, "runAsUser", (json_int_t)user, "runAsGroup",
+		(json_int_t)group, "seccompProfile", "type", "RuntimeDefault", "capabilities", capabilities);
 }
 
 /* ---- the proxy */
@@ -321,7 +321,8 @@ json_t *proxy_container(const struct injection *i)
 	json_t *c = new_container(i, PROXY_NAME);
 	add_parts(c, json_pack("{s:[{s:i, s:s, s:s}], s:o, s:o, s:o, s:o}", "ports", "containerPort", 15090, "protocol",
 			     "TCP", "name", "http-envoy-prom", "env", environment(i), "resources", resources_of(i),
-			     "securityContext", rights(bind ? json_pack("[s]", "NET_BIND_SERVICE") : NULL, PROXY_USER),
+			     "securityContext",
+			     rights(bind ? json_pack("[s]", "NET_BIND_SERVICE") : NULL, i->user, i->group),
 			     "volumeMounts", proxy_volume_mounts(i)));
 	set_probes(i, c);
 	if (i->native)
@@ -340,16 +341,6 @@ static void add_argument(json_t *args, const char *option, const char *value)
 	char *text cleanup(free_p) = literal(value);
 	char *arg cleanup(free_p) = xasprintf("--%s=%s", option, text);
 	(void)json_array_append_new(args, json_string(arg));
-}
-
-/* Who may pass the capture, where the user of the container has been overridden. */
-static void add_proxy_user(json_t *args, const json_t *proxy)
-{
-	const json_t *user = json_object_get(json_object_get(proxy, "securityContext"), "runAsUser");
-	if (!json_is_integer(user) || json_integer_value(user) == PROXY_USER)
-		return;
-	char *text cleanup(free_p) = xasprintf("%lld", (long long)json_integer_value(user));
-	add_argument(args, "proxy-uid", text);
 }
 
 json_t *init_container(const struct injection *i)
@@ -374,9 +365,30 @@ json_t *init_container(const struct injection *i)
 					     : xstrdup(excluded);
 	if (*both)
 		add_argument(args, "exclude-inbound-ports", both);
-	add_proxy_user(args, find_proxy(i->spec));
 	json_t *c = new_container(i, INIT_NAME);
 	add_parts(c, json_pack("{s:o, s:o, s:o}", "args", args, "resources", resources_of(i), "securityContext",
-			     rights(json_pack("[s]", "NET_ADMIN"), 0)));
+			     rights(json_pack("[s]", "NET_ADMIN"), 0, 0)));
 	return c;
+}
+
+static bool names_user(const json_t *args)
+{
+	for (size_t k = 0; k < json_array_size(args); k++) {
+		const char *arg = json_string_value(json_array_get(args, k));
+		if (str_starts(str_of(arg), STR("--proxy-uid")))
+			return true;
+	}
+	return false;
+}
+
+void init_set_user(const struct injection *i)
+{
+	const json_t *init = list_named(json_object_get(i->spec, "initContainers"), INIT_NAME, NULL);
+	const json_t *user = json_object_get(json_object_get(find_proxy(i->spec), "securityContext"), "runAsUser");
+	json_t *args = json_object_get(init, "args");
+	bool ours = streq(json_string_value(json_array_get(args, 0)), "capture");
+	if (!ours || !json_is_integer(user) || json_integer_value(user) == PROXY_USER || names_user(args))
+		return;
+	char *text cleanup(free_p) = xasprintf("%lld", (long long)json_integer_value(user));
+	add_argument(args, "proxy-uid", text);
 }

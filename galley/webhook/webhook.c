@@ -21,6 +21,8 @@ METRIC(injected, COUNTER, "sidecar_injection_success_total", "pods that got a pr
 METRIC(not_injected, COUNTER, "sidecar_injection_failure_total", "pods that were refused, and requests not understood");
 METRIC(skipped, COUNTER, "sidecar_injection_skip_total", "pods that get no proxy");
 METRIC(injection_seconds, HISTOGRAM, "sidecar_injection_time_seconds", "answering one request for injection");
+METRIC(settings_good, GAUGE, "galley_injection_settings_good",
+	"1 while the settings of injection are those of the file");
 METRIC(review_seconds, HISTOGRAM, "galley_webhook_review_seconds", "answering one admission review", "webhook");
 
 static struct log_scope webhook_log = LOG_SCOPE("webhook", "admission webhooks");
@@ -34,6 +36,9 @@ struct webhook {
 	struct admin *server;
 	struct identity *identity;
 	struct dir_watch *watch;
+	struct dir_watch *settings_watch;
+	struct inject_settings *settings; /* the last good ones */
+	struct err settings_error; /* of what the file says now */
 	struct registrar *registrar;
 	struct timer *retry;
 	uint64_t starts, refusals;
@@ -120,6 +125,8 @@ static void on_inject(void *ctx, struct admin_request *q)
 	o.no_metrics_merge |= w->no_metrics_merge;
 	if (!str_empty(w->proxy_configs))
 		o.proxy_configs = w->proxy_configs;
+	o.settings = w->settings;
+	o.settings_error = w->settings ? "" : w->settings_error.text;
 	char *answer = inject_review(&r, admin_request_path(q), &o, &result, &e);
 	count_injection(w, result, &r, e.text);
 	metric_observe(&injection_seconds, (double)(clock_mono_us() - began) / 1e6);
@@ -132,6 +139,42 @@ static void on_ready(void *ctx, struct admin_request *q)
 {
 	(void)ctx;
 	admin_respond(q, 200, "text/plain", STR("ready\n"));
+}
+
+/* ---- settings of injection */
+
+static void read_settings(void *ctx)
+{
+	struct webhook *w = ctx;
+	struct inject_settings *fresh = NULL;
+	struct err e = {0};
+	if (inject_settings_read(w->o.inject_config, &fresh, &e)) {
+		inject_settings_free(w->settings);
+		w->settings = fresh;
+		log_info(&webhook_log, "settings of injection read", KV("file", w->o.inject_config));
+	} else if (!streq(w->settings_error.text, e.text)) {
+		log_error(&webhook_log,
+			w->settings ? "settings of injection not taken, the last good ones hold"
+				    : "settings of injection not taken, pods are refused",
+			KV("error", e.text));
+	}
+	metric_set(&settings_good, *e.text ? 0 : 1);
+	w->settings_error = e;
+}
+
+static bool start_settings(struct webhook *w, struct err *e)
+{
+	char *folder cleanup(free_p) = NULL;
+	struct str path = str_of(w->o.inject_config);
+	size_t slash;
+	if (!path.len)
+		return true;
+	folder = str_rfind(path, '/', &slash) ? xstrndup(path.ptr, slash ? slash : 1) : xstrdup(".");
+	w->settings_watch = dir_watch_new(w->loop, folder, 100, read_settings, w, e);
+	if (!w->settings_watch)
+		return err_in(e, "--inject-config");
+	read_settings(w);
+	return true;
 }
 
 /* ---- certificate */
@@ -247,6 +290,7 @@ struct webhook *webhook_new(struct loop *l, const struct webhook_options *o, str
 	}
 	if (ok && !o->cert_dir && !o->ca_address)
 		ok = err_set(e, ERR_PEER, "a webhook needs a certificate: --webhook-cert-dir or --ca-address");
+	ok = ok && start_settings(w, e);
 	ok = ok && (o->cert_dir ? start_files(w, e) : start_identity(w, e));
 	if (ok)
 		return w;
@@ -260,6 +304,8 @@ void webhook_free(struct webhook *w)
 		return;
 	admin_free(w->server);
 	dir_watch_free(w->watch);
+	dir_watch_free(w->settings_watch);
+	inject_settings_free(w->settings);
 	identity_free(w->identity);
 	registrar_free(w->registrar);
 	timer_free(w->retry);
@@ -303,7 +349,10 @@ void webhook_debug(const struct webhook *w, struct strbuf *json)
 		(unsigned long long)w->pods[INJECT_INJECTED], (unsigned long long)w->pods[INJECT_UNCHANGED],
 		(unsigned long long)w->pods[INJECT_SKIPPED], (unsigned long long)w->pods[INJECT_REFUSED]);
 	strbuf_add_json(json, str_of(w->error.text));
-	strbuf_adds(json, ",\"configurations\":");
+	strbuf_adds(json, ",\"injection_settings\":{\"held\":");
+	strbuf_addf(json, "%s,\"error\":", w->settings ? "true" : "false");
+	strbuf_add_json(json, str_of(w->settings_error.text));
+	strbuf_adds(json, "},\"configurations\":");
 	if (w->registrar)
 		registrar_debug(w->registrar, json);
 	else

@@ -21,6 +21,8 @@ struct webhook_options {
 	const char *const *ca_names;
 	const char *const *dns; /* names that the API server calls us by, NULL: "galley" */
 	struct inject_options inject; /* image NULL: /inject is not served */
+	const char
+		*inject_config; /* file with its settings, inject_settings.h; read again when it changes; NULL: none */
 	const char *namespace; /* of galley's own identity */
 	void (*on_serving)(void *ctx); /* after each start of the server; NULL: not told */
 	void *ctx;

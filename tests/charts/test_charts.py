@@ -235,6 +235,25 @@ def test_I02_who_is_injected(render, values, ns, pod, injected):
     assert len(chosen) == injected, chosen
 
 
+def test_I01_templates_of_the_values_reach_the_injector(render, tmp_path):
+    """The ConfigMap is galley's file, and kube-inject takes it as it is."""
+    webhook = {"templates": {"custom": "metadata:\n  labels:\n    hello: {{ .ObjectMeta.Name }}\n"}, "defaultTemplates": ["sidecar", "custom"],
+               "aliases": {"both": ["gateway", "custom"]}, "neverInjectSelector": [{"matchLabels": {"job": "batch"}}],
+               "alwaysInjectSelector": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}], "injectedAnnotations": {"x/y": "z"}}
+    for values, name in (({"sidecarInjectorWebhook": webhook}, "istio-sidecar-injector"), ({"revision": "canary"}, "istio-sidecar-injector-canary")):
+        objects = render(values=values)
+        spec = of_kind(objects, "Deployment", "galley")[0]["spec"]["template"]["spec"]
+        volume = next(v for v in spec["volumes"] if v.get("configMap") == {"name": name})
+        mount = next(m for m in spec["containers"][0]["volumeMounts"] if m["name"] == volume["name"])
+        assert f"--inject-config={mount['mountPath']}/config" in spec["containers"][0]["args"]
+        (tmp_path / "config").write_text(of_kind(objects, "ConfigMap", name)[0]["data"]["config"])
+        pod = "kind: Pod\nmetadata: {name: world}\nspec: {containers: [{name: a, image: i}]}\n"
+        done = subprocess.run([BUILD / "cli/fairlead", "kube-inject", "-f", "-", "--image", "p:1", "--injectConfigFile", tmp_path / "config"], input=pod,
+                              capture_output=True, text=True, check=True)
+        labels = yaml.safe_load(done.stdout)["metadata"]["labels"]
+        assert labels.get("hello") == ("world" if "sidecarInjectorWebhook" in values else None)
+
+
 def test_scaling_is_by_component(render):
     values = {"pilot": {"autoscaleMin": 2, "autoscaleMax": 9}, "citadel": {"replicaCount": 3}}
     objects = render(values=values)
@@ -258,6 +277,8 @@ REFUSED = [
     ("fairlead", {"pilto": {}}), ("fairlead", {"pilot": {"replicas": 3}}), ("fairlead", {"pilot": {"workers": 0}}),
     ("fairlead", {"citadel": {"rootKey": "dsa"}}), ("fairlead", {"citadel": {"rootTTL": "10 years"}}),
     ("fairlead", {"validation": {"timeoutSeconds": 90}}), ("fairlead", {"sidecarInjectorWebhook": {"failurePolicy": "Maybe"}}),
+    ("fairlead", {"sidecarInjectorWebhook": {"templates": {"sidecar": "spec: {}"}}}), ("fairlead", {"sidecarInjectorWebhook": {"templates": {"x": {}}}}),
+    ("fairlead", {"sidecarInjectorWebhook": {"neverInjectSelector": [{"labels": {}}]}}), ("fairlead", {"global": {"proxy": {"autoInject": "maybe"}}}),
     ("base", {"enableCRDTemplates": "yes"}), ("gateway", {"kind": "Pod"}), ("gateway", {"service": {"typ": "ClusterIP"}}),
 ]
 

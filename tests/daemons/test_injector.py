@@ -276,6 +276,45 @@ def test_I03_the_agent_accepts_every_argument_of_istio_init(hook):
     assert len(seen) == 8, seen  # the seven annotations and the proxy's user
 
 
+def test_I01_settings_are_read_again_without_a_restart(tmp_path):
+    """As kubelet shows a ConfigMap: a folder with a link that is swapped. What is wrong is said, and the last good settings hold."""
+    def publish(number, text):
+        version = tmp_path / f"settings/..{number}"
+        version.mkdir(parents=True)
+        (version / "config").write_text(text)
+        link = tmp_path / "settings/..new"
+        link.symlink_to(version.name)
+        link.rename(tmp_path / "settings/..data")
+    greeting = "defaultTemplates: [sidecar, custom]\ntemplates: {custom: 'metadata: {labels: {hello: %s}}'}"
+    publish(1, "templates: {sidecar: 'spec: {}'}")
+    (tmp_path / "settings/config").symlink_to("..data/config")
+    hook = Injector(tmp_path, "--inject-config", tmp_path / "settings/config")
+
+    def label():
+        return hook.injected(POD)[0]["metadata"]["labels"].get("hello")
+
+    def error():
+        return hook.page("webhook")["injection_settings"]["error"]
+    try:
+        assert "cannot be replaced" in error()
+        response = hook.inject(POD)  # not injected by other settings than those that are wanted
+        assert not response["allowed"] and "the settings are not good" in response["status"]["message"] and "sidecar" in response["status"]["message"]
+        publish(2, greeting % "world")
+        wait_until(lambda: not error())
+        assert label() == "world" and proxy_of(hook.injected(POD)[0])
+        publish(3, greeting % "{{ .Values.x }}")
+        wait_until(lambda: "line 1: {{ .Values.x }}: is not supported" in error())
+        assert label() == "world" and "galley_injection_settings_good 0" in hook.metrics()
+        assert "the last good ones hold" in hook.log.read_text()
+        publish(4, greeting % '{{ index .ObjectMeta.Labels "app" }}')
+        wait_until(lambda: label() == "cart")
+        assert not error() and "galley_injection_settings_good 1" in hook.metrics()
+        assert hook.inject(dict(POD, metadata={"annotations": {"inject.istio.io/templates": "other"}}))["status"]["message"].endswith(
+            'template "other" does not exist; there are custom, gateway, sidecar')
+    finally:
+        assert hook.stop() == 0
+
+
 def test_I06_a_gateway_of_a_container_with_image_auto(hook):
     pod = {"metadata": {"name": "ingress", "annotations": {"inject.istio.io/templates": "gateway"}},
            "spec": {"containers": [{"name": "istio-proxy", "image": "auto", "ports": [{"containerPort": 80}]}]}}

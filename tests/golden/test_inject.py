@@ -1,6 +1,6 @@
 """Golden files of injection: <case>.in.yaml through `fairlead kube-inject` must give <case>.want.yaml, and going through once more changes nothing.
 
-A comment "# options: ..." in a case is given to the command. `pytest tests/golden/test_inject.py --update` writes the wanted files anew. The webhook's
+A comment "# options: ..." in a case is given to the command; a file <case>.settings.yaml is its --injectConfigFile. `pytest tests/golden/test_inject.py --update` writes the wanted files anew. The webhook's
 answers to the same cases are in tests/daemons/test_injector.py.
 """
 import json
@@ -20,7 +20,8 @@ BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build/gcc"))
 
 def options_of(case):
     found = re.search(r"^# options: (.*)$", case.read_text(), re.M)
-    return shlex.split(found.group(1)) if found else []
+    settings = case.with_name(case.name.replace(".in.yaml", ".settings.yaml"))
+    return (shlex.split(found.group(1)) if found else []) + (["--injectConfigFile", str(settings)] if settings.exists() else [])
 
 
 def inject(text, *options):
@@ -55,6 +56,7 @@ def test_I01_injecting_again_changes_nothing(case):
 
 def test_no_wanted_file_without_its_case():
     assert sorted((HERE / "inject").glob("*.want.yaml")) == [wanted(c) for c in CASES]
+    assert {c.name.removesuffix(".settings.yaml") for c in (HERE / "inject").glob("*.settings.yaml")} <= {name(c) for c in CASES}
 
 
 REFUSED = [  # annotation, value, what the user is told
@@ -89,7 +91,9 @@ REFUSED = [  # annotation, value, what the user is told
     ("traffic.sidecar.istio.io/kubevirtInterfaces", "net1", "not supported"),
     ("traffic.sidecar.istio.io/exclude", "1", "not known"),
     ("prometheus.istio.io/merge-metrics", "si", "neither true nor false"),
-    ("inject.istio.io/templates", "grpc-agent", "gateway and sidecar do"),
+    ("inject.istio.io/templates", "grpc-agent", "does not exist; there are gateway, sidecar"),
+    ("inject.istio.io/templates", "", 'template "" does not exist'),
+    ("inject.istio.io/templates", "sidecar,", 'template "" does not exist'),
     ("inject.istio.io/templates", "sidecar,gateway", "one of gateway and sidecar"),
     ("proxy.istio.io/config", "concurrency: [", "line 1"),
     ("proxy.istio.io/config", "a\n---\nb", "one YAML map"),
@@ -175,3 +179,81 @@ def test_I05_wrong_usage_is_said(arguments, code, told):
 def test_I05_a_broken_document_injects_nothing():
     result = inject("kind: Pod\nmetadata: {\n")
     assert result.returncode == 1 and result.stdout == "" and "-:3: error: " in result.stderr
+
+
+BAD_SETTINGS = [  # the file, what the user is told
+    ("templates: {custom: 'metadata: {labels: {a: b}}'}\ntemplate: x", "template: unknown field"),
+    ("templates: [a]", "templates: an object of texts"),
+    ("templates: {custom: {metadata: {}}}", "templates: an object of texts"),
+    ("templates: {sidecar: 'spec: {}'}", 'template "sidecar" is part of the program and cannot be replaced'),
+    ("templates: {custom: 'spec: ['}", 'template "custom": line 2'),
+    ("templates: {custom: '[a]'}", 'template "custom": one YAML map'),
+    ("templates: {custom: 'status: {}'}", 'template "custom": status: is not in a pod'),
+    ("templates: {custom: 'spec: 7'}", 'template "custom": spec: an object'),
+    ("templates: {custom: 'metadata: {labels: {a: 1}}'}", 'template "custom": labels: an object of texts'),
+    ("templates: {custom: 'spec: {containers: [{image: x}]}'}", "spec.containers[0].name: is needed"),
+    ("templates: {custom: 'spec: {containers: [x]}'}", "spec.containers[0]: an object"),
+    ("templates: {custom: 'spec: {containers: [{name: a, env: [{value: x}]}]}'}", "spec.containers[0].env[0].name: is needed"),
+    ("templates: {custom: 'spec: {$retainKeys: [a]}'}", "spec.$retainKeys: of the merge's own words only $patch"),
+    ("templates: {custom: 'spec: {$patch: merge}'}", "spec.$patch: delete or replace"),
+    ("templates:\n  custom: |\n    spec:\n      {{ if .Values.x }}\n      a: b\n      {{ end }}", 'template "custom", line 2: {{ if .Values.x }}: is not supported'),
+    ("templates:\n  custom: |\n    {{- /* a\n    b */ -}}\n    a: {{ .Values.global.hub }}", 'template "custom", line 3: {{ .Values.global.hub }}: is not'),
+    ("templates: {custom: 'a: {{ .ObjectMeta.Labels }}'}", "{{ .ObjectMeta.Labels }}: a map cannot be put into a text"),
+    ("templates: {custom: 'a: {{ index .ObjectMeta \"x\" }}'}", "index takes .ObjectMeta.Labels or"),
+    ("templates: {custom: 'a: {{ index .ObjectMeta.Labels x }}'}", "index takes .ObjectMeta.Labels or"),
+    ("templates: {custom: 'a: {{ .Revision | upper }}'}", "behind | only default and quote"),
+    ("templates: {custom: 'a: {{ .Revision | default .ProxyImage }}'}", "default takes a text in quotes"),
+    ("templates: {custom: 'a: {{ .Revision .ProxyImage }}'}", "one value, then functions behind |"),
+    ("templates: {custom: 'a: {{ }}'}", "is not supported"),
+    ("templates: {custom: 'a: {{ .Revision '}", 'template "custom", line 1: {{ without }}'),
+    ("templates: {custom: '{{/* never ends }}'}", "{{ without }}"),
+    ("defaultTemplates: [sidecar, custom]", 'defaultTemplates: template "custom" does not exist; there are gateway, sidecar'),
+    ("defaultTemplates: sidecar", "defaultTemplates: a list of names"),
+    ("defaultTemplates: [sidecar, gateway]", "defaultTemplates: one of gateway and sidecar"),
+    ("aliases: {a: [b], b: [sidecar]}", 'aliases: a: "b" is an alias itself'),
+    ("aliases: {a: [c]}", 'aliases: a: template "c" does not exist'),
+    ("aliases: {a: c}", "aliases: a: a list of names"),
+    ("policy: off", "policy: enabled or disabled"),
+    ("neverInjectSelector: {matchLabels: {}}", "neverInjectSelector: a list of label selectors"),
+    ("neverInjectSelector: [{labels: {}}]", "neverInjectSelector: [0]: labels: unknown field"),
+    ("neverInjectSelector: [{matchLabels: {a: 1}}]", "neverInjectSelector: [0]: matchLabels: an object of texts"),
+    ("alwaysInjectSelector: [{matchExpressions: [{key: a, operator: Equals}]}]", "matchExpressions[0]: operator: In, NotIn"),
+    ("alwaysInjectSelector: [{matchExpressions: [{key: a, operator: In}]}]", "matchExpressions[0]: values: at least one"),
+    ("alwaysInjectSelector: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]", "values: none is expected"),
+    ("alwaysInjectSelector: [{matchExpressions: [{operator: Exists}]}]", "matchExpressions[0]: key: a label's name"),
+    ("injectedAnnotations: {a: 1}", "injectedAnnotations: an object of texts"),
+    ("[", "line 2"),
+]
+
+
+@pytest.mark.parametrize("text,told", BAD_SETTINGS, ids=[t for _, t in BAD_SETTINGS])
+def test_I01_settings_that_are_wrong_are_refused_before_any_pod(tmp_path, text, told):
+    (tmp_path / "settings.yaml").write_text(text)
+    result = inject("kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: i}]}\n", "--injectConfigFile", tmp_path / "settings.yaml")
+    assert result.returncode == 2 and result.stdout == ""
+    assert "--injectConfigFile: " in result.stderr and str(tmp_path / "settings.yaml") in result.stderr and told in result.stderr
+
+
+def test_I01_what_a_template_makes_of_one_pod_is_refused_by_name(tmp_path):
+    """A value may be the end of the text's form; the pod is refused, and told which template."""
+    (tmp_path / "settings.yaml").write_text("templates: {custom: 'metadata: {labels: {a: {{ index .ObjectMeta.Annotations \"say\" }}}}'}")
+    for say, told in (("[", 'template "custom": line 1'), ("{b: c}", 'template "custom": labels: an object of texts')):
+        pod = {"kind": "Pod", "metadata": {"name": "cart", "annotations": {"say": say, "inject.istio.io/templates": "sidecar,custom"}},
+               "spec": {"containers": [{"name": "a", "image": "i"}]}}
+        result = inject(json.dumps(pod), "--injectConfigFile", tmp_path / "settings.yaml")
+        assert result.returncode == 1 and "Pod cart" in result.stderr and told in result.stderr
+
+
+def test_I01_a_template_cannot_grow_without_bound(tmp_path):
+    (tmp_path / "settings.yaml").write_text("templates: {custom: '#" + '{{ index .ObjectMeta.Annotations "say" }}' * 100 + "'}")
+    pod = {"kind": "Pod", "metadata": {"name": "cart", "annotations": {"say": "x" * 50000, "inject.istio.io/templates": "sidecar,custom"}},
+           "spec": {"containers": [{"name": "a", "image": "i"}]}}
+    result = inject(json.dumps(pod), "--injectConfigFile", tmp_path / "settings.yaml")
+    assert result.returncode == 1 and "would be longer than" in result.stderr
+
+
+def test_I04_traffic_of_the_user_that_a_template_gives_the_proxy_is_not_captured(tmp_path):
+    (tmp_path / "settings.yaml").write_text("templates: {u: 'spec: {containers: [{name: istio-proxy, securityContext: {runAsUser: 2000}}]}'}\n"
+                                            "defaultTemplates: [sidecar, u]")
+    result = inject("kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: i}]}\n", "--injectConfigFile", tmp_path / "settings.yaml")
+    assert "runAsUser: 2000" in result.stdout and '"--proxy-uid=2000"' in result.stdout

@@ -22,6 +22,10 @@ istio.io/rev: {{ .root.Values.revision | default "default" | quote }}
 annotations: {networking.istio.io/exportTo: "~"}
 {{- end }}
 
+{{- define "fairlead.injectorConfig" -}}
+istio-sidecar-injector{{ with .Values.revision }}-{{ . }}{{ end }}
+{{- end }}
+
 {{- define "fairlead.selector" -}}
 app.kubernetes.io/name: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
