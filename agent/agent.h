@@ -76,22 +76,3 @@ void status_rename_metrics(struct str in, struct strbuf *out);
 bool status_is_ready(struct str stats, char why[128]);
 /* The connections that Envoy's /stats text counts, without those to its own admin, health and Prometheus ports. */
 uint64_t status_connections(struct str stats);
-
-/* ---- capture.c: `agent capture` */
-int capture_main(int argc, char **argv);
-struct capture_config {
-	uint32_t proxy_mark;
-	uint32_t proxy_uid;
-	const char *include_inbound_ports; /* "*" or list */
-	const char *exclude_inbound_ports;
-	const char *include_outbound_ranges; /* "*" or CIDR list */
-	const char *exclude_outbound_ranges;
-	const char *include_outbound_ports;
-	const char *exclude_outbound_ports;
-	const char *exclude_interfaces;
-	const char *annotations; /* JSON: traffic.sidecar.istio.io/... override the options */
-	bool dry_run;
-	bool remove;
-};
-/* The nftables script; pure. The caller frees *out. */
-bool capture_script(const struct capture_config *c, char **out, struct err *e) MUST_CHECK;

@@ -1,6 +1,8 @@
 /* DOC: The agent, the daemon beside one Envoy: tables and one call. Start reading at agent.c. */
 #include "agent/daemon.h"
 
+#include "agent/capture.h"
+
 static const struct option_row options[] = {
 	{.name = "type", OPT_STR(struct agent_config, type, "sidecar", "sidecar, or router for a gateway")},
 	{.name = "pod-name", OPT_STR(struct agent_config, pod_name, NULL, "name of this workload's instance")},

@@ -1,14 +1,19 @@
 """Both ends of the connections in test_capture.py: who accepted a connection, and where it was going.
 
 listen PORT...                     accepts on all addresses, answers each connection with one JSON line, runs until its input ends
-call ADDRESS PORT [MARK [SOURCE]]  connects, prints the line it is answered with"""
+call ADDRESS PORT [MARK [SOURCE]]  connects, prints the line it is answered with; the source may be a foreign address
+forward PORT MARK                  as a proxy with TPROXY: accepts what was meant for others, calls those in the caller's name, and adds
+                                   to the line that it was here"""
 import json
 import selectors
 import socket
 import struct
 import sys
+import threading
 
 SO_MARK = 36
+TPROXY_MARK = 1337
+TRANSPARENT = {socket.AF_INET: (socket.SOL_IP, 19), socket.AF_INET6: (socket.IPPROTO_IPV6, 75)}
 SO_ORIGINAL_DST = 80  # netfilter's, the same number at both levels
 
 
@@ -45,12 +50,48 @@ def listen(ports):
             key.data(key.fileobj)
 
 
+def pass_on(s, peer, port, mark):
+    with s, socket.socket(s.family) as out:
+        out.settimeout(5)
+        out.setsockopt(*TRANSPARENT[s.family], 1)
+        out.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+        out.bind((peer[0], 0))
+        try:
+            out.connect(original(s))
+            line = json.loads(out.makefile().readline())
+        except (OSError, ValueError) as problem:
+            line = {"port": 0, "address": repr(problem), "original": 0, "peer": ""}
+        s.sendall(json.dumps({**line, "via": port, "caller": peer[0]}).encode())
+
+
+def accept_all(listener, port, mark):
+    while True:
+        s, peer = listener.accept()
+        threading.Thread(target=pass_on, args=(s, peer, port, mark), daemon=True).start()
+
+
+def forward(port, mark):
+    for family, address in (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"):
+        s = socket.socket(family)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        s.setsockopt(*TRANSPARENT[family], 1)
+        s.bind((address, port))
+        s.listen(100)
+        threading.Thread(target=accept_all, args=(s, port, mark), daemon=True).start()
+    print("listening", flush=True)
+    sys.stdin.read()
+
+
 def call(address, port, mark=0, source=None):
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
         s.settimeout(5)
         if int(mark):
             s.setsockopt(socket.SOL_SOCKET, SO_MARK, int(mark))
         if source:
+            if int(mark) == TPROXY_MARK:
+                s.setsockopt(*TRANSPARENT[s.family], 1)
             s.bind((source, 0))
         s.connect((address, int(port)))
         print(s.makefile().read())
@@ -59,5 +100,7 @@ def call(address, port, mark=0, source=None):
 if __name__ == "__main__":
     if sys.argv[1] == "listen":
         listen([int(port) for port in sys.argv[2:]])
+    elif sys.argv[1] == "forward":
+        forward(int(sys.argv[2]), int(sys.argv[3]))
     else:
         call(*sys.argv[2:])

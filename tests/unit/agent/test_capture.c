@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "agent/agent.h"
+#include "agent/capture.h"
 #include "common/base/limits.h"
 
 #define HEAD "add table inet fairlead_capture\ndelete table inet fairlead_capture\n"
@@ -18,7 +18,13 @@
 
 static struct capture_config defaults(void)
 {
-	return (struct capture_config){.proxy_uid = 1337, .include_inbound_ports = "*", .include_outbound_ranges = "*"};
+	return (struct capture_config){.mode = "REDIRECT",
+		.proxy_uid = "1337",
+		.proxy_gid = "1337",
+		.include_inbound_ports = "*",
+		.include_outbound_ranges = "*",
+		.include_outbound_groups = "*",
+		.loopback_range = "127.0.0.1/32"};
 }
 
 static const char default_script[] = HEAD
@@ -36,8 +42,11 @@ static const char default_script[] = HEAD
 	"\t\toifname \"lo\" ip6 saddr ::6 return\n"
 	"\t\toifname \"lo\" meta skuid 1337 ip daddr != 127.0.0.1 tcp dport != 15008 redirect to :15006\n"
 	"\t\toifname \"lo\" meta skuid 1337 ip6 daddr != ::1 tcp dport != 15008 redirect to :15006\n"
-	"\t\toifname \"lo\" meta skuid != 1337 return\n"
+	"\t\toifname \"lo\" meta skgid 1337 ip daddr != 127.0.0.1 tcp dport != 15008 redirect to :15006\n"
+	"\t\toifname \"lo\" meta skgid 1337 ip6 daddr != ::1 tcp dport != 15008 redirect to :15006\n"
+	"\t\toifname \"lo\" meta skuid != 1337 meta skgid != 1337 return\n"
 	"\t\tmeta skuid 1337 return\n"
+	"\t\tmeta skgid 1337 return\n"
 	"\t\tip daddr 127.0.0.1 return\n"
 	"\t\tip6 daddr ::1 return\n"
 	"\t\tmeta l4proto tcp redirect to :15001\n"
@@ -73,6 +82,7 @@ static void A16_proxy_known_by_its_mark(void **state)
 	assert_non_null(strstr(text, "\toifname \"lo\" meta mark != 4000000000 return\n"));
 	assert_non_null(strstr(text, "\tmeta mark 4000000000 return\n"));
 	assert_null(strstr(text, "skuid"));
+	assert_null(strstr(text, "skgid"));
 	free(text);
 }
 
@@ -111,7 +121,7 @@ static const struct {
 	ROW("includeOutboundIPRanges", include_outbound_ranges, " ", "\tmeta l4proto tcp redirect to :15006\n",
 		"redirect to :15001"),
 	ROW("excludeOutboundIPRanges", exclude_outbound_ranges, "169.254.169.254/32",
-		"\tmeta l4proto tcp ip daddr 169.254.169.254/32 return\n", NULL),
+		"\tmeta l4proto tcp ip daddr 169.254.169.254 return\n", NULL),
 	/* Bits behind the prefix are cleared. */
 	ROW("excludeOutboundIPRanges", exclude_outbound_ranges, "10.255.255.255/9,2001:db8::1/31",
 		"\tmeta l4proto tcp ip daddr 10.128.0.0/9 return\n"
@@ -119,9 +129,12 @@ static const struct {
 		NULL),
 	ROW("excludeOutboundIPRanges", exclude_outbound_ranges, "1.2.3.4/0",
 		"\tmeta l4proto tcp ip daddr 0.0.0.0/0 return\n", NULL),
-	ROW("includeOutboundPorts", include_outbound_ports, "443", "\ttcp dport { 443 } redirect to :15001\n", NULL),
+	ROW("includeOutboundPorts", include_outbound_ports, "443", "\ttcp dport 443 redirect to :15001\n", NULL),
 	ROW("excludeOutboundPorts", exclude_outbound_ports, "25,15010", "\ttcp dport { 25, 15010 } return\n", NULL),
 	ROW("excludeInterfaces", exclude_interfaces, "eth1,veth-a.1", "\tiifname \"eth1\" return\n", NULL),
+	ROW("kubevirtInterfaces", virtual_interfaces, "net1",
+		"\tiifname \"net1\" meta l4proto tcp redirect to :15001\n", NULL),
+	ROW("kubevirtInterfaces", virtual_interfaces, "net1", "\tiifname \"net1\" return\n", NULL),
 	ROW("excludeInterfaces", exclude_interfaces, "eth1,veth-a.1", "\toifname \"veth-a.1\" return\n", NULL),
 };
 
@@ -170,13 +183,125 @@ static const struct {
 		"excludeOutboundIPRanges: "},
 	{"{\"" PREFIX "excludeInterfaces\":\"eth0\\\" accept\"}", "is not an interface's name"},
 	{"{\"" PREFIX "excludeInterfaces\":\"an-interface-too-long\"}", "is not an interface's name"},
-	{"{\"" PREFIX "kubevirtInterfaces\":\"net1\"}",
-		"annotation " PREFIX "kubevirtInterfaces is not known or not supported"},
+	{"{\"" PREFIX "kubevirtInterfaces\":\"net1;\"}",
+		"annotation " PREFIX "kubevirtInterfaces: \"net1;\" is not an interface's name"},
+	{"{\"istio.io/reroute-virtual-interfaces\":\"\\\"\"}",
+		"annotation istio.io/reroute-virtual-interfaces: \"\"\" is not an interface's name"},
+	{"{\"sidecar.istio.io/interceptionMode\":\"redirect\"}",
+		"annotation sidecar.istio.io/interceptionMode: \"redirect\" is not REDIRECT, TPROXY or NONE"},
 	{"{\"" PREFIX "includeInboundPort\":\"80\"}", "is not known"},
 	{"{\"" PREFIX "includeInboundPorts\":80}", "includeInboundPorts: a string is expected"},
 	{"[]", "--annotations: a JSON object is expected"},
 	{"{", "--annotations: line 1"},
 };
+
+/* One option without an annotation. */
+static const struct {
+	size_t offset;
+	const char *value;
+	const char *has, *has_not;
+} options[] = {
+#define OPTION(field, ...) \
+	{ \
+		offsetof(struct capture_config, field), __VA_ARGS__ \
+	}
+	OPTION(proxy_uid, "1000, 7", "\tmeta skuid { 7, 1000 } return\n", "skuid 1337"),
+	OPTION(proxy_uid, "1000, 7", "\toifname \"lo\" meta skuid != { 7, 1000 } meta skgid != 1337 return\n", NULL),
+	OPTION(proxy_gid, "12", "\tmeta skgid 12 return\n", "skgid 1337"),
+	OPTION(exclude_outbound_groups, "20,3,20", "\tmeta skgid { 3, 20 } return\n", NULL),
+	OPTION(include_outbound_groups, "3", "\tmeta skgid != 3 return\n", NULL),
+	OPTION(include_outbound_groups, "", "\tmeta l4proto tcp return\n", NULL),
+	OPTION(loopback_range, "127.0.0.0/8", "\tip daddr 127.0.0.0/8 return\n", "daddr 127.0.0.1 "),
+	OPTION(loopback_range, "127.0.0.0/8", "skuid 1337 ip daddr != 127.0.0.0/8 tcp", NULL),
+	/* A range of the loopback that is asked for is captured. */
+	OPTION(include_outbound_ranges, "127.1.0.0/16", "\tmeta l4proto tcp ip daddr 127.1.0.0/16 redirect to :15001\n",
+		"\toifname \"lo\" meta skuid !="),
+	OPTION(include_outbound_ranges, "::1/128", "\tmeta l4proto tcp ip6 daddr ::1 redirect to :15001\n",
+		"\toifname \"lo\" meta skuid !="),
+	OPTION(mode, "TPROXY", "\tmeta l4proto tcp tproxy to :15006 meta mark set 1337 accept\n",
+		"\tmeta l4proto tcp redirect to :15006\n"),
+	OPTION(mode, "TPROXY", "\tct mark 1337 meta mark set ct mark\n", NULL),
+	OPTION(mode, "TPROXY", "\tmeta mark 1337 return\n", NULL),
+	OPTION(mode, "NONE", HEAD, "table inet fairlead_capture {"),
+};
+
+static void A16_every_other_option(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		struct capture_config c = defaults();
+		set_field(&c, options[i].offset, options[i].value);
+		char *text = script(&c);
+		if (!strstr(text, options[i].has))
+			fail_msg("%zu: %s: has no %s in\n%s", i, options[i].value, options[i].has, text);
+		if (options[i].has_not && strstr(text, options[i].has_not))
+			fail_msg("%zu: %s: has %s in\n%s", i, options[i].value, options[i].has_not, text);
+		free(text);
+	}
+}
+
+static void A16_exclusions_count_where_all_is_captured(void **state)
+{
+	struct capture_config c = defaults();
+	c.include_inbound_ports = "80,8080";
+	c.exclude_inbound_ports = "8080";
+	c.include_outbound_groups = "5";
+	c.exclude_outbound_groups = "5";
+	char *text = script(&c);
+	assert_non_null(strstr(text, "\ttcp dport { 80, 8080 } redirect to :15006\n"));
+	assert_null(strstr(text, "\ttcp dport 8080 return\n"));
+	assert_null(strstr(text, "\tmeta skgid 5 return\n"));
+	free(text);
+}
+
+static void A16_invalid_packets_are_dropped_when_asked_for(void **state)
+{
+	struct capture_config c = defaults();
+	c.drop_invalid = true;
+	char *text = script(&c);
+	assert_non_null(strstr(text, "\ttype filter hook prerouting priority -151; policy accept;\n"
+				     "\t\tmeta l4proto tcp ct state invalid drop\n"));
+	free(text);
+}
+
+static const struct {
+	size_t offset;
+	const char *value, *why;
+} refused_options[] = {
+	OPTION(proxy_uid, "", "--proxy-uid: is needed"),
+	OPTION(proxy_uid, "istio-proxy", "--proxy-uid: \"istio-proxy\" is not an id 0..4294967294"),
+	OPTION(proxy_gid, "4294967295", "--proxy-gid: \"4294967295\" is not an id"),
+	OPTION(include_outbound_groups, "no-such-group", "--include-outbound-groups: \"no-such-group\" is neither"),
+	OPTION(exclude_outbound_groups, "*", "--exclude-outbound-groups: \"*\" is not allowed here"),
+	OPTION(loopback_range, "10.0.0.0/8", "--loopback-range: \"10.0.0.0/8\" is not a range of 127.0.0.0/8"),
+	OPTION(loopback_range, "127.0.0.0/7", "--loopback-range: \"127.0.0.0/7\" is not a range"),
+	OPTION(loopback_range, "127.0.0.1/32,127.0.0.2/32", "--loopback-range: one range is expected"),
+	OPTION(mode, "", "--interception-mode: \"\" is not REDIRECT, TPROXY or NONE"),
+};
+
+static void A16_every_option_is_refused_by_its_name(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(refused_options); i++) {
+		struct capture_config c = defaults();
+		struct err e = {0};
+		char *out = NULL;
+		set_field(&c, refused_options[i].offset, refused_options[i].value);
+		assert_false(capture_script(&c, &out, &e));
+		if (!strstr(e.text, refused_options[i].why))
+			fail_msg("\"%s\" does not say \"%s\"", e.text, refused_options[i].why);
+	}
+}
+
+static void A16_the_proxys_mark_is_not_that_of_tproxy(void **state)
+{
+	struct capture_config c = defaults();
+	struct err e = {0};
+	char *out = NULL;
+	c.proxy_mark = TPROXY_MARK;
+	free(script(&c));
+	c.mode = "TPROXY";
+	assert_false(capture_script(&c, &out, &e));
+	assert_string_equal(e.text, "--proxy-mark: 1337 is TPROXY's own mark, of what goes to the application");
+}
 
 static void A16_what_is_not_understood_is_refused(void **state)
 {
@@ -235,6 +360,11 @@ int main(void)
 		cmocka_unit_test(A16_proxy_known_by_its_mark),
 		cmocka_unit_test(A16_removal_needs_nothing_to_be_there),
 		cmocka_unit_test(A16_every_option_and_annotation),
+		cmocka_unit_test(A16_every_other_option),
+		cmocka_unit_test(A16_exclusions_count_where_all_is_captured),
+		cmocka_unit_test(A16_invalid_packets_are_dropped_when_asked_for),
+		cmocka_unit_test(A16_every_option_is_refused_by_its_name),
+		cmocka_unit_test(A16_the_proxys_mark_is_not_that_of_tproxy),
 		cmocka_unit_test(A16_what_is_not_understood_is_refused),
 		cmocka_unit_test(A16_an_option_is_named_too),
 		cmocka_unit_test(A16_lists_are_limited),
