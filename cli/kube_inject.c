@@ -12,6 +12,7 @@
 #include "galley/webhook/inject.h"
 
 struct kube_inject_config {
+	const struct documents *all; /* of the file */
 	const char *filename, *output, *ns, *settings;
 	struct inject_options inject;
 };
@@ -60,6 +61,19 @@ static json_t *pod_in(json_t *document, const struct template *t, json_t **paren
 	return t && json_is_object(at) ? at : NULL;
 }
 
+/* What a Namespace of the same file says. The caller frees it; NULL: nothing. */
+static char *namespace_annotation(const struct kube_inject_config *c, const char *ns, const char *annotation)
+{
+	for (size_t i = 0; i < c->all->len; i++) {
+		const struct node *metadata = node_get(c->all->items[i], "metadata");
+		struct str value = node_text(node_get(metadata, "annotations"), annotation);
+		if (str_eqc(node_text(c->all->items[i], "kind"), "Namespace") &&
+			str_eqc(node_text(metadata, "name"), ns) && value.len)
+			return xstrndup(value.ptr, value.len);
+	}
+	return NULL;
+}
+
 static bool inject_document(
 	const struct kube_inject_config *c, json_t **document, struct diags *warnings, struct err *e)
 {
@@ -69,8 +83,14 @@ static bool inject_document(
 	json_t *parent, *out = NULL, *pod = pod_in(*document, t, &parent, &key);
 	if (!pod)
 		return true;
-	const struct inject_request q = {
-		.pod = pod, .ns = *ns ? ns : c->ns, .workload = parent ? text_at(metadata, "name") : NULL};
+	ns = *ns ? ns : c->ns;
+	char *range cleanup(free_p) = namespace_annotation(c, ns, INJECT_UID_RANGE);
+	char *groups cleanup(free_p) = namespace_annotation(c, ns, INJECT_GROUPS);
+	const struct inject_request q = {.pod = pod,
+		.ns = ns,
+		.workload = parent ? text_at(metadata, "name") : NULL,
+		.uid_range = range,
+		.groups = groups};
 	if (!inject_pod(&c->inject, &q, &out, &skipped, warnings, e))
 		return err_in(e, "%s %s", t->kind, text_at(metadata, "name"));
 	if (skipped)
@@ -127,7 +147,7 @@ static void print_diags(const struct diags *d)
 	}
 }
 
-static bool inject_file(const struct kube_inject_config *c, struct arena *a, struct strbuf *out, struct err *e)
+static bool inject_file(struct kube_inject_config *c, struct arena *a, struct strbuf *out, struct err *e)
 {
 	char *text cleanup(free_p) = NULL;
 	size_t len = 0;
@@ -137,6 +157,7 @@ static bool inject_file(const struct kube_inject_config *c, struct arena *a, str
 	if (!read_input(c->filename, &text, &len, e))
 		return false;
 	(void)yaml_parse(a, str_n(text, len), c->filename, &documents, &diags);
+	c->all = &documents;
 	bool ok = diags.errors == 0 || err_set(e, ERR_PEER, "%s: not understood", c->filename);
 	for (size_t i = 0; ok && i < documents.len; i++)
 		ok = inject_node(c, a, documents.items[i], &diags, out, e) || err_in(e, "%s", c->filename);
@@ -150,10 +171,12 @@ static bool check_usage(const struct kube_inject_config *c, struct err *e)
 		return err_set(e, ERR_PEER, "--filename: the file to read is needed (- for standard input)");
 	if (str_empty(c->inject.image))
 		return err_set(e, ERR_PEER, "--image: the image of agent and Envoy is needed");
+	if (!inject_platform_check(c->inject.platform, e))
+		return err_in(e, "--platform");
 	return inject_resources_check(c->inject.resources, e) || err_in(e, "--resources");
 }
 
-static bool inject_to(const struct kube_inject_config *c, struct arena *a, struct err *e)
+static bool inject_to(struct kube_inject_config *c, struct arena *a, struct err *e)
 {
 	struct strbuf out cleanup(strbuf_done) = {0};
 	if (!inject_file(c, a, &out, e))

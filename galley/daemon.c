@@ -381,11 +381,14 @@ static bool start_webhook(struct galleyd *s, const struct galley_config *c, stru
 		.configurations = c->webhook_configurations};
 	o.inject = c->inject;
 	o.inject_config = c->inject_config;
+	o.galley = s->galley;
 	o.inject.trust_domain = c->trust_domain;
 	o.inject.domain_suffix = c->domain_suffix;
 	o.inject.root_namespace = c->root_namespace;
 	if (!inject_resources_check(c->inject.resources, e))
 		return err_in(e, "--inject-resources");
+	if (!inject_platform_check(c->inject.platform, e))
+		return err_in(e, "--inject-platform");
 	if (str_empty(c->webhook_address))
 		return true;
 	daemon_not_ready(s->daemon, "webhooks", "no certificate for the webhooks yet");

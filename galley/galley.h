@@ -46,6 +46,8 @@ void galley_diags(const struct galley *g, struct diags *out);
 /* The same in Istio's analysis codes, and what no single object shows: references, conflicts, rules that nothing reaches. */
 void galley_analyze(const struct galley *g, struct diags *out);
 
+/* Of a Namespace object; NULL: no such object or annotation. Borrowed until the next commit. */
+const char *galley_namespace_annotation(const struct galley *g, const char *ns, const char *annotation);
 /* The mesh config's defaultConfig as JSON; "" when it says nothing. */
 void galley_proxy_config(const struct galley *g, struct strbuf *json);
 bool galley_merges_metrics(const struct galley *g); /* the mesh config's enablePrometheusMerge, by default true */

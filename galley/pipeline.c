@@ -102,6 +102,13 @@ struct label_set galley_namespace_labels(struct galley *g, const char *ns)
 	return slot && slot->good ? LABELS(slot->good->meta, labels) : (struct label_set){0};
 }
 
+const char *galley_namespace_annotation(const struct galley *g, const char *ns, const char *annotation)
+{
+	char *key cleanup(free_p) = xasprintf("Namespace//%s", ns);
+	const struct slot *slot = map_get(g->store.slots, str_of(key));
+	return slot && slot->good ? object_annotation(slot->good, annotation) : NULL;
+}
+
 void galley_proxy_config(const struct galley *g, struct strbuf *json)
 {
 	struct arena *a cleanup(arena_free_p) = arena_new();

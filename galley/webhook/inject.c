@@ -159,6 +159,7 @@ static bool read_pod(struct injection *i, struct err *e)
 		!config_add_resources(i, e) || !config_add_defaults(i->config, i->o->proxy_config, e))
 		return false;
 	read_settings(i);
+	openshift_read(i);
 	read_stats_matcher(i);
 	warn_of_users(i, "containers");
 	const char *dns = text_at(i->spec, "dnsPolicy");
@@ -293,6 +294,7 @@ static void add_annotations(const struct injection *i)
 
 static bool inject(struct injection *i, struct err *e)
 {
+	openshift_clear_user(i);
 	i->seen = json_deep_copy(i->annotations);
 	i->original = json_deep_copy(i->spec);
 	json_t *status = json_pack(

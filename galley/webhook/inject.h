@@ -28,6 +28,7 @@ struct inject_options {
 	const char *proxy_config; /* the mesh's defaultConfig, JSON; under what pods say; "": nothing */
 	const char *proxy_configs; /* ProxyConfig resources, a JSON list, what counts first in front; "": none */
 	bool no_metrics_merge; /* unless the pod says otherwise */
+	const char *platform; /* INJECT_OPENSHIFT, or "" */
 	const char *root_namespace; /* "": istio-system */
 	const char *trust_domain, *domain_suffix; /* NULL: cluster.local */
 	const struct inject_settings *settings; /* of the file, inject_settings.h; NULL: none */
@@ -35,6 +36,9 @@ struct inject_options {
 		*settings_error; /* there should be settings, and are none: pods are refused with this; NULL, "": no */
 };
 
+#define INJECT_OPENSHIFT "openshift"
+#define INJECT_UID_RANGE "openshift.io/sa.scc.uid-range"
+#define INJECT_GROUPS "openshift.io/sa.scc.supplemental-groups"
 #define INJECT_DISCOVERY_ADDRESS "istiod.istio-system.svc:15012"
 #define INJECT_RESOURCES \
 	"{\"requests\":{\"cpu\":\"100m\",\"memory\":\"128Mi\"},\"limits\":{\"cpu\":\"2\",\"memory\":\"1Gi\"}}"
@@ -66,6 +70,9 @@ struct inject_options {
 		{prefix "no-metrics-merge", OPT_BOOL(config, at.no_metrics_merge, \
 						    "the application's metrics are not served with the proxy's; " \
 						    "galley takes the mesh config's enablePrometheusMerge, too")}, \
+		{prefix "platform", \
+			OPT_STR(config, at.platform, "", \
+				"openshift: the proxy's user and group come from the namespace's ranges")}, \
 		{prefix "resources", OPT_STR(config, at.resources, INJECT_RESOURCES, \
 					     "resources of the proxy, JSON, where annotations do not say")}, \
 	{ \
@@ -78,10 +85,13 @@ struct inject_request {
 	const char *ns; /* where the pod has none */
 	const char *workload; /* NULL: its name is known by the pod's owner */
 	const char *cluster_id, *network; /* of the webhook's path; NULL: the options' */
+	const char *uid_range,
+		*groups; /* annotations of the namespace, INJECT_UID_RANGE and INJECT_GROUPS; NULL: none */
 };
 
-/* The option's value is right: said at the start rather than at the first pod. */
+/* The options' values are right: said at the start rather than at the first pod. */
 bool inject_resources_check(const char *json, struct err *e) MUST_CHECK;
+bool inject_platform_check(const char *platform, struct err *e) MUST_CHECK;
 /*
  * False: the pod must not start as it is, e names the annotation and the rule. Else *out is the pod with its proxy, the caller's; or NULL,
  * and *skipped says why it gets none. warnings gets what has no effect.

@@ -83,6 +83,11 @@ bool custom_read(struct injection *i, struct err *e) MUST_CHECK;
 void custom_metadata(struct injection *i);
 void custom_spec(const struct injection *i, json_t *status);
 
+/* ---- inject_openshift.c: the proxy's user, on that platform */
+void openshift_read(struct injection *i);
+void openshift_clear_user(
+	const struct injection *i); /* what the pod's proxy has of the application's user, before it is injected */
+
 /* ---- inject_probes.c: probes of the application by way of the agent */
 /* Rewrites those that are not yet, and adds them to the proxy's environment. */
 void probes_rewrite(const json_t *spec, json_t *proxy, uint32_t status_port);

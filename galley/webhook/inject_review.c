@@ -42,8 +42,8 @@ static bool is_pod(const struct review *r)
 	return r->object && streq(r->kind, "Pod") && !*r->group && !streq(r->operation, "DELETE");
 }
 
-char *inject_review(const struct review *r, struct str path, const struct inject_options *o, enum inject_result *result,
-	struct err *why)
+char *inject_review(const struct review *r, struct str path, const struct inject_options *o,
+	const struct inject_request *base, enum inject_result *result, struct err *why)
 {
 	struct arena *a cleanup(arena_free_p) = arena_new();
 	char *cluster cleanup(free_p) = path_value(path, "cluster"), *network cleanup(free_p) = path_value(path, "net");
@@ -51,7 +51,12 @@ char *inject_review(const struct review *r, struct str path, const struct inject
 	json_t *pod = NULL, *patch = NULL;
 	const char *skipped = NULL;
 	diags_init(&warnings, a);
-	const struct inject_request q = {.pod = r->object, .ns = r->ns, .cluster_id = cluster, .network = network};
+	const struct inject_request q = {.pod = r->object,
+		.ns = r->ns,
+		.cluster_id = cluster,
+		.network = network,
+		.uid_range = base->uid_range,
+		.groups = base->groups};
 	bool ok = true;
 	if (!is_pod(r))
 		skipped = "not a pod that is made or changed";

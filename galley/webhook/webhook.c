@@ -127,7 +127,9 @@ static void on_inject(void *ctx, struct admin_request *q)
 		o.proxy_configs = w->proxy_configs;
 	o.settings = w->settings;
 	o.settings_error = w->settings ? "" : w->settings_error.text;
-	char *answer = inject_review(&r, admin_request_path(q), &o, &result, &e);
+	const struct inject_request of = {.uid_range = galley_namespace_annotation(w->o.galley, r.ns, INJECT_UID_RANGE),
+		.groups = galley_namespace_annotation(w->o.galley, r.ns, INJECT_GROUPS)};
+	char *answer = inject_review(&r, admin_request_path(q), &o, &of, &result, &e);
 	count_injection(w, result, &r, e.text);
 	metric_observe(&injection_seconds, (double)(clock_mono_us() - began) / 1e6);
 	admin_respond(q, 200, "application/json", str_of(answer));

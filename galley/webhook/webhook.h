@@ -20,6 +20,7 @@ struct webhook_options {
 	const char *ca_address, *ca_roots, *ca_token, *trust_domain;
 	const char *const *ca_names;
 	const char *const *dns; /* names that the API server calls us by, NULL: "galley" */
+	const struct galley *galley; /* knows the namespaces */
 	struct inject_options inject; /* image NULL: /inject is not served */
 	const char
 		*inject_config; /* file with its settings, inject_settings.h; read again when it changes; NULL: none */

@@ -116,6 +116,16 @@ def test_containers_are_confined_and_bounded(render):
             assert c["livenessProbe"] and c["readinessProbe"], where
 
 
+def test_I04_on_openshift_the_namespace_says_who_runs(render):
+    """Its policy refuses a user outside of the namespace's range; elsewhere the charts name one."""
+    for platform in ("openshift", ""):
+        objects = render(values={"global": {"platform": platform}}) + render("gateway", {"platform": platform})
+        users = [s.get("runAsUser") for o, spec, c in containers(objects) for s in (spec["securityContext"], c["securityContext"])]
+        assert (set(users) == {None}) if platform else {1337, 1338} < set(users)
+        arguments = of_kind(objects, "Deployment", "galley")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert ("--inject-platform=openshift" in arguments) == bool(platform)
+
+
 def test_ports_of_services_lead_to_ports_of_containers(render):
     objects = render()
     for service in of_kind(objects, "Service"):

@@ -186,6 +186,21 @@ def test_I04_status_token_and_rights(hook):
     assert rights["seccompProfile"] == {"type": "RuntimeDefault"} and rights["readOnlyRootFilesystem"]
 
 
+def test_I04_on_openshift_the_users_range_is_the_namespaces(tmp_path):
+    hook = Injector(tmp_path, "--inject-platform", "openshift")
+    space = tmp_path / "source/shop.yaml"
+
+    def ids():
+        rights = proxy_of(hook.injected(POD)[0])["securityContext"]
+        return rights["runAsUser"], rights["runAsGroup"]
+    try:
+        assert ids() == (1337, 1337)
+        space.write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {openshift.io/sa.scc.uid-range: 1000650000/10000}}\n")
+        wait_until(lambda: ids() == (1000659999, 1000659999))
+    finally:
+        assert hook.stop() == 0
+
+
 def test_I04_the_agent_accepts_every_option_that_it_is_given(hook, tmp_path):
     """Environment variables are options of the agent by name: one that it does not know would be ignored in silence."""
     pod = copy(POD)
@@ -354,8 +369,9 @@ def test_I01_without_an_image_there_is_no_injector(tmp_path):
         assert hook.stop() == 0
 
 
-def test_I01_options_that_are_wrong_are_said_at_the_start(tmp_path):
+@pytest.mark.parametrize("option,value", [("--inject-resources", "{"), ("--inject-platform", "openshft")])
+def test_I01_options_that_are_wrong_are_said_at_the_start(tmp_path, option, value):
     result = subprocess.run([BUILD / "galley/galley", "--source", tmp_path, "--bus", f"ipc://{tmp_path}/{{role}}", "--admin-address",
-                             f"unix:{tmp_path}/admin", "--inject-image", "i", "--inject-resources", "{"], capture_output=True, text=True,
+                             f"unix:{tmp_path}/admin", "--inject-image", "i", option, value], capture_output=True, text=True,
                             timeout=20, check=False)
-    assert result.returncode == 1 and "--inject-resources" in result.stderr
+    assert result.returncode == 1 and option in result.stderr

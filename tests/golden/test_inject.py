@@ -170,6 +170,7 @@ def test_I05_every_kind_with_pods_and_lists_of_them(tmp_path):
 @pytest.mark.parametrize("arguments,code,told", [
     (["--image", "i"], 2, "--filename"), (["-f", "/dev/null"], 2, "--image"), (["-f", "/no/such", "--image", "i"], 1, "/no/such"),
     (["-f", "/dev/null", "--image", "i", "--resources", "[]"], 2, "a JSON object"),
+    (["-f", "/dev/null", "--image", "i", "--platform", "openshft"], 2, '--platform: "openshft" is not openshift'),
 ])
 def test_I05_wrong_usage_is_said(arguments, code, told):
     result = subprocess.run([BUILD / "cli/fairlead", "kube-inject", *arguments], capture_output=True, text=True, check=False)

@@ -45,9 +45,11 @@ priorityClassName: {{ . }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
+  {{- if ne .root.Values.global.platform "openshift" }}
   runAsUser: 1338
   runAsGroup: 1338
   fsGroup: 1338
+  {{- end }}
   seccompProfile: {type: RuntimeDefault}
 {{- with .own.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}

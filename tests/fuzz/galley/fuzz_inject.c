@@ -39,7 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct inject_options o = {.image = "p:1",
 		.pull_secrets = (const char **)(uintptr_t)secrets,
 		.never = (const char **)(uintptr_t)never,
+		.platform = size % 2 ? INJECT_OPENSHIFT : "",
 		.native_sidecars = size % 2 == 1};
+	const struct inject_request of = {.uid_range = size % 3 ? "1000/10" : "10", .groups = size % 5 ? "7-9,1" : ""};
 	struct review r = {.uid = "u", .operation = "CREATE", .ns = "shop", .kind = "Pod", .group = ""};
 	struct diags warnings;
 	struct err e = {0};
@@ -53,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		json_decref(r.object);
 		return 0;
 	}
-	char *answer = inject_review(&r, path, &o, &result, &e);
+	char *answer = inject_review(&r, path, &o, &of, &result, &e);
 	if (!answer || (result == INJECT_REFUSED) != (strstr(answer, "\"allowed\":false") != NULL) ||
 		(result == INJECT_REFUSED && !*e.text))
 		abort();
