@@ -3,7 +3,7 @@ import contextlib
 
 import pytest
 import util
-from lab import OUTSIDE, assert_share, rules, service
+from lab import CLIENT, OUTSIDE, assert_share, rules, service
 from test_matches import through_gateway
 
 SLACK = 6000 if util.SANITIZED else 3000  # milliseconds that a busy machine may add
@@ -66,6 +66,9 @@ VirtualService p20
   - {to()}
 """)
 def test_P20_faults_have_their_rates(lab):
+    def delays():
+        return sum(map(int, lab.envoy_stats(CLIENT, r"\.fault\.delays_injected$").values()))
+
     count = 600
     seen = lab.versions("p20.test", "/abort", count, parallel=4, headers={"x-key": "p20"})
     aborted = seen["418 fault filter abort"]
@@ -73,9 +76,12 @@ def test_P20_faults_have_their_rates(lab):
     assert seen["v1"] == count - aborted == lab.came("p20")["v1"], "what is aborted never arrives"
     got = lab.ask_many("p20.test", "/rare", 1000, parallel=4)
     assert_share(sum(a.status == 500 for a in got), len(got), 0.005)
+    before = delays()
     got = lab.ask_many("p20.test", "/delay", 300, parallel=150)
     assert {a.status for a in got} == {200}
-    assert_share(sum(a.ms >= 1000 - EARLY for a in got), len(got), 0.4)
+    delayed = delays() - before  # not by their times: on a busy machine a request that was not delayed may take as long
+    assert_share(delayed, len(got), 0.4)
+    assert sum(a.ms >= 1000 - EARLY for a in got) >= delayed
     got = lab.ask("p20.test", "/both")
     assert got.status == 503 and 300 - EARLY <= got.ms < 300 + SLACK
     got = lab.ask("p20.test", "/late")
@@ -102,17 +108,17 @@ VirtualService p18g
     route: [{{destination: {{host: echo, port: {{number: 80}}, subset: v1}}}}]
 """)
 def test_P18_timeouts(lab):
-    late = {"x-do": "delay=1.5"}
+    late = {"x-do": "delay=9"}
     for order in ({"host": "p18.test"}, {"host": "p18.secure.test", "pod": OUTSIDE, "to": "10.88.2.2", "port": 8080}):
         got = lab.ask(path="/short", headers=late, **order)
-        assert got.status == 504 and got.text == "upstream request timeout" and 400 - EARLY <= got.ms < 1500, got
+        assert got.status == 504 and got.text == "upstream request timeout" and 400 - EARLY <= got.ms < 400 + SLACK, got
     assert lab.version("p18.test", "/short") == "v1"
-    got = lab.ask("p18.test", headers=late)
+    got = lab.ask("p18.test", headers={"x-do": "delay=1.5"})
     assert got.status == 200 and got.ms >= 1500 - EARLY, "without a timeout there is none"
     # What a gRPC client asks for counts, up to the rule's own.
     for path, asked, least in (("/", "300m", 300), ("/short", "9S", 400)):
         got = lab.ask("p18.test", path, headers={**late, "content-type": "application/grpc", "grpc-timeout": asked})
-        assert got.headers["grpc-status"] in ("4", "14") and least - EARLY <= got.ms < 1500, got
+        assert got.headers["grpc-status"] in ("4", "14") and least - EARLY <= got.ms < least + SLACK, got
 
 
 @rules(f"VirtualService p18up\n  hosts: [p18up.test]\n  http: [{{timeout: 0.5s, {to()}}}]\n")

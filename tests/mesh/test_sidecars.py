@@ -79,7 +79,7 @@ def test_P64_what_nobody_knows_goes_to_the_egress_proxy(lab, port):
 def test_P63_limits_of_an_ingress_listener_and_of_the_sidecar(lab, pod):
     """One connection and one request that waits; two requests."""
     lab.ask("echo", pod=OUTSIDE, to=IP[pod], port=HTTP)  # its connection is there: a request that waits for one counts as waiting
-    got = lab.ask_many("echo", pod=OUTSIDE, to=IP[pod], port=HTTP, count=20, parallel=20, headers={"x-do": "delay=0.4"})
+    got = lab.ask_many("echo", pod=OUTSIDE, to=IP[pod], port=HTTP, count=20, parallel=20, headers={"x-do": "delay=1"})
     assert statuses(got) == {200: 2, 503: 18}
 
 
