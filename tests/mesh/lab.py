@@ -28,6 +28,8 @@ CLIENT6, INGRESS6, OUT6 = "fd88::2:4", "fd88::2:2", "fd88::3:1"
 OUT = {"out-1": "10.88.3.1", "out-2": "10.88.3.2", "out-3": "10.88.3.3"}
 HTTP, MORE, HTTPS, TCP, TLS, FIRST = 8080, 8081, 8443, 9000, 9443, 9001
 CHANCE = 1e-6  # of a good mesh failing a test by bad luck
+SLACK = 6000 if util.SANITIZED else 3000  # milliseconds that a busy machine may add
+EARLY = 10  # milliseconds by which Envoy's clock, which ticks once in each turn of its loop, may be late
 ENOUGH = 45  # balanced calls, of which each of three endpoints gets one: 3 * (2/3)^45 is below CHANCE
 
 GROUPS = {"Gateway": "networking.istio.io/v1", "VirtualService": "networking.istio.io/v1", "DestinationRule": "networking.istio.io/v1",
@@ -59,7 +61,7 @@ def documents(text):
 
 def pod(path, ip, *more_ips, app, version="", proxy=True, gateway=False, options="", labels="", env=""):
     namespace, name = path.split("/")
-    annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,cluster.outbound,cluster.out_,cluster.in_"' + (", inject.istio.io/templates: gateway" if gateway else "")
+    annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,http.outbound,cluster.outbound,cluster.out_,cluster.in_"' + (", inject.istio.io/templates: gateway" if gateway else "")
     mode = "" if gateway else "security.istio.io/tlsMode: istio, " if proxy else 'sidecar.istio.io/inject: "false", '
     return f"""apiVersion: v1
 kind: Pod

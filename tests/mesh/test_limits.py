@@ -1,7 +1,6 @@
 """Connection pools, circuit breaking, outlier detection and how connections are made, by real requests to servers without a proxy of their own."""
-from lab import CLIENT, HTTP, MORE, OUT, TCP, rules, service
+from lab import CLIENT, EARLY, HTTP, MORE, OUT, SLACK, TCP, rules, service
 from test_balancing import ALL, external, policy
-from test_rates_and_times import EARLY, SLACK
 from util import until
 
 COLD = "outside/out-1"
@@ -71,11 +70,12 @@ def test_P36_an_idle_connection_is_closed_and_kept_alive_until_then(lab):
 
 
 EJECT = "interval: 0.5s, baseEjectionTime: 4s, maxEjectionPercent: 100"
+EJECT_LONG = EJECT.replace("4s", "60s")
 
 
 @rules(external("p38", *ALL), policy("p38", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutive5xxErrors: 3, {EJECT}}}}}"),
        external("p38g", *ALL),
-       policy("p38g", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutiveGatewayErrors: 2, consecutive5xxErrors: 0, {EJECT.replace("4s", "60s")}}}}}"),
+       policy("p38g", f"{{loadBalancer: {{simple: ROUND_ROBIN}}, outlierDetection: {{consecutiveGatewayErrors: 2, consecutive5xxErrors: 0, {EJECT_LONG}}}}}"),
        external("p38m", *ALL),
        policy("p38m", "{loadBalancer: {simple: ROUND_ROBIN}, "
               "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 34, baseEjectionTime: 60s}}"))

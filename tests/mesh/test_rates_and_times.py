@@ -2,12 +2,8 @@
 import contextlib
 
 import pytest
-import util
-from lab import CLIENT, OUTSIDE, assert_share, rules, service
+from lab import CLIENT, EARLY, OUTSIDE, SLACK, assert_share, rules, service
 from test_matches import through_gateway
-
-SLACK = 6000 if util.SANITIZED else 3000  # milliseconds that a busy machine may add
-EARLY = 10  # milliseconds by which Envoy's clock, which ticks once in each turn of its loop, may be late
 
 
 def to(version="v1"):

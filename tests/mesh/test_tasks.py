@@ -1,9 +1,8 @@
 """The tasks of traffic management that Istio's documentation teaches, as scenarios with services of our own: within the mesh, and the ways in."""
 import textwrap
 
-from lab import CLIENT, HTTP, INGRESS_IP, OUT, OUTSIDE, TCP, TLS, assert_share, rules, service
+from lab import CLIENT, EARLY, HTTP, INGRESS_IP, OUT, OUTSIDE, SLACK, TCP, TLS, assert_share, rules, service
 from test_gateway_modes import client_certificate, shake
-from test_rates_and_times import EARLY, SLACK
 from util import until
 
 SUBSETS = "subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}, {name: v3, labels: {version: v3}}]"

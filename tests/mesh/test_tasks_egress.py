@@ -1,6 +1,6 @@
 """The tasks of Istio's documentation about the ways out of the mesh, as scenarios: hosts outside, TLS origination, egress gateways, wildcards, proxies."""
-from lab import CLIENT, EGRESS, EGRESS_IP, HTTP, HTTPS, OUT, rules, service
-from test_rates_and_times import EARLY, SLACK, mesh_config
+from lab import CLIENT, EARLY, EGRESS, EGRESS_IP, HTTP, HTTPS, OUT, SLACK, rules, service
+from test_rates_and_times import mesh_config
 from test_tasks import routes
 from util import until
 
