@@ -411,6 +411,7 @@ static bool start(struct galleyd *s, const struct galley_config *c, struct err *
 {
 	bool cluster = streq(c->source, KUBERNETES_SOURCE);
 	const struct galley_options o = {.domain_suffix = c->domain_suffix,
+		.revision = c->revision,
 		.cluster = c->inject.cluster_id,
 		.assume_sidecars = !cluster && !c->cluster_pods,
 		.guard_secrets = cluster,

@@ -12,7 +12,7 @@ struct galley_config {
 	const char *webhook_address, *webhook_cert_dir; /* address NULL: no webhooks */
 	const char **webhook_configurations, **webhook_dns;
 	struct inject_options inject; /* image NULL: the webhook injects nothing */
-	const char *inject_config;
+	const char *inject_config, *revision;
 	const char *ca_address, *ca_roots, *ca_token, *trust_domain;
 	const char **ca_names;
 	const char *record;

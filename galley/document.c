@@ -290,12 +290,29 @@ static void label_diags(struct reading *r, size_t from)
 	}
 }
 
+/* Another control plane's business, as Istio's revisions share a cluster: it may be wrong, or of a later version. */
+static bool of_other_revision(struct reading *r, const struct kind *kind)
+{
+	struct str label = node_text(node_get(node_get(r->root, "metadata"), "labels"), "istio.io/rev");
+	if (kind->kubernetes || !label.len || str_empty(r->options->revision) || str_eqc(label, r->options->revision))
+		return false;
+	r->out->state = DOCUMENT_FOREIGN;
+	r->out->title = arena_printf(
+		r->arena, "%s (revision " STR_FMT ")", r->out->title, STR_ARG(str_sub(label, 0, 63)));
+	return true;
+}
+
 static void read_object(struct reading *r, const struct kind *kind)
 {
 	cleanup(arena_free_p) struct arena *arena = arena_new();
 	size_t before = r->diags->len, errors = r->diags->errors;
 	if (!read_metadata(r, arena, kind)) {
 		r->out->state = DOCUMENT_UNNAMED;
+		return;
+	}
+	if (of_other_revision(r, kind)) {
+		r->diags->len = before;
+		r->diags->errors = errors;
 		return;
 	}
 	r->out->state = DOCUMENT_BAD;

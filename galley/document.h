@@ -31,6 +31,7 @@ struct document {
 struct document_options {
 	const char *file;
 	const char *domain_suffix;
+	const char *revision; /* objects that are labelled with another are foreign; NULL, "": none is */
 };
 
 /* Strings of *out live in a; diagnostics get file, object and line. */

@@ -17,6 +17,7 @@ struct galley;
 
 struct galley_options {
 	const char *domain_suffix; /* NULL: cluster.local */
+	const char *revision; /* objects labelled istio.io/rev with another are not read; NULL, "": all are */
 	const char *cluster; /* name of the one that the source is of; NULL: Kubernetes */
 	bool assume_sidecars; /* pods have a sidecar unless they say otherwise (machine-local mode) */
 	bool guard_secrets; /* their keys are for accounts that the API server lets list Secrets: the daemon publishes which */

@@ -10,6 +10,9 @@ static const struct option_row options[] = {
 			       "credentials for --source kubernetes (default: those of the pod that this runs in)")},
 	{"kube-context", OPT_STR(struct galley_config, kube_context, NULL,
 				 "context of the kubeconfig (default: its current one)")},
+	{"revision", OPT_STR(struct galley_config, revision, NULL,
+			     "of Istio's kinds, objects that the label istio.io/rev gives to another one are not "
+			     "read (default: all are)")},
 	{"root-namespace", OPT_STR(struct galley_config, root_namespace, "istio-system",
 				   "where the ConfigMap istio with the mesh config is (--source kubernetes)")},
 	{"no-status", OPT_BOOL(struct galley_config, no_status, "write no status of the cluster's objects")},

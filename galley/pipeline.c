@@ -16,6 +16,7 @@
 struct galley *galley_new(const struct galley_options *o)
 {
 	struct galley *g = xzalloc(sizeof(*g));
+	g->revision = xstrdup(o && o->revision ? o->revision : "");
 	g->domain_suffix = xstrdup(o && o->domain_suffix ? o->domain_suffix : "cluster.local");
 	g->cluster = xstrdup(o && o->cluster ? o->cluster : "Kubernetes");
 	g->assume_sidecars = o && o->assume_sidecars;
@@ -49,17 +50,18 @@ void galley_free(struct galley *g)
 	networks_done(&g->networks);
 	free(g->cluster);
 	free(g->domain_suffix);
+	free(g->revision);
 	free(g);
 }
 
 void galley_put(struct galley *g, struct str file, struct str text)
 {
-	source_store_put(&g->store, file, text, g->domain_suffix);
+	source_store_put(&g->store, file, text, &(struct document_options){NULL, g->domain_suffix, g->revision});
 }
 
 void galley_ahead(struct galley *g, const struct source_text *files, size_t n)
 {
-	source_store_ahead(&g->store, files, n, g->domain_suffix);
+	source_store_ahead(&g->store, files, n, &(struct document_options){NULL, g->domain_suffix, g->revision});
 }
 
 void galley_remove(struct galley *g, struct str file)

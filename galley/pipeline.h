@@ -44,7 +44,7 @@ struct published {
 };
 
 struct galley {
-	char *domain_suffix, *cluster;
+	char *domain_suffix, *cluster, *revision;
 	bool assume_sidecars, slices_only, guard_secrets;
 	struct store store;
 	struct map *spaces; /* by namespace */

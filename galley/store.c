@@ -147,7 +147,7 @@ static void hold(struct unit *u, const struct unit *before)
 	}
 }
 
-static struct unit *unit_parse(struct str file, struct str text, const char *domain_suffix)
+static struct unit *unit_parse(struct str file, struct str text, struct document_options o)
 {
 	struct unit *u = xzalloc(sizeof(*u));
 	cleanup(arena_free_p) struct arena *tree = arena_new();
@@ -156,7 +156,7 @@ static struct unit *unit_parse(struct str file, struct str text, const char *dom
 	u->arena = arena_new_sized(256);
 	diags_init(&u->diags, u->arena);
 	u->broken = !yaml_parse(tree, text, u->file, &documents, &u->diags) || u->diags.errors > 0;
-	const struct document_options o = {u->file, domain_suffix};
+	o.file = u->file;
 	for (size_t i = 0; i < documents.len; i++) {
 		struct document d;
 		document_read(u->arena, documents.items[i], &o, &u->diags, &d);
@@ -172,7 +172,7 @@ static struct unit *unit_parse(struct str file, struct str text, const char *dom
 struct reading_ahead {
 	const struct source_text *files;
 	size_t n;
-	const char *domain_suffix;
+	const struct document_options *options;
 	struct unit **units;
 	atomic_size_t next;
 };
@@ -181,18 +181,18 @@ static void *read_ahead(void *ctx)
 {
 	struct reading_ahead *r = ctx;
 	for (size_t i; (i = atomic_fetch_add(&r->next, 1)) < r->n;)
-		r->units[i] = unit_parse(r->files[i].file, r->files[i].text, r->domain_suffix);
+		r->units[i] = unit_parse(r->files[i].file, r->files[i].text, *r->options);
 	return NULL;
 }
 
-void source_store_ahead(struct store *s, const struct source_text *files, size_t n, const char *domain_suffix)
+void source_store_ahead(struct store *s, const struct source_text *files, size_t n, const struct document_options *o)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	pthread_t threads[AHEAD_THREADS_MAX];
 	size_t started = 0, wanted = processors > 1 ? min_size((size_t)processors - 1, AHEAD_THREADS_MAX) : 0;
 	if (n < AHEAD_MIN || !wanted)
 		return;
-	struct reading_ahead r = {.files = files, .n = n, .domain_suffix = domain_suffix};
+	struct reading_ahead r = {.files = files, .n = n, .options = o};
 	r.units = xzalloc(n * sizeof(struct unit *));
 	while (started < wanted && pthread_create(&threads[started], NULL, read_ahead, &r) == 0)
 		started++;
@@ -223,11 +223,11 @@ static void count_unit(struct store *s, struct str file, struct unit *u, const s
 		(void)map_del(s->remarked, file);
 }
 
-void source_store_put(struct store *s, struct str file, struct str text, const char *domain_suffix)
+void source_store_put(struct store *s, struct str file, struct str text, const struct document_options *o)
 {
 	struct unit *u = map_len(s->ahead) ? map_del(s->ahead, file) : NULL;
 	if (!u)
-		u = unit_parse(file, text, domain_suffix);
+		u = unit_parse(file, text, *o);
 	struct unit *before = map_get(s->units, file);
 	if (before) {
 		if (u->broken)

@@ -48,8 +48,9 @@ struct store {
 void source_store_init(struct store *s);
 void source_store_done(struct store *s);
 /* Reads files that are put next, with those texts, on as many threads as there are processors; they cost little then. */
-void source_store_ahead(struct store *s, const struct source_text *files, size_t n, const char *domain_suffix);
-void source_store_put(struct store *s, struct str file, struct str text, const char *domain_suffix);
+/* o: for all files; its own `file` is not read. */
+void source_store_ahead(struct store *s, const struct source_text *files, size_t n, const struct document_options *o);
+void source_store_put(struct store *s, struct str file, struct str text, const struct document_options *o);
 void source_store_remove(struct store *s, struct str file);
 const struct unit *source_store_unit(const struct store *s, struct str file); /* NULL: absent */
 

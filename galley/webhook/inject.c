@@ -258,7 +258,7 @@ json_t *find_proxy(const json_t *spec)
 
 static void rewrite(const struct injection *i)
 {
-	bool wanted = true;
+	bool wanted = !i->o->no_probe_rewrite;
 	(void)value_bool(annotation_of(i, "sidecar.istio.io/rewriteAppHTTPProbers", ""), &wanted);
 	if (wanted && i->status_port && !i->gateway && find_proxy(i->spec))
 		probes_rewrite(i->spec, find_proxy(i->spec), i->status_port);

@@ -27,7 +27,7 @@ struct inject_options {
 	const char **never; /* labels "key=value" or "key" of pods that get no proxy unless they ask for it */
 	const char *proxy_config; /* the mesh's defaultConfig, JSON; under what pods say; "": nothing */
 	const char *proxy_configs; /* ProxyConfig resources, a JSON list, what counts first in front; "": none */
-	bool no_metrics_merge; /* unless the pod says otherwise */
+	bool no_metrics_merge, no_probe_rewrite; /* unless the pod says otherwise */
 	const char *platform; /* INJECT_OPENSHIFT, or "" */
 	const char *root_namespace; /* "": istio-system */
 	const char *trust_domain, *domain_suffix; /* NULL: cluster.local */
@@ -70,6 +70,8 @@ struct inject_options {
 		{prefix "no-metrics-merge", OPT_BOOL(config, at.no_metrics_merge, \
 						    "the application's metrics are not served with the proxy's; " \
 						    "galley takes the mesh config's enablePrometheusMerge, too")}, \
+		{prefix "no-probe-rewrite", \
+			OPT_BOOL(config, at.no_probe_rewrite, "probes of the application stay as they are")}, \
 		{prefix "platform", \
 			OPT_STR(config, at.platform, "", \
 				"openshift: the proxy's user and group come from the namespace's ranges")}, \

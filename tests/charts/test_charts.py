@@ -234,13 +234,24 @@ SELECTION = [  # values, labels of the namespace, labels of the pod, injected?
     ({"sidecarInjectorWebhook": {"enableNamespacesByDefault": True}}, {}, {}, True),
     ({"sidecarInjectorWebhook": {"enableNamespacesByDefault": True}}, {"istio-injection": "disabled"}, {}, False),
     ({}, {"kubernetes.io/metadata.name": "kube-system", "istio-injection": "enabled"}, {}, False),
+    ({}, {"istio.io/rev": "default"}, {}, True), ({}, {}, {"istio.io/rev": "default"}, True),
+    ({}, {"istio-injection": "enabled", "istio.io/rev": "canary"}, {}, True),  # the older label is first
+    ({"revision": "canary", "revisionTags": ["prod"]}, {"istio.io/rev": "prod"}, {}, True),
+    ({"revision": "canary", "revisionTags": ["prod"]}, {"istio.io/rev": "stage"}, {}, False),
+    ({"revision": "canary", "revisionTags": ["prod"]}, {}, {"istio.io/rev": "prod"}, True),
+    ({"revision": "canary", "revisionTags": ["prod"]}, {"istio.io/rev": "prod"}, {"sidecar.istio.io/inject": "false"}, False),
+    ({"revision": "canary", "revisionTags": ["prod"]}, {"istio-injection": "enabled"}, {}, False),
+    ({"revision": "canary", "revisionTags": ["default"]}, {"istio-injection": "enabled"}, {}, True),
+    ({"revision": "canary", "revisionTags": ["default"]}, {}, {"sidecar.istio.io/inject": "true"}, True),
+    ({"revision": "canary", "revisionTags": ["default"]}, {"istio.io/rev": "default"}, {}, True),
+    ({"revision": "canary", "revisionTags": ["default"], "sidecarInjectorWebhook": {"enableNamespacesByDefault": True}}, {}, {}, True),
 ]
 
 
 @pytest.mark.parametrize("values,ns,pod,injected", SELECTION)
-def test_I02_who_is_injected(render, values, ns, pod, injected):
+def test_I02_G07_who_is_injected(render, values, ns, pod, injected):
     ns = {"kubernetes.io/metadata.name": "shop", **ns}
-    webhooks = of_kind(render(values=values), "MutatingWebhookConfiguration")[0]["webhooks"]
+    webhooks = [w for c in of_kind(render(values=values), "MutatingWebhookConfiguration") for w in c["webhooks"]]
     chosen = [w["name"] for w in webhooks if selects(w["namespaceSelector"], ns) and selects(w["objectSelector"], pod)]
     assert len(chosen) == injected, chosen
 
@@ -262,6 +273,37 @@ def test_I01_templates_of_the_values_reach_the_injector(render, tmp_path):
                               capture_output=True, text=True, check=True)
         labels = yaml.safe_load(done.stdout)["metadata"]["labels"]
         assert labels.get("hello") == ("world" if "sidecarInjectorWebhook" in values else None)
+
+
+def test_G07_a_tag_has_a_configuration_and_a_service(render, helm):
+    objects = render(values={"revision": "canary", "revisionTags": ["prod", "default"]})
+    arguments = of_kind(objects, "Deployment", "galley")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    pilot = of_kind(objects, "Deployment", "pilot")[0]["spec"]["template"]
+    assert "--revision=canary" in arguments and "--inject-revision=canary" in arguments
+    for tag in ("prod", "default"):
+        name = f"istio-revision-tag-{tag}"
+        configuration = of_kind(objects, "MutatingWebhookConfiguration", name)[0]
+        assert configuration["metadata"]["labels"].items() >= {"istio.io/tag": tag, "istio.io/rev": "canary", "app": "sidecar-injector"}.items()
+        assert f"--webhook-configuration=mutating/{name}" in arguments
+        assert any(name in r.get("resourceNames", []) and "patch" in r["verbs"] for r in rules_of(objects, "galley"))
+        service = of_kind(objects, "Service", f"istiod-revision-tag-{tag}")[0]
+        assert service["spec"]["selector"].items() <= pilot["metadata"]["labels"].items() and service["metadata"]["labels"]["istio.io/tag"] == tag
+        assert f"--identity-dns=istiod-revision-tag-{tag}.istio-system.svc" in pilot["spec"]["containers"][0]["args"]
+    text = helm("template", "x", CHARTS / "fairlead", values={"revisionTags": ["default"]}, ok=False)
+    assert "revisionTags: the revision is the default one already" in text
+
+
+@pytest.mark.parametrize("values,judged", [
+    ({}, {None, "default"}), ({"revision": "canary"}, {"canary"}), ({"revision": "canary", "defaultRevision": "canary"}, {None, "canary"}),
+    ({"revision": "canary", "revisionTags": ["default"]}, {None, "canary"}), ({"defaultRevision": "canary"}, {"default"}),
+    ({"validation": {"enabled": False}}, set()),
+])
+def test_G06_G07_each_revision_judges_what_is_its_own(render, values, judged):
+    """And nothing but Istio's groups: no other object waits for a galley."""
+    webhooks = [w for c in of_kind(render(values=values), "ValidatingWebhookConfiguration") for w in c["webhooks"]]
+    asked = {rev for rev in (None, "default", "canary") if any(selects(w["objectSelector"], {"istio.io/rev": rev} if rev else {}) for w in webhooks)}
+    assert asked == judged
+    assert all(g.endswith(".istio.io") for w in webhooks for r in w["rules"] for g in r["apiGroups"])
 
 
 def test_scaling_is_by_component(render):
@@ -286,7 +328,9 @@ def test_the_mesh_config_is_one_that_galley_accepts(render, tmp_path):
 REFUSED = [
     ("fairlead", {"pilto": {}}), ("fairlead", {"pilot": {"replicas": 3}}), ("fairlead", {"pilot": {"workers": 0}}),
     ("fairlead", {"citadel": {"rootKey": "dsa"}}), ("fairlead", {"citadel": {"rootTTL": "10 years"}}),
-    ("fairlead", {"validation": {"timeoutSeconds": 90}}), ("fairlead", {"sidecarInjectorWebhook": {"failurePolicy": "Maybe"}}),
+    ("fairlead", {"validation": {"timeoutSeconds": 90}}), ("fairlead", {"validation": {"failurePolicy": "Maybe"}}),
+    ("fairlead", {"revisionTags": ["Prod"]}), ("fairlead", {"revisionTags": ["a", "a"]}), ("fairlead", {"revision": "a b"}),
+    ("fairlead", {"sidecarInjectorWebhook": {"reinvocationPolicy": "Always"}}), ("fairlead", {"experimental": {"stable": True}}), ("fairlead", {"sidecarInjectorWebhook": {"failurePolicy": "Maybe"}}),
     ("fairlead", {"sidecarInjectorWebhook": {"templates": {"sidecar": "spec: {}"}}}), ("fairlead", {"sidecarInjectorWebhook": {"templates": {"x": {}}}}),
     ("fairlead", {"sidecarInjectorWebhook": {"neverInjectSelector": [{"labels": {}}]}}), ("fairlead", {"global": {"proxy": {"autoInject": "maybe"}}}),
     ("base", {"enableCRDTemplates": "yes"}), ("gateway", {"kind": "Pod"}), ("gateway", {"service": {"typ": "ClusterIP"}}),

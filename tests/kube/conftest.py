@@ -57,8 +57,8 @@ def plane():
         shutil.rmtree(path, ignore_errors=True)
 
 
-def rendered(chart, values=None, release="fairlead"):
-    command = [toolbox.tool("helm"), "template", release, CHARTS / chart, "-n", SYSTEM, "-f", "-"]
+def rendered(chart, values=None, release="fairlead", ns=SYSTEM):
+    command = [toolbox.tool("helm"), "template", release, CHARTS / chart, "-n", ns, "-f", "-"]
     text = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=True).stdout
     return [o for o in yaml.load_all(text, yaml.CSafeLoader) if o]
 
@@ -84,21 +84,25 @@ def control_plane_objects():
     return rendered("fairlead")
 
 
+def make_accounts(plane, objects, ns=SYSTEM):
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ConfigMap")
+    plane.api.apply(*(o for o in objects if o["kind"] in kinds and "helm.sh/hook" not in o["metadata"].get("annotations", {})))
+
+    def config_of(account, where):
+        return plane.api.with_token(plane.api.token_of(ns, account)).kubeconfig(where / f"{account}.kubeconfig")
+    return config_of
+
+
 @pytest.fixture(scope="session")
 def accounts(plane, control_plane_objects):
     """The accounts of the three daemons, with what the chart allows them."""
-    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "ConfigMap")
-    plane.api.apply(*(o for o in control_plane_objects if o["kind"] in kinds and "helm.sh/hook" not in o["metadata"].get("annotations", {})))
-
-    def config_of(account, where):
-        return plane.api.with_token(plane.api.token_of(SYSTEM, account)).kubeconfig(where / f"{account}.kubeconfig")
-    return config_of
+    return make_accounts(plane, control_plane_objects)
 
 
 class Galley:
     """galley from the build, with the cluster as its source and its webhooks called by the API server."""
 
-    def __init__(self, folder, config, *options):
+    def __init__(self, folder, config, *options, configurations=(f"mutating/fairlead-sidecar-injector-{SYSTEM}", f"validating/fairlead-validator-{SYSTEM}")):
         authority = Authority(folder, "webhook-ca")
         certs = folder / "certs"
         certs.mkdir()
@@ -107,8 +111,7 @@ class Galley:
             shutil.copy(source, certs / name)
         self.daemon = daemons.galley(
             folder, "kubernetes", "--kubeconfig", config, "--webhook-address", "127.0.0.1:0", "--webhook-cert-dir", certs,
-            "--inject-image", "fairlead/proxy:1", *(f"--webhook-configuration={c}" for c in (
-                f"mutating/fairlead-sidecar-injector-{SYSTEM}", f"validating/fairlead-validator-{SYSTEM}")), *options)
+            "--inject-image", "fairlead/proxy:1", *(f"--webhook-configuration={c}" for c in configurations), *options)
         self.admin = self.daemon.admin
         until(self.port, what="the webhooks' port")
 
@@ -138,7 +141,7 @@ def called_here(configuration, port):
 @pytest.fixture(scope="session")
 def galley(plane, definitions, accounts, control_plane_objects):
     path = short_folder()
-    made = Galley(path, accounts("galley", path), "--access-age", "1s")
+    made = Galley(path, accounts("galley", path), "--access-age", "1s", "--revision", "default")
     with made.daemon:
         made.daemon.wait_ready()
         hooks = [called_here(o, made.port()) for o in control_plane_objects if o["kind"].endswith("WebhookConfiguration")]

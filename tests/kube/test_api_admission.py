@@ -6,7 +6,7 @@ import yaml
 
 import toolbox
 from api import Refused
-from conftest import SYSTEM, until
+from conftest import SYSTEM, rendered, until
 
 GOLDEN = toolbox.ROOT / "tests/golden/galley"
 NETWORKING = "networking.istio.io/v1"
@@ -69,7 +69,7 @@ def gateway(protocol="HTTP", **server):
 
 def test_G04_the_user_is_told_path_and_rule(plane, galley):
     message = ask(plane, gateway("GOPHER"))
-    assert 'admission webhook "rev.validation.istio.io" denied the request' in message
+    assert 'admission webhook "validation.istio.io" denied the request' in message
     assert 'spec.servers[0].port.protocol: "GOPHER" is no protocol of a server' in message
 
 
@@ -90,8 +90,54 @@ def test_G04_a_dry_run_leaves_nothing(plane, galley):
     assert not galley.in_force("Gateway/default/edge") and galley.admin.page("bus")["sequence"] == before
 
 
-def test_N21_what_slips_in_while_galley_is_away_is_quarantined(plane, galley):
-    """Fail open: the API server takes what galley cannot judge, and galley keeps it from the mesh when it is back."""
+def test_G06_G07_only_what_is_of_this_revision_is_judged(plane, galley):
+    """Another revision's configuration is another control plane's to refuse."""
+    for labels, judged in (({}, True), ({"istio.io/rev": "default"}, True), ({"istio.io/rev": "other"}, False)):
+        document = gateway("GOPHER")
+        document["metadata"]["labels"] = labels
+        assert (ask(plane, document) is not None) == judged, labels
+
+
+STABLE = [  # group and version, kind, spec, what the stable channel has of it; None: all
+    (NETWORKING.replace("v1", "v1alpha3"), "EnvoyFilter", {"configPatches": []}, "EnvoyFilter is not part"),
+    ("networking.istio.io/v1beta1", "ProxyConfig", {"concurrency": 1}, "ProxyConfig is not part"),
+    ("extensions.istio.io/v1alpha1", "WasmPlugin", {"url": "oci://example.com/x"}, "WasmPlugin is not part"),
+    ("telemetry.istio.io/v1", "Telemetry", {"tracing": [{"useRequestIdForTraceSampling": True}]}, "useRequestIdForTraceSampling is not part"),
+    ("telemetry.istio.io/v1", "Telemetry", {"metrics": [{"reportingInterval": "5s"}]}, "reportingInterval is not part"),
+    ("telemetry.istio.io/v1", "Telemetry", {"accessLogging": [{"filter": {"expression": "true"}}]}, "accessLogging[].filter is not part"),
+    ("telemetry.istio.io/v1", "Telemetry", {"tracing": [{"randomSamplingPercentage": 1}], "accessLogging": [{}]}, None),
+    ("security.istio.io/v1", "AuthorizationPolicy", {"rules": [{"from": [{"source": {"trustDomains": ["a"]}}]}]}, "trustDomains and notTrustDomains are not"),
+    ("security.istio.io/v1", "AuthorizationPolicy", {"rules": [{"from": [{"source": {"namespaces": ["a"]}}]}, {}]}, None),
+    ("security.istio.io/v1", "AuthorizationPolicy", {}, None),
+]
+
+
+def test_G03_the_stable_channel_is_kept_by_the_api_server(plane, definitions):
+    """ValidatingAdmissionPolicy (experimental.stableValidationPolicy): no galley is asked."""
+    policies = [o for o in rendered("fairlead", {"experimental": {"stableValidationPolicy": True}}) if o["kind"].startswith("ValidatingAdmissionPolicy")]
+    assert len(policies) == 2
+    filters = {"apiVersion": STABLE[0][0], "kind": "EnvoyFilter", "metadata": {"name": "x", "namespace": "default"}, "spec": STABLE[0][2]}
+    assert ask(plane, filters) is None
+    plane.api.apply(*policies)
+    try:
+        until(lambda: "not part of the stable channel" in (ask(plane, filters) or ""), 60, what="the policy in force")
+        for version, kind, spec, told in STABLE:
+            message = ask(plane, {"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": "default"}, "spec": spec})
+            assert (message is None) if told is None else message and told in message, (kind, spec, message)
+        for revision, judged in (("default", True), ("other", False)):
+            filters["metadata"]["labels"] = {"istio.io/rev": revision}
+            assert bool(ask(plane, filters)) == judged, revision
+        assert plane.api.get(policies[0]["kind"], policies[0]["metadata"]["name"], version="admissionregistration.k8s.io/v1").get("status", {}).get(
+            "typeChecking", {}).get("expressionWarnings") in (None, [])
+    finally:
+        for policy in reversed(policies):
+            plane.api.delete(policy["kind"], policy["metadata"]["name"], version="admissionregistration.k8s.io/v1")
+    filters["metadata"].pop("labels")
+    until(lambda: ask(plane, filters) is None, 60, what="the policy gone")
+
+
+def test_N21_G06_what_slips_in_while_galley_is_away_is_quarantined(plane, galley):
+    """Fail open: the API server takes what galley cannot judge, and galley keeps it from the mesh when it is back. Fail closed keeps back Istio's kinds alone."""
     name = f"fairlead-validator-{SYSTEM}"
     plane.api.create(gateway())
     until(lambda: galley.in_force("Gateway/default/edge"), what="the gateway in force")
@@ -99,6 +145,21 @@ def test_N21_what_slips_in_while_galley_is_away_is_quarantined(plane, galley):
     try:
         plane.api.edit("Gateway", "edge", lambda o: o.update(spec=gateway("GOPHER")["spec"]), version=NETWORKING)
         plane.api.create({**gateway("GOPHER"), "metadata": {"name": "never-good", "namespace": "default"}})
+
+        def fail(policy):
+            plane.api.patch("ValidatingWebhookConfiguration", name, [
+                {"op": "replace", "path": f"/webhooks/{i}/failurePolicy", "value": policy} for i in range(2)],
+                version="admissionregistration.k8s.io/v1", form="json")
+        another = {**gateway(), "metadata": {"name": "another", "namespace": "default"}}
+        fail("Fail")
+        until(lambda: "failed calling webhook" in (ask(plane, another) or ""), what="configuration kept back")
+        for obj in ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "free"}},
+                    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "free"}, "spec": {"ports": [{"port": 80}]}},
+                    {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "free"},
+                     "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}):
+            assert ask(plane, obj) is None, obj["kind"]
+        fail("Ignore")
+        until(lambda: ask(plane, another) is None, what="the policy of the chart again")
     finally:
         galley.start_again()
     galley.daemon.wait_ready()

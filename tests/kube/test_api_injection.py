@@ -1,12 +1,13 @@
 """Injection by the API server: golden pods (tests/golden/inject) come back as `fairlead kube-inject` writes them, and who is injected is the chart's choice."""
 import json
+import shutil
 
 import pytest
 import yaml
 
 import test_inject as golden
 from api import Refused
-from conftest import until
+from conftest import Galley, called_here, make_accounts, rendered, short_folder, until
 
 PODS = [c for c in golden.CASES if not golden.options_of(c) and "kind: Pod\n" in c.read_text()]
 
@@ -102,7 +103,71 @@ def test_I03_a_wrong_annotation_is_told_to_who_creates_the_pod(plane, shop):
     assert "sidecar.istio.io/proxyCPU" in text and "not a quantity" in text and "namespace.sidecar-injector.istio.io" in text
 
 
-def test_N21_pods_start_while_galley_is_away(plane, shop, galley):
+CANARY = "istio-canary"
+
+
+@pytest.fixture(scope="module")
+def canary(plane, galley):
+    """A second control plane's galley: another revision, under its own account, with a tag."""
+    plane.namespace(CANARY)
+    objects = rendered("fairlead", {"revision": "canary", "revisionTags": ["prod"]}, release="canary", ns=CANARY)
+    path = short_folder()
+    hooks = [o for o in objects if o["kind"].endswith("WebhookConfiguration")]
+    made = Galley(path, make_accounts(plane, objects, CANARY)("galley", path), "--revision", "canary", "--inject-revision", "canary",
+                  "--root-namespace", CANARY,
+                  configurations=[f"{o['kind'].removesuffix('WebhookConfiguration').lower()}/{o['metadata']['name']}" for o in hooks])
+    with made.daemon:
+        made.daemon.wait_ready()
+        plane.api.apply(*(called_here(o, made.port()) for o in hooks))
+        until(lambda: len(made.admin.page("webhook")["configurations"]) == 3 and all(c["current"] for c in made.admin.page("webhook")["configurations"]),
+              what="the CA bundles set, the tag's too")
+        yield made
+    for hook in hooks:
+        plane.api.delete(hook["kind"], hook["metadata"]["name"], version="admissionregistration.k8s.io/v1")
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def revisions(plane, canary):
+    """Namespaces by what they choose."""
+    for name, labels in (("by-rev", {"istio.io/rev": "canary"}), ("by-tag", {"istio.io/rev": "prod"}), ("by-default", {"istio.io/rev": "default"}),
+                         ("by-other", {"istio.io/rev": "stage"}), ("by-none", {}), ("by-injection", {"istio-injection": "enabled"})):
+        plane.namespace(name, **labels)
+    until(lambda: revision_of(create(plane, dict(POD, metadata={"name": "cart"}), "by-rev")) == "canary", what="the webhooks of canary called")
+
+
+def revision_of(pod):
+    status = pod["metadata"].get("annotations", {}).get("sidecar.istio.io/status")
+    return status and json.loads(status)["revision"]
+
+
+@pytest.mark.parametrize("ns,labels,revision", [
+    ("by-rev", {}, "canary"), ("by-tag", {}, "canary"), ("by-default", {}, "default"), ("by-other", {}, None), ("by-none", {}, None),
+    ("by-none", {"istio.io/rev": "prod"}, "canary"), ("by-none", {"istio.io/rev": "canary"}, "canary"), ("by-none", {"istio.io/rev": "default"}, "default"),
+    ("by-none", {"sidecar.istio.io/inject": "true"}, "default"), ("by-none", {"istio.io/rev": "stage", "sidecar.istio.io/inject": "true"}, None),
+    ("by-tag", {"sidecar.istio.io/inject": "false"}, None), ("by-injection", {"istio.io/rev": "canary"}, "default"),
+])
+def test_G07_revision_and_tag_choose_the_injector(plane, revisions, ns, labels, revision):
+    assert revision_of(create(plane, dict(POD, metadata={"name": "cart", "labels": labels}), ns)) == revision
+
+
+def test_G07_each_revision_reads_its_own_configuration(plane, galley, canary):
+    """An object without the label is everybody's; one with it is one revision's alone, and judged by that one."""
+    service = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "of-canary", "namespace": "default"},
+               "spec": {"servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]}}
+    plane.api.create(service)
+    until(lambda: galley.in_force("Gateway/default/of-canary") and canary.in_force("Gateway/default/of-canary"), what="the gateway of all")
+    plane.api.edit("Gateway", "of-canary", lambda o: o["metadata"].update(labels={"istio.io/rev": "canary"}), version="networking.istio.io/v1")
+    until(lambda: not galley.in_force("Gateway/default/of-canary"), what="the gateway no more of the default revision")
+    assert canary.in_force("Gateway/default/of-canary")
+    service["metadata"].update(name="bad", labels={"istio.io/rev": "canary"})
+    service["spec"]["servers"][0]["port"]["protocol"] = "GOPHER"
+    with pytest.raises(Refused, match="GOPHER"):
+        plane.api.create(service, dry_run=True)
+    plane.api.delete("Gateway", "of-canary", version="networking.istio.io/v1")
+
+
+def test_N21_G06_pods_start_while_galley_is_away(plane, shop, galley):
     """The chart's default lets them start without a sidecar; Fail keeps mesh pods back, and nobody else's."""
     name, version = "fairlead-sidecar-injector-istio-system", "admissionregistration.k8s.io/v1"
     held_back = plane.api.get("MutatingWebhookConfiguration", name, version=version)

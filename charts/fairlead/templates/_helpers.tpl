@@ -22,6 +22,25 @@ istio.io/rev: {{ .root.Values.revision | default "default" | quote }}
 annotations: {networking.istio.io/exportTo: "~"}
 {{- end }}
 
+{{- define "fairlead.groups" -}}
+[networking.istio.io, security.istio.io, telemetry.istio.io, extensions.istio.io]
+{{- end }}
+
+{{- /* What names no revision is ours: this is the default revision, or has its tag. */ -}}
+{{- define "fairlead.isDefault" -}}
+{{- or (eq (.Values.revision | default "default") .Values.defaultRevision) (has "default" .Values.revisionTags) -}}
+{{- end }}
+
+{{- define "fairlead.tagConfiguration" -}}
+istio-revision-tag-{{ .tag }}{{ if ne .root.Release.Namespace "istio-system" }}-{{ .root.Release.Namespace }}{{ end }}
+{{- end }}
+
+{{- define "fairlead.pilotPorts" -}}
+- {name: grpc-xds, port: 15010, targetPort: grpc-xds}
+- {name: https-dns, port: 15012, targetPort: tls-xds}
+- {name: http-monitoring, port: 15014, targetPort: admin}
+{{- end }}
+
 {{- define "fairlead.injectorConfig" -}}
 istio-sidecar-injector{{ with .Values.revision }}-{{ . }}{{ end }}
 {{- end }}

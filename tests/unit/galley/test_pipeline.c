@@ -308,6 +308,34 @@ static void P93_services_of_other_namespaces_are_not_published(void **state)
 	assert_changes(*state, TOPIC_SERVICE, 0, 1);
 }
 
+/* Wrong or not, what another control plane reads is no business of this one; a Namespace's label says something else. */
+static void G07_an_object_of_another_revision_is_not_read(void **state)
+{
+#define REV(rev, spec) \
+	"apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a, labels: {istio.io/rev: " rev \
+	"}}\nspec: {" spec "}\n"
+	struct galley *g = galley_new(&(struct galley_options){.revision = "default"});
+	size_t n;
+	(void)galley_commit(g, &n);
+	put(g, "a.yaml", REV("default", "host: a"));
+	assert_true(only_change(g, TOPIC_DESTINATION_RULE, "default/a")->value.ptr != NULL);
+	put(g, "a.yaml", REV("canary", "host: a"));
+	assert_true(only_change(g, TOPIC_DESTINATION_RULE, "default/a")->value.ptr == NULL);
+	put(g, "a.yaml", REV("canary", "hots: a, metadata: x"));
+	no_change(g);
+	assert_int_equal(galley_counts(g).quarantined, 0);
+	assert_int_equal(galley_counts(g).foreign, 1);
+	assert_false(has_diag(g, "unknown-field", "a.yaml"));
+	put(g, "b.yaml", DR("b", "b"));
+	assert_true(only_change(g, TOPIC_DESTINATION_RULE, "default/b")->value.ptr != NULL);
+	put(g, "c.yaml", NS("shop", "istio.io/rev: canary"));
+	(void)galley_commit(g, &n);
+	assert_int_equal(n, 1);
+	galley_free(g);
+	put(*state, "a.yaml", REV("canary", "host: a")); /* without an own revision all are read */
+	assert_true(only_change(*state, TOPIC_DESTINATION_RULE, "default/a")->value.ptr != NULL);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -324,6 +352,7 @@ int main(void)
 		CASE(pod_changes_publish_one_endpoint_set),
 		CASE(P93_discovery_selectors_choose_namespaces_at_run_time),
 		CASE(P93_services_of_other_namespaces_are_not_published),
+		CASE(G07_an_object_of_another_revision_is_not_read),
 		CASE(files_being_written_do_not_look_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
