@@ -47,7 +47,7 @@ METRIC(cache_writes, COUNTER, "istio_agent_xds_last_good_writes",
 	"times that the last good configuration was written to disk", "result");
 METRIC(pilot_up, GAUGE, "istio_agent_xds_pilot_connected", "1 while there is a stream to pilot");
 
-static struct log_scope ads_log = LOG_SCOPE("ads", "Envoy's ADS stream and pilot's");
+LOG_SCOPE(ads_log, "ads", "Envoy's ADS stream and pilot's");
 
 struct ads_relay {
 	struct loop *loop;

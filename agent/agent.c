@@ -34,7 +34,7 @@ __attribute__((constructor)) static void set_buckets(void)
 	csr_latency.buckets = latency_buckets;
 }
 
-static struct log_scope agent_log = LOG_SCOPE("agent", "the agent's parts");
+LOG_SCOPE(agent_log, "agent", "the agent's parts");
 
 struct agent {
 	struct daemon *daemon;

@@ -31,7 +31,7 @@
 #define ARGUMENTS_MAX 28u
 #define FLUSH_MS 1000u /* Istio's default for log files; Envoy's is ten times that */
 
-static struct log_scope envoy_log = LOG_SCOPE("envoy", "Envoy's process");
+LOG_SCOPE(envoy_log, "envoy", "Envoy's process");
 
 METRIC(starts_total, COUNTER, "istio_agent_envoy_starts_total", "Starts of Envoy");
 METRIC(exits_total, COUNTER, "istio_agent_envoy_exits_total",

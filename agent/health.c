@@ -17,7 +17,7 @@
 
 METRIC(health_gauge, GAUGE, "istio_agent_workload_healthy", "1 while the readiness probe of the workload succeeds");
 
-static struct log_scope health_log = LOG_SCOPE("health", "the readiness probe of a workload outside Kubernetes");
+LOG_SCOPE(health_log, "health", "the readiness probe of a workload outside Kubernetes");
 
 struct health {
 	struct prober *prober;

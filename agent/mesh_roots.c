@@ -17,7 +17,7 @@
 
 METRIC(count, GAUGE, "istio_agent_mesh_roots", "roots of the mesh that pilot told");
 
-static struct log_scope roots_log = LOG_SCOPE("roots", "the mesh's roots, from pilot");
+LOG_SCOPE(roots_log, "roots", "the mesh's roots, from pilot");
 
 struct mesh_roots {
 	char *file, *pem;

@@ -13,7 +13,7 @@
 
 #define TEXT "text/plain; charset=utf-8"
 
-static struct log_scope probe_log = LOG_SCOPE("probe", "probes of the application");
+LOG_SCOPE(probe_log, "probe", "probes of the application");
 
 METRIC(probes_total, COUNTER, "istio_agent_application_probes_total", "Probes of the application's containers",
 	"result");

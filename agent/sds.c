@@ -29,7 +29,7 @@ METRIC(pushes, COUNTER, "istio_agent_total_pushes", "secrets sent to Envoy");
 METRIC(push_errors, COUNTER, "istio_agent_total_push_errors",
 	"secrets that Envoy refused, and names that were refused to it");
 
-static struct log_scope sds_log = LOG_SCOPE("sds", "certificates for Envoy");
+LOG_SCOPE(sds_log, "sds", "certificates for Envoy");
 
 enum sds_mode { SDS_SOTW, SDS_DELTA, SDS_FETCH };
 

@@ -31,7 +31,7 @@
 	"/stats?filter=^(cluster_manager\\.cds|listener_manager\\.lds)\\.update_(success|rejected)$" \
 	"|^server\\.state$|^listener_manager\\.workers_started$"
 
-static struct log_scope status_log = LOG_SCOPE("status", "the agent's status port");
+LOG_SCOPE(status_log, "status", "the agent's status port");
 
 METRIC(scrapes_total, COUNTER, "istio_agent_scrapes_total", "Scrapes of the agent's metrics page");
 METRIC(scrape_failures, COUNTER, "istio_agent_scrape_failures_total", "Parts that a scrape did not get", "type");

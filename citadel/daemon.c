@@ -15,7 +15,7 @@
 #include "common/base/vec.h"
 #include "common/mesh/spiffe.h"
 
-struct log_scope citadel_log = LOG_SCOPE("citadel", "certificates issued and refused");
+LOG_SCOPE_SHARED(citadel_log, "citadel", "certificates issued and refused");
 
 static void refresh_one(struct authn_source *s, const char *path, uint64_t *stamp)
 {

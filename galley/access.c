@@ -28,7 +28,7 @@ METRIC(reviews, COUNTER, "galley_access_reviews_total",
 	"service accounts that the API server was asked about (may they list Secrets), by its answer", "result");
 METRIC(refused_gauge, GAUGE, "galley_access_refused", "service accounts that may not have the keys of Secrets");
 
-static struct log_scope access_log = LOG_SCOPE("access", "who may list Secrets, by the API server's word");
+LOG_SCOPE(access_log, "access", "who may list Secrets, by the API server's word");
 
 struct account {
 	struct access *owner;

@@ -17,7 +17,7 @@
  * publisher sends it. Reports that pilots send back are kept per object for the debug page; the pipeline never reads them.
  */
 
-static struct log_scope scope = LOG_SCOPE("source", "reading and publishing configuration");
+LOG_SCOPE(scope, "source", "reading and publishing configuration");
 
 METRIC(validation_passed, COUNTER, "galley_validation_passed", "reads of the source without an error");
 METRIC(validation_failed, COUNTER, "galley_validation_failed", "errors found, by kind of object and of fault",

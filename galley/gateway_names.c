@@ -14,7 +14,7 @@
 
 #define AGAIN_MS 60000
 
-static struct log_scope names_log = LOG_SCOPE("gateways", "names of networks' gateways");
+LOG_SCOPE(names_log, "gateways", "names of networks' gateways");
 
 struct name {
 	struct gateway_names *owner;

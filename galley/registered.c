@@ -17,7 +17,7 @@
 #define MANAGER "fieldManager=fairlead-registration&force=true"
 #define APPLY "application/apply-patch+yaml"
 
-static struct log_scope registered_log = LOG_SCOPE("registered", "entries of workloads that registered themselves");
+LOG_SCOPE(registered_log, "registered", "entries of workloads that registered themselves");
 
 struct registered {
 	struct registered_options o;

@@ -24,7 +24,7 @@
 METRIC(entries_gauge, GAUGE, "galley_registered_workloads", "WorkloadEntries of workloads that registered themselves");
 METRIC(errors_total, COUNTER, "auto_registration_errors_total", "workloads that could not be registered");
 
-static struct log_scope registration_log = LOG_SCOPE("registration", "workloads that register themselves");
+LOG_SCOPE(registration_log, "registration", "workloads that register themselves");
 
 struct voucher {
 	char *pilot;

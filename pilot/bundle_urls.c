@@ -28,7 +28,7 @@
 
 METRIC(fetches, COUNTER, "pilot_trust_bundle_fetches_total", "SPIFFE bundles fetched by URL", "result");
 
-static struct log_scope bundle_log = LOG_SCOPE("bundles", "roots from SPIFFE bundle endpoints");
+LOG_SCOPE(bundle_log, "bundles", "roots from SPIFFE bundle endpoints");
 
 struct endpoint {
 	struct bundle_urls *owner;

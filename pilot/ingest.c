@@ -22,7 +22,7 @@ METRIC(batches, COUNTER, "pilot_bus_batches", "batches taken from the bus", "pub
 METRIC(services, GAUGE, "pilot_services", "services known");
 METRIC(virtual_services, GAUGE, "pilot_virt_services", "virtual services known");
 
-static struct log_scope ingest_log = LOG_SCOPE("ingest", "what comes from the bus");
+LOG_SCOPE(ingest_log, "ingest", "what comes from the bus");
 
 static void object_free(struct pilot_object *o)
 {

@@ -23,7 +23,7 @@ METRIC(registered, GAUGE, "pilot_registered_workloads",
 METRIC(registrations, COUNTER, "auto_registration_success_total", "workloads that registered themselves");
 METRIC(unregistrations, COUNTER, "auto_registration_unregister_total", "registered workloads that left");
 
-static struct log_scope registry_log = LOG_SCOPE("registry", "workloads that register themselves");
+LOG_SCOPE(registry_log, "registry", "workloads that register themselves");
 
 struct record {
 	struct arena *arena; /* of the note that brought what follows */

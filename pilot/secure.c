@@ -9,7 +9,7 @@
 #include "common/base/log.h"
 #include "pilot/pilot.h"
 
-static struct log_scope secure_log = LOG_SCOPE("identity", "pilot's own certificate");
+LOG_SCOPE(secure_log, "identity", "pilot's own certificate");
 
 static void on_change(void *ctx)
 {

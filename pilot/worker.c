@@ -33,7 +33,7 @@ METRIC(withheld, COUNTER, "pilot_sds_certificate_errors_total",
 METRIC(denied, COUNTER, "pilot_xds_identity_mismatch",
 	"streams whose certificate is not that of the proxy they claim to be");
 
-static struct log_scope worker_log = LOG_SCOPE("worker", "threads that serve proxies");
+LOG_SCOPE(worker_log, "worker", "threads that serve proxies");
 static atomic_int open_streams;
 
 struct stream {

@@ -21,7 +21,7 @@
 METRIC(written, COUNTER, "citadel_root_cert_configmaps_written_total", "ConfigMaps with the trust bundle written",
 	"result");
 
-static struct log_scope bundles_log = LOG_SCOPE("bundles", "the trust bundle in every namespace");
+LOG_SCOPE(bundles_log, "bundles", "the trust bundle in every namespace");
 
 struct space {
 	struct bundles *owner;

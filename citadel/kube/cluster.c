@@ -17,7 +17,7 @@
 #define RETRY_MAX_MS 30000u
 #define HURRY_MS 10000u
 
-static struct log_scope cluster_log = LOG_SCOPE("cluster", "citadel on Kubernetes");
+LOG_SCOPE(cluster_log, "cluster", "citadel on Kubernetes");
 
 struct citadel_cluster {
 	struct citadel_cluster_options o;

@@ -29,7 +29,7 @@ METRIC(reviews_total, COUNTER, "citadel_token_reviews_total",
 METRIC(remembered, COUNTER, "citadel_token_reviews_remembered_total",
 	"questions answered from memory, or together with one under way");
 
-static struct log_scope review_log = LOG_SCOPE("token-review", "tokens that the API server vouches for");
+LOG_SCOPE(review_log, "token-review", "tokens that the API server vouches for");
 
 struct waiter {
 	review_done done;

@@ -23,7 +23,7 @@
 #define PENDING_MAX 4096u
 #define BACKOFF_MAX_MS 5000u
 
-static struct log_scope scope = LOG_SCOPE("signer", "the process that holds the CA's key");
+LOG_SCOPE(scope, "signer", "the process that holds the CA's key");
 METRIC(starts, COUNTER, "citadel_signer_starts_total", "Signer processes started");
 
 struct pending {

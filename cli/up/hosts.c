@@ -18,7 +18,7 @@
 #include "common/mesh/kinds.h"
 #include "common/pb/pb.h"
 
-static struct log_scope hosts_log = LOG_SCOPE("hosts", "hosts files of machine-local pods");
+LOG_SCOPE(hosts_log, "hosts", "hosts files of machine-local pods");
 
 /*
  * What a file needs of a service. A host that Envoy itself looks up is not there: Envoy would find its virtual address, which leads nowhere

@@ -24,7 +24,7 @@
 #define TOKEN_TTL_S 86400
 #define TOKEN_RENEW_MS (TOKEN_TTL_S / 2 * 1000ull)
 
-static struct log_scope up_log = LOG_SCOPE("up", "the machine-local mesh");
+LOG_SCOPE(up_log, "up", "the machine-local mesh");
 
 static void stop_next(struct mesh *m);
 

@@ -30,7 +30,7 @@
 #define APP_WAIT_MS 5000 /* an application may need its proxy before it listens */
 #define APP_POLL_MS 50
 
-static struct log_scope pod_log = LOG_SCOPE("pod", "a machine-local pod");
+LOG_SCOPE(pod_log, "pod", "a machine-local pod");
 
 struct child {
 	struct pod_init *pod;

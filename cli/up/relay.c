@@ -15,7 +15,7 @@
 
 #define RELAY_BUFFER 16384
 
-static struct log_scope relay_log = LOG_SCOPE("relay", "connections from the machine into the mesh");
+LOG_SCOPE(relay_log, "relay", "connections from the machine into the mesh");
 
 struct pipe_half {
 	uint8_t data[RELAY_BUFFER];

@@ -33,7 +33,7 @@
 #define POLL_READY_MS 200
 #define PATIENCE_MS 15000 /* then it is said what is not ready */
 
-static struct log_scope up_log = LOG_SCOPE("up.main", "fairlead up");
+LOG_SCOPE(up_log, "up-main", "fairlead up");
 
 struct up_config {
 	bool no_pods;

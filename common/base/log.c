@@ -1,12 +1,11 @@
 /*
  * DOC: Log lines. A line is built in a buffer of the calling thread and leaves by one write(2), so lines of several
- * threads never mix. Scopes are static variables that put themselves on a lock-free list at their first use; a level
- * set for a scope that has not been used yet is remembered by name until it appears. Those names, and the list, are
- * the only shared state besides plain atomics; a mutex guards the remembered names.
+ * threads never mix. Scopes are static variables that put themselves on a list before main(), so that all can be seen and set
+ * from the start; the list does not change afterwards, and levels are plain atomics. Scopes of several files may share
+ * a name: whoever sets or shows levels does it by name and means all of them; "default" is what the others follow.
  */
 #include "common/base/log.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,33 +14,59 @@
 
 #include "common/base/clock.h"
 #include "common/base/err.h"
-#include "common/base/map.h"
 
-static const char *const level_names[LOG_LEVEL_COUNT] = {"error", "warn", "info", "debug"};
+static const struct level {
+	const char *name;
+	enum log_level level;
+} levels[] = {{"none", LOG_NONE}, {"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
 
-static _Atomic int default_level = LOG_INFO;
+#define DEFAULT_NAME "default"
+#define LEVEL_OF_DEFAULT (-1)
+
+/* What scopes without a level of their own follow; it is no scope and nobody logs with it. */
+static struct log_scope fallback = {
+	.name = DEFAULT_NAME, .about = "every scope that has no level of its own", .level = LOG_INFO};
 static _Atomic bool json_lines;
 static const char *process_name;
-static struct log_scope *_Atomic scopes;
-static pthread_mutex_t wanted_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct map *wanted; /* scope name -> level_names entry */
+static struct log_scope *scopes;
 
 static void (*sink_fn)(enum log_level level, struct str line, void *ctx);
 static void *sink_ctx;
 
 const char *log_level_name(enum log_level level)
 {
-	return (unsigned)level < LOG_LEVEL_COUNT ? level_names[level] : "unknown";
+	for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+		if (levels[i].level == level)
+			return levels[i].name;
+	}
+	return "unknown";
+}
+
+bool log_level_parse(struct str name, enum log_level *out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+		if (str_eqc(name, levels[i].name)) {
+			*out = levels[i].level;
+			return true;
+		}
+	}
+	return false;
 }
 
 enum log_level log_default_level(void)
 {
-	return (enum log_level)atomic_load(&default_level);
+	return (enum log_level)atomic_load(&fallback.level);
+}
+
+void log_register(struct log_scope *s)
+{
+	s->next = scopes;
+	scopes = s;
 }
 
 struct log_scope *log_scopes(void)
 {
-	return atomic_load(&scopes);
+	return scopes;
 }
 
 void log_set_json(bool json)
@@ -60,43 +85,12 @@ void log_set_sink(void (*sink)(enum log_level level, struct str line, void *ctx)
 	sink_ctx = ctx;
 }
 
-static int level_of_name(const char *name)
-{
-	for (int i = 0; i < LOG_LEVEL_COUNT; i++) {
-		if (streq(level_names[i], name))
-			return i;
-	}
-	return -1;
-}
-
-static void register_scope(struct log_scope *s)
-{
-	struct log_scope *first;
-
-	if (atomic_exchange(&s->registered, true))
-		return;
-	pthread_mutex_lock(&wanted_lock);
-	if (wanted) {
-		const char *level = map_get(wanted, str_of(s->name));
-
-		if (level)
-			atomic_store(&s->level, level_of_name(level));
-	}
-	first = atomic_load(&scopes);
-	s->next = first;
-	atomic_store(&scopes, s);
-	pthread_mutex_unlock(&wanted_lock);
-}
-
 bool log_enabled(struct log_scope *s, enum log_level level)
 {
-	int own;
+	int own = atomic_load_explicit(&s->level, memory_order_relaxed);
 
-	if (!atomic_load_explicit(&s->registered, memory_order_relaxed))
-		register_scope(s);
-	own = atomic_load_explicit(&s->level, memory_order_relaxed);
-	if (own < 0)
-		own = atomic_load_explicit(&default_level, memory_order_relaxed);
+	if (own == LEVEL_OF_DEFAULT)
+		own = atomic_load_explicit(&fallback.level, memory_order_relaxed);
 	return (int)level <= own;
 }
 
@@ -148,51 +142,69 @@ static void add_value(struct strbuf *b, const struct log_kv *kv, bool json)
 	}
 }
 
-static void write_text(struct strbuf *b, const struct log_scope *s, enum log_level level, const char *message,
-	const struct log_kv *kv, size_t n)
+struct entry {
+	const struct log_scope *scope;
+	enum log_level level;
+	const char *caller; /* NULL: not shown */
+	const char *message;
+	const struct log_kv *kv;
+	size_t n;
+};
+
+static const char *shown_caller(const struct log_scope *s, const char *where)
 {
-	add_time(b);
-	strbuf_addf(b, " %-5s ", log_level_name(level));
-	if (process_name)
-		strbuf_addf(b, "%s ", process_name);
-	strbuf_addf(b, "%s  %s", s->name, message);
-	for (size_t i = 0; i < n; i++) {
-		strbuf_addf(b, " %s=", kv[i].key);
-		add_value(b, &kv[i], false);
-	}
+	return atomic_load(&s->callers) || atomic_load(&fallback.callers) ? where : NULL;
 }
 
-static void write_json(struct strbuf *b, const struct log_scope *s, enum log_level level, const char *message,
-	const struct log_kv *kv, size_t n)
+static void write_text(struct strbuf *b, const struct entry *x)
+{
+	add_time(b);
+	strbuf_addf(b, " %-5s ", log_level_name(x->level));
+	if (process_name)
+		strbuf_addf(b, "%s ", process_name);
+	strbuf_addf(b, "%s  %s", x->scope->name, x->message);
+	for (size_t i = 0; i < x->n; i++) {
+		strbuf_addf(b, " %s=", x->kv[i].key);
+		add_value(b, &x->kv[i], false);
+	}
+	if (x->caller)
+		strbuf_addf(b, " caller=%s", x->caller);
+}
+
+static void write_json(struct strbuf *b, const struct entry *x)
 {
 	strbuf_adds(b, "{\"time\":\"");
 	add_time(b);
-	strbuf_addf(b, "\",\"level\":\"%s\"", log_level_name(level));
+	strbuf_addf(b, "\",\"level\":\"%s\"", log_level_name(x->level));
 	if (process_name) {
 		strbuf_adds(b, ",\"process\":");
 		strbuf_add_json(b, str_of(process_name));
 	}
 	strbuf_adds(b, ",\"scope\":");
-	strbuf_add_json(b, str_of(s->name));
+	strbuf_add_json(b, str_of(x->scope->name));
 	strbuf_adds(b, ",\"message\":");
-	strbuf_add_json(b, str_of(message));
-	for (size_t i = 0; i < n; i++) {
+	strbuf_add_json(b, str_of(x->message));
+	for (size_t i = 0; i < x->n; i++) {
 		strbuf_addc(b, ',');
-		strbuf_add_json(b, str_of(kv[i].key));
+		strbuf_add_json(b, str_of(x->kv[i].key));
 		strbuf_addc(b, ':');
-		add_value(b, &kv[i], true);
+		add_value(b, &x->kv[i], true);
 	}
+	if (x->caller)
+		strbuf_addf(b, ",\"caller\":\"%s\"", x->caller);
 	strbuf_addc(b, '}');
 }
 
-void log_emit(struct log_scope *s, enum log_level level, const char *message, const struct log_kv *kv, size_t n)
+void log_emit(struct log_scope *s, enum log_level level, const char *where, const char *message,
+	const struct log_kv *kv, size_t n)
 {
+	const struct entry x = {s, level, shown_caller(s, where), message, kv, n};
 	struct strbuf line = {0};
 
 	if (atomic_load(&json_lines))
-		write_json(&line, s, level, message, kv, n);
+		write_json(&line, &x);
 	else
-		write_text(&line, s, level, message, kv, n);
+		write_text(&line, &x);
 	if (sink_fn) {
 		sink_fn(level, strbuf_str(&line), sink_ctx);
 	} else {
@@ -206,59 +218,88 @@ void log_emit(struct log_scope *s, enum log_level level, const char *message, co
 	strbuf_done(&line);
 }
 
-static bool check_part(struct str part, struct str *scope, const char **level, struct err *e)
+static bool read_part(struct str part, struct str *scope, enum log_level *level, struct err *e)
 {
 	struct str name;
 	struct str level_text;
 
 	if (!str_cut(str_trim(part), ':', &name, &level_text)) {
 		level_text = name;
-		name = STR("default");
+		name = STR(DEFAULT_NAME);
 	}
 	if (name.len == 0)
 		return err_set(e, ERR_PEER, "log level \"" STR_FMT "\": no scope before the colon", STR_ARG(part));
-	for (int i = 0; i < LOG_LEVEL_COUNT; i++) {
-		if (str_eqc(level_text, level_names[i])) {
-			*scope = name;
-			*level = level_names[i];
-			return true;
-		}
-	}
-	return err_set(e, ERR_PEER, "log level \"" STR_FMT "\": unknown level; error, warn, info and debug exist",
-		STR_ARG(part));
+	if (!log_level_parse(level_text, level))
+		return err_set(e, ERR_PEER,
+			"log level \"" STR_FMT "\": unknown level; none, error, warn, info and debug exist",
+			STR_ARG(part));
+	*scope = name;
+	return true;
 }
 
-/* The levels are static strings; the map's values are never written through. */
-static void want_level(struct str scope, const char *level)
+/* The first scope of that name from s on; NULL: none. */
+static struct log_scope *find(struct log_scope *s, struct str name)
 {
-	if (str_eqc(scope, "default")) {
-		atomic_store(&default_level, level_of_name(level));
-		return;
-	}
-	pthread_mutex_lock(&wanted_lock);
-	if (!wanted)
-		wanted = map_new();
-	map_put(wanted, scope, (void *)(uintptr_t)level);
-	for (struct log_scope *s = atomic_load(&scopes); s; s = s->next) {
-		if (str_eqc(scope, s->name))
-			atomic_store(&s->level, level_of_name(level));
-	}
-	pthread_mutex_unlock(&wanted_lock);
+	while (s && !str_eqc(name, s->name))
+		s = s->next;
+	return s;
+}
+
+static void set_level(struct str name, enum log_level level)
+{
+	if (str_eqc(name, DEFAULT_NAME))
+		atomic_store(&fallback.level, level);
+	for (struct log_scope *s = find(scopes, name); s; s = find(s->next, name))
+		atomic_store(&s->level, level);
 }
 
 bool log_set_levels(struct str spec, struct err *e)
 {
 	struct str scope;
-	const char *level;
+	enum log_level level;
 	struct str part;
 
 	for (struct str rest = spec; str_split(&rest, ',', &part);) {
-		if (!check_part(part, &scope, &level, e))
+		if (!read_part(part, &scope, &level, e))
 			return false;
 	}
 	for (struct str rest = spec; str_split(&rest, ',', &part);) {
-		if (check_part(part, &scope, &level, NULL))
-			want_level(scope, level);
+		if (read_part(part, &scope, &level, NULL))
+			set_level(scope, level);
 	}
 	return true;
+}
+
+void log_set_callers(struct str name, bool callers)
+{
+	if (str_eqc(name, DEFAULT_NAME))
+		atomic_store(&fallback.callers, callers);
+	for (struct log_scope *s = find(scopes, name); s; s = find(s->next, name))
+		atomic_store(&s->callers, callers);
+}
+
+bool log_name_get(struct str name, struct log_name *out)
+{
+	const struct log_scope *s = str_eqc(name, DEFAULT_NAME) ? &fallback : find(scopes, name);
+	int level;
+
+	if (!s)
+		return false;
+	level = atomic_load(&s->level);
+	*out = (struct log_name){.name = s->name,
+		.about = s->about,
+		.level = level == LEVEL_OF_DEFAULT ? log_default_level() : (enum log_level)level,
+		.callers = atomic_load(&s->callers)};
+	return true;
+}
+
+const char *log_name_after(const char *name)
+{
+	const char *best = !name || strcmp(DEFAULT_NAME, name) > 0 ? DEFAULT_NAME : NULL;
+
+	for (const struct log_scope *s = scopes; s; s = s->next) {
+		if ((!name || strcmp(s->name, name) > 0) && (!best || strcmp(s->name, best) < 0))
+			best = s->name;
+	}
+	return best;
 }

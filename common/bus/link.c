@@ -21,7 +21,7 @@
 #define BACKOFF_FIRST_MS 50u
 #define BACKOFF_MAX_MS 5000u
 
-static struct log_scope link_log = LOG_SCOPE("bus.link", "which publisher a replica follows");
+LOG_SCOPE(link_log, "bus-link", "which publisher a replica follows");
 
 METRIC(reconnects, COUNTER, "bus_reconnects_total", "times that a replica looked for a publisher again, by reason",
 	"publisher", "reason");

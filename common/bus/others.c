@@ -15,7 +15,7 @@
 #define LOOK_MS 10000u
 #define QUEUE_FRAMES 8
 
-static struct log_scope others_log = LOG_SCOPE("bus.others", "publishers that are told and not followed");
+LOG_SCOPE(others_log, "bus-others", "publishers that are told and not followed");
 
 struct other {
 	char endpoint[256];

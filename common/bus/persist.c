@@ -19,7 +19,7 @@
 #include "common/io/file.h"
 #include "common/pb/pb.h"
 
-static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
+LOG_SCOPE(log_bus, "bus", "publishers, replicas and recordings");
 
 #define COMPACT_MIN_BYTES (1u << 20)
 #define FLUSH_BYTES (8u << 20) /* a large batch is written in pieces; only its commit makes them count */

@@ -19,7 +19,7 @@
 
 #define DEFAULT_HEARTBEAT_MS 1000
 
-static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
+LOG_SCOPE(log_bus, "bus", "publishers, replicas and recordings");
 
 METRIC(published_batches, COUNTER, "bus_published_batches_total", "batches published, by topic that changed",
 	"publisher", "topic");

@@ -15,7 +15,7 @@
 #define EXPIRE_INTERVALS 20 /* subscribers tell where they stand every 5 */
 #define EXPIRE_MIN_MS 10000
 
-static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
+LOG_SCOPE(log_bus, "bus", "publishers, replicas and recordings");
 
 METRIC(snapshots_total, COUNTER, "bus_snapshots_total", "snapshots begun, by the subscriber's role", "publisher",
 	"role");

@@ -12,7 +12,7 @@
 #include "common/bus/reclog.h"
 #include "common/pb/pb.h"
 
-static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
+LOG_SCOPE(log_bus, "bus", "publishers, replicas and recordings");
 
 struct recorder {
 	struct reclog *log; /* NULL after the disk failed */

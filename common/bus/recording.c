@@ -13,7 +13,7 @@
 #include "common/bus/reclog.h"
 #include "common/bus/wire.h"
 
-static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
+LOG_SCOPE(log_bus, "bus", "publishers, replicas and recordings");
 
 struct bus_recording {
 	struct reclog_reader *file;

@@ -22,7 +22,7 @@
 #include "common/mesh/kinds.h"
 #include "common/pb/pb.h"
 
-static struct log_scope log_bus = LOG_SCOPE("bus", "publishers, replicas and recordings");
+LOG_SCOPE(log_bus, "bus", "publishers, replicas and recordings");
 
 METRIC(batches, COUNTER, "bus_batches_total", "batches that became visible, by topic that changed", "publisher",
 	"topic");

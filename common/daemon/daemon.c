@@ -20,7 +20,7 @@
 #define KEY_STARTING "daemon"
 #define KEY_DRAINING "drain"
 
-static struct log_scope scope = LOG_SCOPE("daemon", "start, stop and options of the process");
+LOG_SCOPE(scope, "daemon", "start, stop and options of the process");
 
 static const struct option_row common_rows[] = {
 	{.name = "config", OPT_STR(struct common_config, config, NULL, "YAML file with these options as keys")},

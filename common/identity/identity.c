@@ -23,7 +23,7 @@
 #define DEFAULT_TTL_MS (24 * 3600 * 1000ull)
 #define METHOD "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 
-struct log_scope identity_log = LOG_SCOPE("identity", "key and certificate of this workload");
+LOG_SCOPE_SHARED(identity_log, "identity", "key and certificate of this workload");
 
 static void on_timer(void *ctx);
 

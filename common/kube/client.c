@@ -19,7 +19,7 @@
 
 METRIC(requests, COUNTER, "kube_client_requests_total", "requests to the API server", "method", "code");
 
-static struct log_scope kube_log = LOG_SCOPE("kube", "the Kubernetes API");
+LOG_SCOPE(kube_log, "kube", "the Kubernetes API");
 
 struct kube {
 	struct loop *loop;

@@ -15,7 +15,7 @@
 
 METRIC(held_gauge, GAUGE, "kube_lease_held", "whether this process holds the lease", "lease");
 
-static struct log_scope lease_log = LOG_SCOPE("kube.lease", "who of several replicas does what only one may do");
+LOG_SCOPE(lease_log, "kube-lease", "who of several replicas does what only one may do");
 
 struct kube_lease {
 	struct kube *api;

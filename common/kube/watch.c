@@ -31,7 +31,7 @@ METRIC(events_total, COUNTER, "kube_watch_events_total", "objects and deletions 
 METRIC(lists_total, COUNTER, "kube_watch_lists_total", "lists begun", "resource");
 METRIC(failures_total, COUNTER, "kube_watch_failures_total", "lists and watches that failed", "resource");
 
-static struct log_scope watch_log = LOG_SCOPE("kube.watch", "lists and watches of the Kubernetes API");
+LOG_SCOPE(watch_log, "kube-watch", "lists and watches of the Kubernetes API");
 
 enum watch_state { WATCH_LISTING, WATCH_ASKING, WATCH_WATCHING, WATCH_WAITING, WATCH_ABSENT, WATCH_STATE_COUNT };
 

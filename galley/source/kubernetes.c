@@ -14,7 +14,7 @@ static const struct {
 } config_keys[] = {{"mesh", "MeshConfig", "kubernetes/ConfigMap", true},
 	{"meshNetworks", "MeshNetworks", "kubernetes/ConfigMap/meshNetworks", false}};
 
-static struct log_scope kubernetes_log = LOG_SCOPE("kubernetes", "the Kubernetes API as a source");
+LOG_SCOPE(kubernetes_log, "kubernetes", "the Kubernetes API as a source");
 
 struct row {
 	struct kubernetes *owner;

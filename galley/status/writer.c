@@ -23,7 +23,7 @@
 METRIC(writes, COUNTER, "galley_status_writes_total", "writes of objects' statuses to the API server", "result");
 METRIC(queued_gauge, GAUGE, "galley_status_queued", "objects whose status is to be written");
 
-static struct log_scope status_log = LOG_SCOPE("status", "statuses of objects in the cluster");
+LOG_SCOPE(status_log, "status", "statuses of objects in the cluster");
 
 struct record {
 	struct status_writer *owner;

@@ -14,7 +14,7 @@
 METRIC(patched, COUNTER, "galley_webhook_configuration_patches_total", "webhook configurations whose CA bundle was set",
 	"result");
 
-static struct log_scope register_log = LOG_SCOPE("webhook.register", "CA bundles of webhook configurations");
+LOG_SCOPE(register_log, "webhook-register", "CA bundles of webhook configurations");
 
 struct configuration {
 	struct registrar *owner;

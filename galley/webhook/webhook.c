@@ -25,7 +25,7 @@ METRIC(settings_good, GAUGE, "galley_injection_settings_good",
 	"1 while the settings of injection are those of the file");
 METRIC(review_seconds, HISTOGRAM, "galley_webhook_review_seconds", "answering one admission review", "webhook");
 
-static struct log_scope webhook_log = LOG_SCOPE("webhook", "admission webhooks");
+LOG_SCOPE(webhook_log, "webhook", "admission webhooks");
 
 struct webhook {
 	char *proxy_config; /* of the mesh config */

@@ -13,7 +13,7 @@
 #include "pilot/model/index.h"
 #include "pilot/model/singled.h"
 
-static struct log_scope model_log = LOG_SCOPE("model", "the model made of bus batches");
+LOG_SCOPE(model_log, "model", "the model made of bus batches");
 METRIC(undecodable, COUNTER, "pilot_undecodable_values_total", "bus values that could not be read, by topic", "topic");
 
 static void model_destroy(struct ref *r)

@@ -13,7 +13,7 @@
 #define NACK_OBJECTS_MAX TRIAL_OBJECTS_MAX
 #define NACK_TEXT_MAX 2048
 
-static struct log_scope ads_log = LOG_SCOPE("ads", "xDS streams");
+LOG_SCOPE(ads_log, "ads", "xDS streams");
 
 struct report {
 	struct arena *arena;

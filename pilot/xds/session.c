@@ -33,7 +33,7 @@ METRIC(hold_expired, COUNTER, "pilot_xds_hold_expired", "pushes that waited for 
 METRIC(convergence, HISTOGRAM, "pilot_proxy_convergence_time", "seconds from a change to a proxy's acceptance");
 METRIC(push_time, HISTOGRAM, "pilot_xds_push_time", "seconds from a response to its acceptance", "type");
 
-static struct log_scope ads_log = LOG_SCOPE("ads", "xDS streams");
+LOG_SCOPE(ads_log, "ads", "xDS streams");
 
 struct xds_session *session_new(struct engine *e, enum xds_mode mode, const struct session_ops *ops, void *ctx)
 {

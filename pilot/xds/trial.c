@@ -16,7 +16,7 @@
 METRIC(isolations, COUNTER, "pilot_xds_isolated_objects_total", "objects hidden from the proxy that refused them",
 	"type");
 
-static struct log_scope ads_log = LOG_SCOPE("ads", "xDS streams");
+LOG_SCOPE(ads_log, "ads", "xDS streams");
 
 bool trial_hideable(const struct source_ref *s)
 {

@@ -11,9 +11,10 @@
 #include "common/base/err.h"
 #include "common/base/log.h"
 
-static struct log_scope ads = LOG_SCOPE("ads", "streams");
-static struct log_scope bus = LOG_SCOPE("bus", "the bus");
-static struct log_scope late = LOG_SCOPE("late", "used after its level was set");
+LOG_SCOPE(ads, "ads", "streams");
+LOG_SCOPE(bus, "bus", "the bus");
+LOG_SCOPE(late, "late", "used after its level was set");
+LOG_SCOPE(late_too, "late", "of another file");
 
 static struct strbuf lines;
 
@@ -88,7 +89,59 @@ static void a_level_may_be_set_before_the_scope_is_used(void **state)
 {
 	assert_true(log_set_levels(STR("late:debug"), NULL));
 	assert_true(log_enabled(&late, LOG_DEBUG));
-	assert_ptr_equal(log_scopes(), &late);
+}
+
+static void scopes_of_one_name_are_one(void **state)
+{
+	struct log_name name;
+
+	assert_true(log_set_levels(STR("late:warn"), NULL));
+	assert_false(log_enabled(&late, LOG_INFO));
+	assert_false(log_enabled(&late_too, LOG_INFO));
+	assert_true(log_name_get(STR("late"), &name));
+	assert_string_equal(name.name, "late");
+	assert_int_equal(name.level, LOG_WARN);
+	assert_false(log_name_get(STR("nobody"), &name));
+}
+
+static void names_come_sorted_and_once(void **state)
+{
+	const char *names[] = {"ads", "bus", "default", "late"};
+	const char *name = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		name = log_name_after(name);
+		assert_string_equal(name, names[i]);
+	}
+	assert_null(log_name_after(name));
+}
+
+static void none_hides_errors_too(void **state)
+{
+	assert_true(log_set_levels(STR("default:info,bus:none"), NULL));
+	log_error(&bus, "hidden");
+	assert_int_equal(lines.len, 0);
+	assert_string_equal(log_level_name(LOG_NONE), "none");
+	assert_true(log_set_levels(STR("none,bus:error"), NULL));
+	assert_int_equal(log_default_level(), LOG_NONE);
+	assert_true(log_enabled(&bus, LOG_ERROR));
+	assert_false(log_enabled(&bus, LOG_WARN));
+}
+
+static void lines_say_where_they_come_from_when_asked(void **state)
+{
+	log_set_callers(STR("bus"), true);
+	log_info(&bus, "one");
+	log_info(&ads, "two");
+	log_set_callers(STR("bus"), false);
+	assert_non_null(strstr(lines.ptr, "info  bus  one caller=test_log.c:"));
+	assert_non_null(strstr(lines.ptr, "info  ads  two\n"));
+	log_set_callers(STR("default"), true);
+	log_set_json(true);
+	log_info(&ads, "three");
+	log_set_json(false);
+	log_set_callers(STR("default"), false);
+	assert_non_null(strstr(lines.ptr, "\"three\",\"caller\":\"test_log.c:"));
 }
 
 static void a_bad_specification_changes_nothing(void **state)
@@ -122,6 +175,10 @@ int main(void)
 		cmocka_unit_test_setup(json_lines_are_one_object_each, setup),
 		cmocka_unit_test_setup(a_scope_has_its_own_level, setup),
 		cmocka_unit_test_setup(a_level_may_be_set_before_the_scope_is_used, setup),
+		cmocka_unit_test_setup(scopes_of_one_name_are_one, setup),
+		cmocka_unit_test_setup(names_come_sorted_and_once, setup),
+		cmocka_unit_test_setup(none_hides_errors_too, setup),
+		cmocka_unit_test_setup(lines_say_where_they_come_from_when_asked, setup),
 		cmocka_unit_test_setup(a_bad_specification_changes_nothing, setup),
 		cmocka_unit_test_setup(arguments_of_hidden_lines_are_not_evaluated, setup),
 	};
