@@ -69,6 +69,7 @@ static const struct daemon_command commands[] = {
 static const struct daemon_def def = {
 	.name = "citadel",
 	.summary = "signs workload certificates",
+	.controlz = true,
 	.admin_port = 15034,
 	.options = options,
 	.n_options = ARRAY_LEN(options),

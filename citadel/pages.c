@@ -108,10 +108,20 @@ static void page_cluster(void *self, struct str query, struct strbuf *out)
 		strbuf_adds(out, "null");
 }
 
+static void page_bus(void *self, struct str query, struct strbuf *out)
+{
+	const struct citadel *c = self;
+	if (c->bus)
+		bus_publisher_debug(c->bus, out);
+	else
+		strbuf_adds(out, "null");
+}
+
 const struct debug_page citadel_pages[] = {
 	{"ca", "issuer, intermediates and roots; the signer process", page_ca},
 	{"issuances", "the last certificates issued, newest first", page_issuances},
 	{"cluster", "the cluster's token keys, and the trust bundle in its namespaces", page_cluster},
 	{"authn", "whose credentials are accepted", page_authn},
+	{"bus", "topics, subscribers and sequence of the publisher", page_bus},
 };
 const size_t citadel_n_pages = ARRAY_LEN(citadel_pages);

@@ -63,6 +63,7 @@ int main(int argc, char **argv)
 	const struct daemon_def def = {
 		.name = "galley",
 		.summary = "validates configuration and publishes it, with the services and endpoints that it finds",
+		.controlz = true,
 		.admin_port = 15024,
 		.options = options,
 		.n_options = ARRAY_LEN(options),

@@ -75,6 +75,7 @@ int main(int argc, char **argv)
 	const struct daemon_def def = {
 		.name = "pilot",
 		.summary = "turns mesh configuration into xDS and serves it to proxies",
+		.controlz = true,
 		.admin_port = 15014,
 		.options = options,
 		.n_options = ARRAY_LEN(options),

@@ -153,7 +153,8 @@ static const char *const *daemon_argv(struct mesh *m, const char *name, const ch
 	const char *common[] = {arena_printf(a, "%s/%s/%s", m->paths.bin, name, name), "--bus",
 		arena_printf(a, "ipc://%s/bus/{role}", m->paths.state), "--state-dir",
 		arena_printf(a, "%s/%s", m->paths.state, name), "--admin-address",
-		arena_printf(a, "unix:%s/%s.admin", m->paths.state, name), "--instance", arena_printf(a, "%s-0", name)};
+		arena_printf(a, "unix:%s/%s.admin", m->paths.state, name), "--instance", arena_printf(a, "%s-0", name),
+		"--ctrlz-address", "off"};
 	size_t n = ARRAY_LEN(common), k = 0;
 	while (own[k])
 		k++;

@@ -407,3 +407,92 @@ void metric_write(struct strbuf *out)
 		write_metric(out, m);
 	pthread_rwlock_unlock(&lock);
 }
+
+/* `a="x",b="y"` as members of an object: names are plain, values escaped as Prometheus does it. */
+static void write_json_labels(struct strbuf *out, const char *labels)
+{
+	struct strbuf value = {0};
+
+	strbuf_adds(out, "{\"labels\":{");
+	for (const char *c = labels; *c;) {
+		size_t name = strcspn(c, "=");
+
+		strbuf_addf(out, "%s\"%.*s\":", c == labels ? "" : ",", (int)name, c);
+		strbuf_clear(&value);
+		for (c += name + 2; *c != '"'; c++) {
+			if (*c == '\\')
+				c++;
+			strbuf_addc(&value, c[-1] == '\\' && *c == 'n' ? '\n' : *c);
+		}
+		strbuf_add_json(out, strbuf_str(&value));
+		c += c[1] == ',' ? 2 : 1;
+	}
+	strbuf_addc(out, '}');
+	strbuf_done(&value);
+}
+
+static void write_json_number(struct strbuf *out, const char *name, double value)
+{
+	strbuf_addf(out, ",\"%s\":\"", name);
+	add_number(out, value);
+	strbuf_addc(out, '"');
+}
+
+static void write_json_buckets(struct strbuf *out, const struct metric *m, const struct series *s, uint64_t count)
+{
+	uint64_t seen = 0;
+
+	strbuf_adds(out, ",\"buckets\":{");
+	for (size_t i = 0; i < bounds_len(m); i++) {
+		seen += atomic_load(&s->buckets[i]);
+		strbuf_addc(out, '"');
+		add_number(out, bounds_of(m)[i]);
+		strbuf_addf(out, "\":\"%llu\",", (unsigned long long)seen);
+	}
+	strbuf_addf(out, "\"+Inf\":\"%llu\"}", (unsigned long long)(count < seen ? seen : count));
+}
+
+static void write_json_series(struct strbuf *out, const struct metric *m, const struct series *s)
+{
+	uint64_t count = atomic_load(&s->count);
+
+	write_json_labels(out, s->labels);
+	if (m->type == METRIC_HISTOGRAM) {
+		write_json_buckets(out, m, s, count);
+		write_json_number(out, "count", (double)count);
+	}
+	write_json_number(out, m->type == METRIC_HISTOGRAM ? "sum" : "value", atomic_load(&s->value));
+	strbuf_addc(out, '}');
+}
+
+static void write_json_family(struct strbuf *out, const struct metric *m)
+{
+	static const char *const types[] = {"COUNTER", "GAUGE", "HISTOGRAM"};
+	size_t n = m->series ? map_len(m->series->by_labels) : 0;
+	struct str *keys = n > 0 ? map_keys_sorted(m->series->by_labels) : NULL;
+
+	strbuf_addf(out, "{\"name\":\"%s\",\"help\":", m->name);
+	strbuf_add_json(out, str_of(m->help));
+	strbuf_addf(out, ",\"type\":\"%s\",\"metrics\":[", types[m->type]);
+	for (size_t i = 0; i < n; i++) {
+		strbuf_adds(out, i > 0 ? "," : "");
+		write_json_series(out, m, map_get(m->series->by_labels, keys[i]));
+	}
+	if (!m->series && label_count(m) == 0 && m->type != METRIC_HISTOGRAM)
+		strbuf_adds(out, "{\"labels\":{},\"value\":\"0\"}");
+	strbuf_adds(out, "]}");
+	free(keys);
+}
+
+void metric_write_json(struct strbuf *out)
+{
+	run_hooks();
+	pthread_rwlock_rdlock(&lock);
+	strbuf_addc(out, '[');
+	for (const struct metric *m = metrics; m; m = m->next) {
+		strbuf_adds(out, m == metrics ? "" : ",\n ");
+		write_json_family(out, m);
+	}
+	strbuf_addc(out, ']');
+	pthread_rwlock_unlock(&lock);
+}

@@ -52,3 +52,5 @@ void metric_remove_series_(struct metric *m, const char *const *label_values);
 void metric_on_scrape(void (*fn)(void *ctx), void *ctx);
 /* Prometheus text format 0.0.4, metrics and series in a stable order. */
 void metric_write(struct strbuf *out);
+/* The same as one JSON list of families, as prom2json writes them: name, help, type, metrics with labels; numbers are strings. */
+void metric_write_json(struct strbuf *out);

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "common/mesh/kinds.h"
+
 void content_init(struct bus_content *c)
 {
 	*c = (struct bus_content){.map = map_new()};
@@ -55,6 +57,27 @@ struct bus_held *content_apply(struct bus_content *c, const struct bus_change *c
 	}
 	h->hash = change->hash;
 	return h;
+}
+
+void content_debug(const struct bus_content *c, struct strbuf *json)
+{
+	size_t n = 0;
+	const struct topic *topics = topics_all(&n);
+	size_t *keys = xzalloc(n * sizeof(*keys));
+	const char *separator = "";
+	struct str id;
+	for (size_t cursor = 0; map_next(c->map, &cursor, &id, NULL);)
+		for (size_t t = 0; t < n; t++)
+			keys[t] += topics[t].id == bus_id_topic(id);
+	strbuf_adds(json, "\"topics\":[");
+	for (size_t t = 0; t < n; t++) {
+		if (!keys[t])
+			continue;
+		strbuf_addf(json, "%s{\"topic\":\"%s\",\"keys\":%zu}", separator, topics[t].name, keys[t]);
+		separator = ",";
+	}
+	strbuf_addc(json, ']');
+	free(keys);
 }
 
 void content_place(struct bus_content *c, struct bus_held *h, uint64_t offset, uint32_t bytes)

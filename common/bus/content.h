@@ -26,4 +26,5 @@ struct bus_held *content_get(const struct bus_content *c, uint32_t topic, struct
 bool content_differs(const struct bus_content *c, const struct bus_change *change);
 /* Applies it; the entry, or NULL when it was a deletion. */
 struct bus_held *content_apply(struct bus_content *c, const struct bus_change *change);
+void content_debug(const struct bus_content *c, struct strbuf *json); /* "topics":[...]: how many keys of each */
 void content_place(struct bus_content *c, struct bus_held *h, uint64_t offset, uint32_t bytes);

@@ -327,8 +327,9 @@ void follower_debug(const struct follower *f, struct strbuf *json)
 	strbuf_addf(json, "\"epoch\":\"%016llx\",\"sequence\":%llu,\"keys\":%zu,\"has_content\":%s,",
 		(unsigned long long)f->epoch, (unsigned long long)f->sequence, content_len(&f->content),
 		f->has_content ? "true" : "false");
-	strbuf_addf(
-		json, "\"heartbeat_ms\":%llu,\"resync_attempts\":%u,", (unsigned long long)f->interval_ms, f->attempts);
+	content_debug(&f->content, json);
+	strbuf_addf(json, ",\"heartbeat_ms\":%llu,\"resync_attempts\":%u,", (unsigned long long)f->interval_ms,
+		f->attempts);
 	strbuf_addf(json, "\"snapshot\":{\"requested\":%s,\"changes\":%zu,\"bytes\":%zu},",
 		f->phase == FOLLOWER_SYNCING && f->requested ? "true" : "false", f->staged.len, f->staged_bytes);
 	strbuf_addf(json, "\"pending\":{\"frames\":%zu,\"bytes\":%zu,\"limit_bytes\":%zu}", f->pending.len,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/base/log.h"
+#include "common/daemon/controlz.h"
 #include "common/daemon/daemon_internal.h"
 #include "common/io/file.h"
 
@@ -26,6 +27,13 @@ static const struct option_row common_rows[] = {
 	{.name = "config", OPT_STR(struct common_config, config, NULL, "YAML file with these options as keys")},
 	{.name = "admin-address",
 		OPT_STR(struct common_config, admin_address, NULL, "where health, metrics and debug pages are served")},
+	{.name = "ctrlz-address",
+		OPT_STR(struct common_config, controlz_address, NULL,
+			"where Istio's ControlZ pages are served, an IP address, localhost or * for all; off: only on "
+			"the admin "
+			"address, for this machine")},
+	{.name = "ctrlz-port",
+		OPT_U32(struct common_config, controlz_port, "9876", 0, 65535, "its port; 0: any free one")},
 	{.name = "log-level",
 		OPT_STR(struct common_config, log_level, "info",
 			"error, warn, info or debug; per scope: info,ads:debug")},
@@ -159,8 +167,22 @@ static void on_reload(void *ctx, int signo)
 		log_error(&scope, "reload failed", KV("error", e.text));
 }
 
+static void on_state_asked(void *ctx, int signo)
+{
+	struct daemon *d = ctx;
+	struct strbuf state = {0}, memory = {0};
+
+	daemon_write_state(d, &state);
+	process_write_memory(&memory);
+	log_info(&scope, "state", KV("ready", (bool)(map_len(d->reasons) == 0)), KV("state", strbuf_str(&state)),
+		KV("memory", strbuf_str(&memory)));
+	strbuf_done(&state);
+	strbuf_done(&memory);
+}
+
 static void watch_signals(struct daemon *d)
 {
+	vec_push(&d->signals, signal_new(d->loop, SIGUSR1, on_state_asked, d));
 	vec_push(&d->signals, signal_new(d->loop, SIGTERM, on_terminate, d));
 	vec_push(&d->signals, signal_new(d->loop, SIGINT, on_terminate, d));
 	if (d->def->reload)
@@ -182,6 +204,8 @@ static void make_rows(struct daemon *d)
 	for (size_t i = 0; i < n_common; i++) {
 		if (streq(d->rows[i].name, "admin-address"))
 			d->rows[i].fallback = arena_printf(d->arena, "127.0.0.1:%u", def->admin_port);
+		if (streq(d->rows[i].name, "ctrlz-address"))
+			d->rows[i].fallback = def->controlz ? "localhost" : "off";
 		if (streq(d->rows[i].name, "drain-timeout") && def->drain_timeout)
 			d->rows[i].fallback = def->drain_timeout;
 	}
@@ -262,8 +286,11 @@ static bool open_services(struct daemon *d, struct err *e)
 	d->admin = admin_new(d->loop, d->common->admin_address, &port, e);
 	if (!d->admin)
 		return err_in(e, "--admin-address %s", d->common->admin_address);
-	daemon_mount_pages(d);
+	daemon_mount_pages(d, d->admin);
 	process_metrics_start(d->def->name);
+	d->controlz = controlz_new(d, e);
+	if (!d->controlz)
+		return false;
 	log_info(&scope, "admin pages", KV("address", d->common->admin_address), KV("port", port));
 	return true;
 }
@@ -300,6 +327,7 @@ static void free_texts(struct map *m)
 
 static void daemon_done(struct daemon *d)
 {
+	controlz_free(d->controlz);
 	admin_free(d->admin);
 	for (size_t i = 0; i < d->signals.len; i++)
 		signal_free(d->signals.items[i]);
@@ -340,7 +368,7 @@ static int serve(struct daemon *d, int argc, char **argv)
 int daemon_main(const struct daemon_def *def, int argc, char **argv)
 {
 	const struct daemon_command *command = argc > 1 ? find_command(def, argv[1]) : NULL;
-	struct daemon d = {.def = def};
+	struct daemon d = {.def = def, .argc = argc, .argv = argv};
 	int code = 0;
 
 	if (command)

@@ -2,10 +2,11 @@
  * One skeleton for all daemons: options, logging, the admin HTTP server (/healthz /readyz /metrics /debug/list /debug/<page>
  * /debug/logging to read and change levels, /debug/options, /version), signals, drain and exit codes. A daemon's main.c is tables plus DAEMON(...).
  *
- * SIGTERM/SIGINT: drain() is called, then stop() when it reports done or --drain-timeout passes. SIGHUP: reload(). A second SIGTERM ends at once.
+ * SIGTERM/SIGINT: drain() is called, then stop() when it reports done or --drain-timeout passes. SIGHUP: reload(). SIGUSR1: state to the log. A second SIGTERM ends at once.
  * Exit codes: 0 asked to stop, 1 could not start or run, 2 wrong usage.
  *
  * Options that every daemon has (do not add them again): --config, --admin-address (default 127.0.0.1:<admin_port of the daemon>),
+ * --ctrlz-address, --ctrlz-port (ControlZ: Istio's introspection port, see controlz.h),
  * --log-level, --log-format text|json, --bus, --bus-keys, --state-dir, --instance, --drain-timeout, --version, --help.
  */
 #pragma once
@@ -36,6 +37,7 @@ struct daemon_def {
 	const char *name; /* "pilot" */
 	const char *summary;
 	unsigned admin_port; /* default of --admin-address */
+	bool controlz; /* --ctrlz_address is localhost by default, not off */
 	const char *drain_timeout; /* default of --drain-timeout; NULL: 5s */
 	const struct option_row *options;
 	size_t n_options;

@@ -14,6 +14,8 @@
 struct common_config {
 	const char *config;
 	const char *admin_address;
+	const char *controlz_address;
+	uint32_t controlz_port;
 	const char *log_level;
 	const char *log_format;
 	const char *bus;
@@ -40,7 +42,9 @@ struct daemon {
 	struct common_config *common;
 	struct loop *loop;
 	struct admin *admin;
-	struct daemon_page_ctx *pages;
+	struct controlz *controlz;
+	int argc;
+	char **argv;
 	struct timer *drain_timer;
 	VEC(struct signal_watch *) signals;
 	struct map *reasons; /* why not ready: key -> char * */
@@ -52,8 +56,9 @@ struct daemon {
 };
 
 /* pages.c */
-void daemon_mount_pages(struct daemon *d);
+void daemon_mount_pages(struct daemon *d, struct admin *a);
+void daemon_write_state(const struct daemon *d, struct strbuf *out); /* the lines of /readyz */
 
-/* process.c: process_* metrics and fairlead_build_info; memory as JSON. */
+/* process.c: process_* metrics and fairlead_build_info; memory as members of a JSON object. */
 void process_metrics_start(const char *program);
 void process_write_memory(struct strbuf *out);

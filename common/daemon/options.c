@@ -24,11 +24,21 @@ void options_problem(struct option_set *set, const char *fmt, ...)
 	strbuf_addf(&set->problems, "%s%s", set->problems.len > 0 ? "\n" : "", text);
 }
 
+/* Istio's flags are written either way. */
+static bool same_but_underscores(struct str name, const char *row)
+{
+	size_t i = 0;
+
+	while (i < name.len && row[i] && (name.ptr[i] == row[i] || (name.ptr[i] == '_' && row[i] == '-')))
+		i++;
+	return i == name.len && !row[i];
+}
+
 size_t options_row(const struct option_set *set, struct str name)
 {
 	size_t i = 0;
 
-	while (i < set->n && !str_eqc(name, set->rows[i].name))
+	while (i < set->n && !same_but_underscores(name, set->rows[i].name))
 		i++;
 	return i;
 }

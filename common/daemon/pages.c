@@ -1,12 +1,13 @@
 /*
  * DOC: The HTTP pages of every daemon. /healthz says that the loop turns; /readyz says whether the daemon may be sent
  * work, with its reasons; everything below /debug/ is one JSON value per page and is listed by /debug/list. Pages
- * that read are GET; the only one that changes something is POST /debug/logging.
+ * that read are GET; the only one that changes something is POST /debug/logging. ControlZ's pages are in controlz.c.
  */
 #include <stdlib.h>
 
 #include "common/base/log.h"
 #include "common/base/metric.h"
+#include "common/daemon/controlz.h"
 #include "common/daemon/daemon_internal.h"
 
 #define JSON "application/json"
@@ -33,16 +34,20 @@ static void write_lines(const struct map *m, struct strbuf *out)
 	free(keys);
 }
 
+void daemon_write_state(const struct daemon *d, struct strbuf *out)
+{
+	strbuf_adds(out, map_len(d->reasons) == 0 ? "ready\n" : "not ready\n");
+	write_lines(d->reasons, out);
+	write_lines(d->notes, out);
+}
+
 static void readyz(void *ctx, struct admin_request *r)
 {
 	struct daemon *d = ctx;
-	bool ready = map_len(d->reasons) == 0;
 	struct strbuf out = {0};
 
-	strbuf_adds(&out, ready ? "ready\n" : "not ready\n");
-	write_lines(d->reasons, &out);
-	write_lines(d->notes, &out);
-	respond(r, ready ? 200 : 503, TEXT, &out);
+	daemon_write_state(d, &out);
+	respond(r, map_len(d->reasons) == 0 ? 200 : 503, TEXT, &out);
 }
 
 static void metrics(void *ctx, struct admin_request *r)
@@ -58,13 +63,8 @@ static void version(void *ctx, struct admin_request *r)
 	struct daemon *d = ctx;
 	struct strbuf out = {0};
 
-	strbuf_adds(&out, "{\"program\":");
-	strbuf_add_json(&out, str_of(d->def->name));
-	strbuf_adds(&out, ",\"version\":\"" FAIRLEAD_VERSION "\",\"compiler\":");
-	strbuf_add_json(&out, str_of(__VERSION__));
-	strbuf_adds(&out, ",\"instance\":");
-	strbuf_add_json(&out, str_of(d->common->instance));
-	strbuf_adds(&out, "}\n");
+	controlz_version(d, &out);
+	strbuf_addc(&out, '\n');
 	respond(r, 200, JSON, &out);
 }
 
@@ -72,7 +72,9 @@ static void memory(void *ctx, struct admin_request *r)
 {
 	struct strbuf out = {0};
 
+	strbuf_addc(&out, '{');
 	process_write_memory(&out);
+	strbuf_adds(&out, "}\n");
 	respond(r, 200, JSON, &out);
 }
 
@@ -177,6 +179,7 @@ static const struct standard_page standard_pages[] = {
 	{"GET", "/debug/logging", "log scopes and their levels", logging_get},
 	{"POST", "/debug/logging", "changes levels: ?default=debug or ?<scope>=debug", logging_post},
 	{"GET", "/debug/memory", "memory of this process in bytes", memory},
+	{"GET", "/homez/", "ControlZ: log scopes, memory, environment, arguments, signals; /<topic>j/ is JSON", NULL},
 	{"GET", "/", "the pages, as text", index_page},
 };
 
@@ -219,6 +222,8 @@ static void index_page(void *ctx, struct admin_request *r)
 		admin_respond(r, 404, TEXT, STR("no such page; see /debug/list\n"));
 		return;
 	}
+	if (controlz_answer_home(d, r))
+		return;
 	strbuf_addf(&out, "%s %s - %s\n\n", d->def->name, FAIRLEAD_VERSION, d->def->summary ? d->def->summary : "");
 	for (size_t i = 0; i < ARRAY_LEN(standard_pages); i++) {
 		const struct standard_page *p = &standard_pages[i];
@@ -244,14 +249,16 @@ static void own_page(void *ctx, struct admin_request *r)
 	respond(r, 200, JSON, &out);
 }
 
-void daemon_mount_pages(struct daemon *d)
+void daemon_mount_pages(struct daemon *d, struct admin *a)
 {
-	for (size_t i = 0; i < ARRAY_LEN(standard_pages); i++)
-		admin_route(d->admin, standard_pages[i].method, standard_pages[i].path, standard_pages[i].fn, d);
-	d->pages = ARENA_ARRAY(d->arena, struct daemon_page_ctx, d->def->n_pages);
+	struct daemon_page_ctx *pages = ARENA_ARRAY(d->arena, struct daemon_page_ctx, d->def->n_pages);
+
+	for (size_t i = 0; i < ARRAY_LEN(standard_pages); i++) {
+		if (standard_pages[i].fn)
+			admin_route(a, standard_pages[i].method, standard_pages[i].path, standard_pages[i].fn, d);
+	}
 	for (size_t i = 0; i < d->def->n_pages; i++) {
-		d->pages[i] = (struct daemon_page_ctx){d, &d->def->pages[i]};
-		admin_route(d->admin, "GET", arena_printf(d->arena, "/debug/%s", d->def->pages[i].name), own_page,
-			&d->pages[i]);
+		pages[i] = (struct daemon_page_ctx){d, &d->def->pages[i]};
+		admin_route(a, "GET", arena_printf(d->arena, "/debug/%s", d->def->pages[i].name), own_page, &pages[i]);
 	}
 }

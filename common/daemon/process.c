@@ -110,7 +110,7 @@ void process_write_memory(struct strbuf *out)
 	uint64_t private_bytes = 0;
 	struct mallinfo2 heap = mallinfo2();
 
-	strbuf_addf(out, "{\"heap_used_bytes\":%zu,\"heap_mapped_bytes\":%zu", heap.uordblks, heap.arena + heap.hblkhd);
+	strbuf_addf(out, "\"heap_used_bytes\":%zu,\"heap_mapped_bytes\":%zu", heap.uordblks, heap.arena + heap.hblkhd);
 	if (file_read("/proc/self/smaps_rollup", 65536, &text, &len, NULL)) {
 		for (struct str rest = str_n(text, len); str_split(&rest, '\n', &line);) {
 			if (!smaps_value(line, &name, &bytes))
@@ -124,5 +124,4 @@ void process_write_memory(struct strbuf *out)
 		}
 		strbuf_addf(out, ",\"private_bytes\":%llu", (unsigned long long)private_bytes);
 	}
-	strbuf_adds(out, "}\n");
 }

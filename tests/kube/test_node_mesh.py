@@ -39,7 +39,7 @@ def test_I01_each_pod_has_its_proxy_confined(mesh):
         assert spec["securityContext"]["runAsNonRoot"] and all(c["securityContext"]["readOnlyRootFilesystem"] for c in spec["containers"])
 
 
-def test_O12_the_page_comes_through_the_gateway_by_mutual_tls(mesh):
+def test_T02_the_page_comes_through_the_gateway_by_mutual_tls(mesh):
     with mesh.load(rate=40) as load:
         load.more(30)
     load.assert_clean()

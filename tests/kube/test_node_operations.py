@@ -24,7 +24,7 @@ def updates(mesh):
 
 
 @pytest.mark.parametrize("title,blocks", SECTIONS, ids=[title.lower().replace(" ", "-").replace(",", "") for title, _ in SECTIONS])
-def test_O12_what_the_guide_says_costs_no_request(mesh, title, blocks):
+def test_O11_what_the_guide_says_costs_no_request(mesh, title, blocks):
     with mesh.load(rate=30) as load:
         load.more(20)
         for block in blocks:
@@ -34,7 +34,7 @@ def test_O12_what_the_guide_says_costs_no_request(mesh, title, blocks):
     print(f"{title}: {load.assert_clean()} requests, none failed")
 
 
-def test_O10_proxies_spread_over_pilots_and_nothing_unchanged_is_sent_again(mesh):
+def test_P107_N12_proxies_spread_over_pilots_and_nothing_unchanged_is_sent_again(mesh):
     before = updates(mesh)
     mesh.shell.run("""helm upgrade fairlead charts/fairlead --namespace istio-system --reuse-values --wait --set pilot.autoscaleEnabled=false \\
         --set pilot.replicaCount=3 --set galley.replicaCount=2""")
@@ -108,7 +108,7 @@ def roots_of(mesh, pod):
     return trusted, chain
 
 
-def test_C12_the_root_is_rotated_under_load(mesh):
+def test_C02_the_root_is_rotated_under_load(mesh):
     """By hand and without the waiting: start, both roots everywhere, the new one signs, all workloads anew, no request lost."""
     keeper = "kubectl --namespace istio-system exec deployment/citadel --container ca-keeper -- citadel rotate-root"
     bundle = lambda: mesh.api.get("ConfigMap", "istio-ca-root-cert", "default")["data"]["root-cert.pem"]  # noqa: E731

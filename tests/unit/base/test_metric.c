@@ -78,6 +78,26 @@ static void histograms_have_cumulative_buckets(void **state)
 	assert_true(metric_get(&latency, "get") == 4);
 }
 
+/* After the two above: what they have counted. */
+static void as_json_families_have_labels_and_numbers_as_text(void **state)
+{
+	struct strbuf out = {0};
+
+	metric_write_json(&out);
+	assert_non_null(strstr(out.ptr,
+		"[{\"name\":\"test_a_plain_total\",\"help\":\"Never touched\",\"type\":\"COUNTER\",\"metrics\":["
+		"{\"labels\":{},\"value\":\"0\"}]},\n"));
+	assert_non_null(strstr(out.ptr,
+		"\"type\":\"COUNTER\",\"metrics\":[{\"labels\":{\"type\":\"a\\\"b\\\\c\\nd\",\"result\":\"\"},"
+		"\"value\":\"1.5\"},{\"labels\":{\"type\":\"cds\",\"result\":\"ok\"},\"value\":\"3\"}"));
+	assert_non_null(strstr(out.ptr, "\"help\":\"With \\\\ and\\nline end\",\"type\":\"GAUGE\""));
+	assert_non_null(strstr(out.ptr, "\"type\":\"HISTOGRAM\",\"metrics\":[{\"labels\":{\"op\":\"get\"},"
+					"\"buckets\":{\"0.005\":\"2\""));
+	assert_non_null(strstr(out.ptr, "\"10\":\"3\",\"+Inf\":\"4\"},\"count\":\"4\",\"sum\":\"99.309\"}]}"));
+	assert_true(str_ends(strbuf_str(&out), STR("]")));
+	strbuf_done(&out);
+}
+
 static void a_missing_label_value_is_empty(void **state)
 {
 	const char *absent = NULL;
@@ -154,6 +174,7 @@ int main(void)
 		cmocka_unit_test(text_format_is_stable_and_escaped),
 		cmocka_unit_test(values_do_not_mix_between_label_splits),
 		cmocka_unit_test(histograms_have_cumulative_buckets),
+		cmocka_unit_test(as_json_families_have_labels_and_numbers_as_text),
 		cmocka_unit_test(a_missing_label_value_is_empty),
 		cmocka_unit_test(beyond_the_limit_series_overflow),
 		cmocka_unit_test(threads_lose_no_counts),
