@@ -1,6 +1,6 @@
 /*
  * DOC: The status port, 15020. /healthz/ready asks Envoy's admin whether Envoy serves; /stats/prometheus is one answer made of
- * Envoy's metrics, the application's (where its prometheus.io annotations say so) and the agent's own, asked for at the same time; what does not
+ * Envoy's metrics, the application's (scrape.c: where its annotations say so) and the agent's own, asked for at the same time; what does not
  * answer is left out and counted, as scrapes of a half-dead pod are worth having. /stats/envoy has Envoy's alone: port
  * 15090 leads here. Probes of the application's containers are probe.c's. POST /quitquitquit, from inside the pod only, ends the agent as SIGTERM does.
  *
@@ -9,8 +9,8 @@
  */
 #include "agent/agent.h"
 #include "agent/probe.h"
+#include "agent/scrape.h"
 
-#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,7 @@ struct status {
 	struct http_client *http;
 	struct probes *probes;
 	char *ready_url, *envoy_url;
-	char *application_url; /* NULL: the application has no metrics, or does not want them merged */
+	struct scrape_targets application; /* none: it has no metrics, or does not want them merged */
 	unsigned scrapes; /* under way */
 	bool draining;
 	void (*on_drain)(void *ctx);
@@ -190,6 +190,7 @@ struct scrape {
 	struct admin_request *request;
 	unsigned missing; /* answers */
 	struct strbuf envoy, application;
+	char *envoy_url; /* with what Prometheus asks for in particular */
 	bool envoy_only;
 	bool envoy_failed;
 };
@@ -210,6 +211,7 @@ static void finish_scrape(struct scrape *s)
 	s->status->scrapes--;
 	strbuf_done(&s->envoy);
 	strbuf_done(&s->application);
+	free(s->envoy_url);
 	free(s);
 }
 
@@ -231,17 +233,26 @@ static void on_envoy_metrics(void *ctx, int status, struct str body, struct str 
 	finish_scrape(s);
 }
 
+/* The application was asked for text; OpenMetrics is rewritten, as a page of both formats would be neither. */
+static bool add_application(struct scrape *s, struct str body, struct str type)
+{
+	size_t before = s->application.len;
+	if (!str_starts(type, STR("application/openmetrics-text"))) {
+		strbuf_add(&s->application, body);
+	} else if (!scrape_from_openmetrics(body, &s->application)) {
+		s->application.len = before;
+		return false;
+	}
+	if (s->application.len > before && s->application.ptr[s->application.len - 1] != '\n')
+		strbuf_addc(&s->application, '\n');
+	return true;
+}
+
 static void on_application_metrics(void *ctx, int status, struct str body, struct str type)
 {
 	struct scrape *s = ctx;
-	/* OpenMetrics was not asked for, and a page of both formats would be neither. */
-	if (status != 200 || str_starts(type, STR("application/openmetrics-text"))) {
+	if (status != 200 || !add_application(s, body, type))
 		scrape_failed("application", status, body);
-	} else {
-		strbuf_add(&s->application, body);
-		if (!str_ends(body, STR("\n")))
-			strbuf_addc(&s->application, '\n');
-	}
 	finish_scrape(s);
 }
 
@@ -264,17 +275,20 @@ static void start_scrape(struct status *s, struct admin_request *r, bool envoy_o
 	}
 	s->scrapes++;
 	struct scrape *x = xzalloc(sizeof(*x));
-	bool application = !envoy_only && s->application_url;
-	*x = (struct scrape){.status = s, .request = r, .missing = application ? 2 : 1, .envoy_only = envoy_only};
-	struct http_request ask = {.url = s->envoy_url,
+	size_t targets = envoy_only ? 0 : s->application.urls.len;
+	struct str query = admin_request_query_string(r);
+	*x = (struct scrape){.status = s, .request = r, .missing = 1 + (unsigned)targets, .envoy_only = envoy_only};
+	x->envoy_url = xasprintf("%s%s" STR_FMT, s->envoy_url, query.len ? "?" : "", STR_ARG(query));
+	struct http_request ask = {.url = x->envoy_url,
 		.headers = headers,
 		.timeout_ms = scrape_timeout(r),
 		.max_body_bytes = LIMIT_SCRAPE_BYTES,
 		.insecure = true};
 	http_send(s->http, &ask, on_envoy_metrics, x);
-	ask.url = s->application_url;
-	if (application)
+	for (size_t i = 0; i < targets; i++) {
+		ask.url = s->application.urls.items[i];
 		http_send(s->http, &ask, on_application_metrics, x);
+	}
 }
 
 static void metrics_page(void *ctx, struct admin_request *r)
@@ -369,34 +383,6 @@ static void quit_page(void *ctx, struct admin_request *r)
 
 /* ---- life */
 
-static const char *annotation(json_t *all, const char *key, const char *fallback)
-{
-	const char *v = json_string_value(json_object_get(all, key));
-	return str_empty(v) ? fallback : v;
-}
-
-/* Where the application has its metrics, by the annotations that Prometheus' usual configuration reads. */
-static bool application_url(const struct agent_config *c, unsigned own_port, char **out, struct err *e)
-{
-	json_error_t error;
-	json_t *all = str_empty(c->annotations) ? json_object() : json_loads(c->annotations, 0, &error);
-	const char *text = annotation(all, "prometheus.io/port", "80");
-	const char *path = annotation(all, "prometheus.io/path", "/metrics");
-	const char *scheme = annotation(all, "prometheus.io/scheme", "http");
-	bool wanted = streq(annotation(all, "prometheus.io/scrape", ""), "true") &&
-		      !streq(annotation(all, "prometheus.istio.io/merge-metrics", ""), "false");
-	uint32_t port = 0;
-	bool ok = true;
-	if (wanted && (!str_u32(str_of(text), 65535, &port) || !port))
-		ok = err_set(e, ERR_PEER, "annotation prometheus.io/port: \"%s\" is not 1..65535", text);
-	else if (wanted && !streq(scheme, "http") && !streq(scheme, "https"))
-		ok = err_set(e, ERR_PEER, "annotation prometheus.io/scheme: \"%s\" is neither http nor https", scheme);
-	else if (wanted && port != own_port) /* our own port named there would be asked by itself for ever */
-		*out = xasprintf("%s://127.0.0.1:%u%s%s", scheme, port, path[0] == '/' ? "" : "/", path);
-	json_decref(all);
-	return ok;
-}
-
 void status_mount(struct status *s, struct admin *a)
 {
 	admin_route(a, "GET", "/healthz/ready", ready_page, s);
@@ -438,7 +424,7 @@ struct status *status_new(struct loop *l, const struct agent_config *c, struct e
 	if (!s->server)
 		(void)err_in(e, "--status-address");
 	s->probes = s->server ? probes_new(l, c->app_probers, c->pod_ip, e) : NULL;
-	if (!s->probes || !application_url(c, port, &s->application_url, e)) {
+	if (!s->probes || !scrape_targets_parse(c->annotations, port, &s->application, e)) {
 		status_free(s);
 		return NULL;
 	}
@@ -457,6 +443,6 @@ void status_free(struct status *s)
 	admin_free(s->server);
 	free(s->ready_url);
 	free(s->envoy_url);
-	free(s->application_url);
+	scrape_targets_done(&s->application);
 	free(s);
 }

@@ -44,6 +44,7 @@
 #define LIMIT_NODE_METADATA_BYTES (256u << 10)
 #define LIMIT_METRIC_SERIES 20000u
 #define LIMIT_SCRAPE_BYTES (32u << 20) /* metrics of Envoy or of an application that pass through the agent */
+#define LIMIT_SCRAPE_TARGETS 16u /* places where one application has metrics */
 #define LIMIT_SCRAPES 4u /* scrapes of one agent at a time: the next is refused */
 #define LIMIT_PROBES 64u /* probes of the application by one agent at a time: the next is refused */
 #define LIMIT_PROBERS 1000u /* that an agent knows of */

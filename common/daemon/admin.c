@@ -14,10 +14,12 @@
 
 #include "common/base/limits.h"
 #include "common/base/vec.h"
+#include "common/daemon/gzip.h"
 #include "common/io/net.h"
 
 #define IDLE_TIMEOUT_S 120u
 #define MAX_CONNECTIONS 256u
+#define GZIP_FROM_BYTES 1024u /* less fits a packet as it is */
 #define CONNECTION_MEMORY_BYTES ((size_t)64 << 10)
 
 struct route {
@@ -196,18 +198,41 @@ static void on_timer(void *ctx)
 	run(ctx);
 }
 
+static struct MHD_Response *plain_response(struct str body)
+{
+	void *copy = xmalloc(body.len + 1);
+
+	if (body.len > 0)
+		memcpy(copy, body.ptr, body.len);
+	return MHD_create_response_from_buffer(body.len, copy, MHD_RESPMEM_MUST_FREE);
+}
+
+/* NULL: the caller takes no gzip, or it is not worth it. */
+static struct MHD_Response *packed_response(const struct admin_request *r, struct str body)
+{
+	struct MHD_Response *response;
+	void *packed;
+	size_t len;
+
+	if (body.len < GZIP_FROM_BYTES || !gzip_accepted(admin_request_header(r, "Accept-Encoding")) ||
+		!gzip_pack(body, &packed, &len))
+		return NULL;
+	response = MHD_create_response_from_buffer(len, packed, MHD_RESPMEM_MUST_FREE);
+	assert(response);
+	(void)MHD_add_response_header(response, "Content-Encoding", "gzip");
+	return response;
+}
+
 void admin_respond(struct admin_request *r, unsigned status, const char *content_type, struct str body)
 {
-	void *copy;
-
 	assert(!r->answered);
 	r->answered = true;
 	r->status = status;
-	copy = xmalloc(body.len + 1);
-	if (body.len > 0)
-		memcpy(copy, body.ptr, body.len);
-	r->response = MHD_create_response_from_buffer(body.len, copy, MHD_RESPMEM_MUST_FREE);
+	r->response = packed_response(r, body);
+	if (!r->response)
+		r->response = plain_response(body);
 	assert(r->response);
+	(void)MHD_add_response_header(r->response, "Vary", "Accept-Encoding");
 	(void)MHD_add_response_header(r->response, "Content-Type", content_type);
 	(void)MHD_add_response_header(r->response, "Cache-Control", "no-store");
 	(void)MHD_add_response_header(r->response, "X-Content-Type-Options", "nosniff");

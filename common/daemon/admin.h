@@ -26,5 +26,5 @@ struct str admin_request_header(const struct admin_request *r, const char *name)
 struct str admin_request_body(const struct admin_request *r);
 /* The caller is on 127.0.0.1, ::1 or a Unix socket; 127.0.0.6, from where a sidecar passes on what came from outside, is not local. */
 bool admin_request_is_local(const struct admin_request *r);
-/* Exactly once per request, now or later. The body is copied. */
+/* Exactly once per request, now or later. The body is copied; it goes out in gzip to who takes that. */
 void admin_respond(struct admin_request *r, unsigned status, const char *content_type, struct str body);

@@ -1,6 +1,7 @@
 """The agent and its Envoy, a real one: readiness, metrics, restart, drain. One pod with its application in a network namespace of its own,
 galley, pilot and citadel beside it on loopback, and a caller outside."""
 import functools
+import gzip
 import json
 import os
 import pathlib
@@ -109,12 +110,18 @@ class H(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/slow"):
             time.sleep(float(self.path[6:]))
         body = b"# TYPE carts gauge\\ncarts 7" if self.path == "/stats" else b"hello"
+        if self.path == "/more":
+            body = b"# TYPE wheels gauge\\nwheels 4\\n"
+        if self.path == "/stats" and H.mode == "openmetrics":
+            body = b'# TYPE carts counter\\ncarts_total 7 # {trace_id="a"} 1\\n# EOF\\n'
+        if self.path == "/stats" and H.mode == "neither":
+            body = b"carts of the shop: 7"
         if self.path == "/stats" and H.mode == "large":
             body = b"carts 7\\n" * (5 << 20)
         if self.path == "/stats" and H.mode == "slow":
             time.sleep(2)
         self.send_response(200)
-        self.send_header("content-type", "application/openmetrics-text; version=1.0.0" if H.mode == "openmetrics" else "text/plain")
+        self.send_header("content-type", "application/openmetrics-text; version=1.0.0" if H.mode in ("openmetrics", "neither") else "text/plain")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -160,7 +167,7 @@ class Mesh:
         self.daemon("pilot", "--xds-address", "127.0.0.1:15010", "--xds-tls-address", "127.0.0.1:0")
 
     def start_agent(self, *options):
-        annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/stats"}
+        annotations = {"prometheus.istio.io/scrape-targets": "8080:/stats,8080:/more"}
         self.daemon(
             "agent", "--pod-name", "cart-1", "--pod-namespace", "shop", "--pod-ip", POD, "--service-account", "cart", "--workload",
             "cart", "--labels", '{"app":"cart","version":"v1","topology.istio.io/locality":"r.z1"}', "--annotations", json.dumps(annotations), "--plaintext",
@@ -368,14 +375,33 @@ def test_A11_with_strict_mutual_tls_probes_reach_the_application_by_the_agent(ru
 def test_A10_metrics_of_envoy_application_and_agent_together(running):
     text = running.metrics()
     assert "envoy_server_state{} 0" in text
-    assert "\ncarts 7\n" in text
+    assert "\ncarts 7\n" in text and "\nwheels 4\n" in text
     assert "\nistio_agent_process_resident_memory_bytes " in text and "\nprocess_" not in text
     assert "\nistio_agent_envoy_running 1\n" in text
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
     assert len(names) == len(set(names)), sorted(n for n in names if names.count(n) > 1)
 
 
-@pytest.mark.parametrize("mode", ["large", "openmetrics"])
+def test_A10_metrics_come_in_gzip_and_as_prometheus_asks(running):
+    url = "http://127.0.0.1:15020/stats/prometheus"
+    head, _ = running.pod.run("curl", "-s", "-D", "-", "-o", running.folder / "packed", "-H", "Accept-Encoding: gzip", url), None
+    assert "content-encoding: gzip" in head.lower() and "content-type: text/plain; version=0.0.4" in head.lower()
+    packed = (running.folder / "packed").read_bytes()
+    text = gzip.decompress(packed).decode()
+    assert "\ncarts 7\n" in text and len(packed) < len(text) / 3
+    # What Prometheus adds to the query is Envoy's.
+    few = running.get(url + "?filter=server.state")[1]
+    assert "envoy_server_state{} 0" in few and "envoy_server_uptime" not in few and "envoy_server_uptime" in text and "\nwheels 4\n" in few
+
+
+def test_A10_openmetrics_of_the_application_become_text(running):
+    assert running.call("/mode/openmetrics")[0] == 200
+    text = running.metrics()
+    assert "\n# TYPE carts_total counter\ncarts_total 7\n" in text and "# EOF" not in text and "trace_id" not in text
+    assert running.call("/mode/ordinary")[0] == 200
+
+
+@pytest.mark.parametrize("mode", ["large", "neither"])
 def test_A10_application_metrics_that_cannot_be_merged_are_left_out(running, mode):
     before = series(running.metrics(), "istio_agent_scrape_failures_total", type="application")
     assert running.call("/mode/" + mode)[0] == 200
@@ -401,7 +427,7 @@ def test_A10_a_part_that_does_not_answer_is_left_out_and_counted(running):
     running.end("application", signal.SIGKILL)
     text = running.metrics()
     assert "carts" not in text and "envoy_server_state{} 0" in text
-    assert series(text, "istio_agent_scrape_failures_total", type="application") == before + 1
+    assert series(text, "istio_agent_scrape_failures_total", type="application") == before + 2  # of two places
     running.start("application", sys.executable, "-c", APPLICATION)
     until(lambda: "\ncarts 7\n" in running.metrics())
 

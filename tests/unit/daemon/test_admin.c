@@ -10,9 +10,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <zlib.h>
+
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/daemon/admin.h"
+#include "common/daemon/gzip.h"
 #include "tests/unit/daemon/http_client.h"
 
 struct fixture {
@@ -125,6 +128,64 @@ static void wrong_methods_and_paths_are_told_apart(void **state)
 	check(*state, "POST", "/tree/leaf", "x", 405, NULL);
 	check(*state, "GET", "/ech", "", 404, NULL);
 	check(*state, "GET", "/echoo", "", 404, NULL);
+}
+
+static struct str unpacked(struct str in, char *out, size_t size)
+{
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)in.ptr,
+		.avail_in = (uInt)in.len,
+		.next_out = (Bytef *)out,
+		.avail_out = (uInt)size};
+
+	assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
+	assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
+	assert_int_equal(inflateEnd(&z), Z_OK);
+	return str_n(out, z.total_out);
+}
+
+static void gzip_is_for_whoever_takes_it(void **state)
+{
+	static const struct {
+		const char *header;
+		bool accepted;
+	} rows[] = {{"gzip", true}, {"zstd, GZIP;q=0.5", true}, {"x-gzip", true}, {"*", true}, {"gzip;q=0, *", false},
+		{"*;q=0", false}, {"identity", false}, {"", false}, {"gzip; q=0.000", false}, {"deflate,br", false}};
+	char random[2000];
+	void *packed = NULL;
+	size_t len = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (gzip_accepted(str_of(rows[i].header)) != rows[i].accepted)
+			fail_msg("%s", rows[i].header);
+	}
+	for (size_t i = 0, x = 1; i < sizeof(random); i++, x = x * 6364136223846793005u + 1442695040888963407u)
+		random[i] = (char)(x >> 56);
+	assert_false(gzip_pack(str_n(random, sizeof(random)), &packed, &len)); /* it would grow */
+	assert_null(packed);
+}
+
+static void A10_large_answers_are_packed(void **state)
+{
+	struct fixture *f = *state;
+	char body[5000], text[8000];
+	struct fetch get;
+	struct str got;
+
+	memset(body, 'x', sizeof(body));
+	fetch_start(&get, f->address, "POST", "/echo", "Accept-Encoding: gzip\r\n", str_n(body, sizeof(body)));
+	finish(f, &get);
+	assert_true(
+		fetch_header(&get, "Content-Encoding: gzip\r\n") && fetch_header(&get, "Vary: Accept-Encoding\r\n"));
+	assert_true(get.body.len < 200);
+	got = unpacked(get.body, text, sizeof(text));
+	assert_int_equal(got.len, strlen("/echo||||") + sizeof(body));
+	assert_true(str_starts(got, STR("/echo||||xxx")));
+	fetch_done(&get);
+	fetch_start(&get, f->address, "GET", "/echo", "Accept-Encoding: gzip\r\n", STR(""));
+	finish(f, &get);
+	assert_true(str_eqc(get.body, "/echo||||")); /* small ones are not */
+	assert_false(fetch_header(&get, "Content-Encoding"));
+	fetch_done(&get);
 }
 
 static void head_has_the_headers_of_get_and_no_body(void **state)
@@ -268,6 +329,8 @@ int main(void)
 		TEST(a_request_reaches_its_handler_whole),
 		TEST(the_longest_path_wins),
 		TEST(wrong_methods_and_paths_are_told_apart),
+		cmocka_unit_test(gzip_is_for_whoever_takes_it),
+		TEST(A10_large_answers_are_packed),
 		TEST(head_has_the_headers_of_get_and_no_body),
 		TEST(an_answer_may_come_later),
 		TEST(a_client_that_left_harms_nothing),
