@@ -4,6 +4,9 @@
 #include "pilot/pilot.h"
 
 static const struct option_row options[] = {
+	{.name = "http-address",
+		OPT_STR(struct pilot_config, http_address, NULL,
+			"health and debug pages under istiod's port too (Istio: 127.0.0.1:8080)")},
 	{.name = "xds-address",
 		OPT_STR(struct pilot_config, xds_address, "127.0.0.1:15010", "where proxies connect, plaintext")},
 	{.name = "xds-tls-address",

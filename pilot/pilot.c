@@ -99,6 +99,11 @@ bool pilot_start(struct daemon *d, const void *config, void **self, struct err *
 		.on_change = ingest_bundle,
 		.ctx = p});
 	push_start(p);
+	if (!str_empty(p->config->http_address) && !daemon_open_pages(d, p->config->http_address, e)) {
+		(void)err_in(e, "--http-address");
+		pilot_stop(p);
+		return false;
+	}
 	if (!start_workers(p, e) || !ingest_start(p, e) || !listen_plain(p, e) || !secure_start(p, e)) {
 		pilot_stop(p);
 		return false;

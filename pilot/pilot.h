@@ -14,6 +14,7 @@
 #include "pilot/worker.h"
 
 struct pilot_config {
+	const char *http_address;
 	const char *xds_address;
 	const char *replay, *render;
 	const char *xds_tls_address, *trust_domain, *ca_token;

@@ -277,6 +277,19 @@ static bool read_options(struct daemon *d, int argc, char **argv, struct err *e)
 	return apply_logging(d, e);
 }
 
+bool daemon_open_pages(struct daemon *d, const char *address, struct err *e)
+{
+	uint16_t port = 0;
+	struct admin *a = admin_new(d->loop, address, &port, e);
+
+	if (!a)
+		return false;
+	daemon_mount_pages(d, a);
+	vec_push(&d->more_admins, a);
+	log_info(&scope, "pages", KV("address", address), KV("port", port));
+	return true;
+}
+
 static bool open_services(struct daemon *d, struct err *e)
 {
 	uint16_t port = 0;
@@ -328,6 +341,9 @@ static void free_texts(struct map *m)
 static void daemon_done(struct daemon *d)
 {
 	controlz_free(d->controlz);
+	for (size_t i = 0; i < d->more_admins.len; i++)
+		admin_free(d->more_admins.items[i]);
+	vec_done(&d->more_admins);
 	admin_free(d->admin);
 	for (size_t i = 0; i < d->signals.len; i++)
 		signal_free(d->signals.items[i]);

@@ -58,6 +58,8 @@ int daemon_main(const struct daemon_def *def, int argc, char **argv);
 struct loop *daemon_loop(const struct daemon *d);
 struct admin *daemon_admin(
 	const struct daemon *d); /* for pages that are no debug pages; open from before start() until after stop() */
+/* The daemon's pages at one more address, until it ends. */
+bool daemon_open_pages(struct daemon *d, const char *address, struct err *e) MUST_CHECK;
 const char *daemon_bus(const struct daemon *d); /* --bus */
 const char *daemon_bus_keys_dir(const struct daemon *d); /* --bus-keys, NULL when not given */
 const char *daemon_state_dir(const struct daemon *d); /* --state-dir, exists; NULL when not given */

@@ -43,6 +43,7 @@ struct daemon {
 	struct loop *loop;
 	struct admin *admin;
 	struct controlz *controlz;
+	VEC(struct admin *) more_admins; /* of daemon_open_pages() */
 	int argc;
 	char **argv;
 	struct timer *drain_timer;

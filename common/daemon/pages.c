@@ -172,6 +172,7 @@ struct standard_page {
 static const struct standard_page standard_pages[] = {
 	{"GET", "/healthz", "200 while the event loop turns", healthz},
 	{"GET", "/readyz", "200 when ready, else 503 with the reasons", readyz},
+	{"GET", "/ready", "the same, under istiod's path", readyz},
 	{"GET", "/metrics", "metrics in Prometheus' text format", metrics},
 	{"GET", "/version", "program and version", version},
 	{"GET", "/debug/list", "this list", debug_list},

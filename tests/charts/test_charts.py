@@ -141,6 +141,30 @@ def test_O14_pilot_is_found_under_istiods_name_and_ports(render):
     assert {p["port"] for p in service["spec"]["ports"]} == {15010, 15012, 15014}
 
 
+def options_given(objects, name):
+    return dict(a[2:].split("=", 1) for _, _, c in containers(objects) if c["name"] == name for a in c["args"] if "=" in a)
+
+
+def test_O14_the_control_planes_ports_are_istios(render):
+    objects = render()
+    pilot = options_given(objects, "pilot")
+    assert [pilot[n + "-address"] for n in ("xds", "xds-tls", "admin", "http")] == ["*:15010", "*:15012", "*:15014", "127.0.0.1:8080"]
+    assert options_given(objects, "galley")["webhook-address"] == "*:15017"
+    webhook = of_kind(objects, "Service", "fairlead-galley")[0]["spec"]["ports"][0]
+    assert (webhook["port"], webhook["targetPort"]) == (443, "webhook")
+    # ControlZ: each daemon's own default, on its pod's loopback alone.
+    for name in ("galley", "pilot", "citadel"):
+        text = subprocess.run([BUILD / name / name, "--help"], capture_output=True, text=True, check=True).stdout
+        assert re.search(r"--ctrlz-port=.*\(default 9876\)", text) and re.search(r"(?s)--ctrlz-address=[^-]*\(default localhost\)", text), text
+        assert not [o for o in options_given(objects, name) if o.startswith("ctrlz")]
+
+
+def test_O10_istioctl_finds_pilot_and_only_pilot(render):
+    pods = {o["metadata"]["name"]: o["spec"]["template"]["metadata"]["labels"] for o in of_kind(render(values={"revision": "blue"}), "Deployment")}
+    assert [n for n, labels in pods.items() if labels.get("istio.io/rev") == "blue"] == ["pilot"]
+    assert pods["pilot"]["app"] == "istiod" and [n for n, labels in pods.items() if "app" in labels] == ["pilot"]
+
+
 def test_the_bus_is_reached_by_names_with_an_address_for_each_publisher(render):
     objects = render(values={"galley": {"replicaCount": 2}, "citadel": {"replicaCount": 2}})
     arguments = of_kind(objects, "Deployment", "pilot")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -306,7 +330,36 @@ def test_G06_G07_each_revision_judges_what_is_its_own(render, values, judged):
     assert all(g.endswith(".istio.io") for w in webhooks for r in w["rules"] for g in r["apiGroups"])
 
 
-def test_scaling_is_by_component(render):
+def test_O12_what_is_asked_of_a_node(render):
+    """The proxy's request is Istio's; the control plane's are what it needs, in all a fraction of istiod's 500m and 2 GiB."""
+    asked = {c["name"]: c["resources"]["requests"] for o, _, c in containers(render()) if o["kind"] == "Deployment" and "ca-" not in c["name"]}
+    assert asked == {"galley": {"cpu": "10m", "memory": "32Mi"}, "pilot": {"cpu": "100m", "memory": "64Mi"}, "citadel": {"cpu": "10m", "memory": "32Mi"}}
+    assert json.loads(options_given(render(), "galley")["inject-resources"])["requests"] == {"cpu": "100m", "memory": "128Mi"}
+    mine = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    for name in ("galley", "pilot", "citadel"):
+        assert next(c["resources"] for _, _, c in containers(render(values={name: {"resources": mine}})) if c["name"] == name) == mine
+
+
+def test_O11_the_autoscaler_is_istios_by_default(render):
+    spec = of_kind(render(), "HorizontalPodAutoscaler", "pilot")[0]["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 5)
+    assert spec["metrics"] == [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]
+
+
+def test_O11_a_network_policy_allows_what_is_needed(render):
+    assert not of_kind(render(), "NetworkPolicy")
+    policies = {o["metadata"]["name"]: o["spec"] for o in of_kind(render(values={"global": {"networkPolicy": {"enabled": True}}}), "NetworkPolicy")}
+    for_all = {name: [p["port"] for rule in spec["ingress"] if "from" not in rule for p in rule["ports"]] for name, spec in policies.items()}
+    assert for_all == {"galley": [15017, 15024], "pilot": [15010, 15012, 15014], "citadel": [15034]}
+    inside = {name: [p["port"] for rule in spec["ingress"] if "from" in rule for p in rule["ports"]] for name, spec in policies.items()}
+    assert inside == {"galley": [15030, 15031], "pilot": [], "citadel": [15030, 15031, 8060]}
+    for spec in policies.values():
+        for rule in spec["ingress"]:
+            for who in rule.get("from", []):
+                assert who["podSelector"]["matchLabels"] == {"app.kubernetes.io/part-of": "fairlead", "app.kubernetes.io/instance": "fairlead"}
+
+
+def test_O11_scaling_is_by_component(render):
     values = {"pilot": {"autoscaleMin": 2, "autoscaleMax": 9}, "citadel": {"replicaCount": 3}}
     objects = render(values=values)
     scaler = of_kind(objects, "HorizontalPodAutoscaler", "pilot")[0]["spec"]

@@ -372,6 +372,18 @@ def test_A11_with_strict_mutual_tls_probes_reach_the_application_by_the_agent(ru
     until(lambda: running.call() == (200, "hello"))
 
 
+def test_O14_the_data_planes_ports_are_istios(running):
+    bound = {}
+    for line in running.pod.run("ss", "-Hltn").splitlines():
+        address, port = line.split()[3].rsplit(":", 1)
+        bound.setdefault(int(port), set()).add(address)
+    open_to_all = {"0.0.0.0", "*", "[::]"}
+    assert bound[15000] == {"127.0.0.1"}
+    assert all(bound[port] and bound[port] <= open_to_all for port in (15001, 15006, 15020, 15021, 15090)), bound
+    help_text = subprocess.run([BUILD / "agent/agent", "--help"], capture_output=True, text=True, check=True).stdout
+    assert "(default 127.0.0.1:15004)" in help_text and "(default *:15020)" in help_text
+
+
 def test_A10_metrics_of_envoy_application_and_agent_together(running):
     text = running.metrics()
     assert "envoy_server_state{} 0" in text

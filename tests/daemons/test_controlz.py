@@ -67,7 +67,7 @@ def daemons(tmp_path_factory):
     started = {"galley": Daemon("galley", folder, *bus, "--source", folder / "source", "--ca-token=/run/hidden-1", "--ca-token", "/run/hidden-2",
                                 environment=secrets),
                "citadel": Daemon("citadel", folder, *bus, "--state-dir", folder / "ca", "--address", "127.0.0.1:0")}
-    started["pilot"] = Daemon("pilot", folder, *bus, "--xds-address", f"unix:{folder}/xds")
+    started["pilot"] = Daemon("pilot", folder, *bus, "--xds-address", f"unix:{folder}/xds", "--http-address", "127.0.0.1:0")
     yield started
     for d in started.values():
         d.stop()
@@ -210,6 +210,16 @@ def test_O10_the_admin_address_has_the_pages_for_this_machine_alone(daemons):
         assert status == 403 and "--ctrlz_address" in text
     assert d.get("/metrics", port=d.admin, source="127.0.0.2")[0] == 200
     assert d.get("/envj/", source="127.0.0.2")[0] == 200, "its own port is for whoever reaches it"
+
+
+def test_O14_pilot_has_its_pages_under_istiods_port_too(daemons):
+    d = daemons["pilot"]
+    port = int(d.said(r"daemon  pages address=127\.0\.0\.1:0 port=(\d+)"))
+    assert d.get("/ready", port=port)[:2] == d.get("/readyz", port=d.admin)[:2] and d.get("/ready", port=port)[0] == 200
+    assert json.loads(d.get("/debug/syncz", port=port)[1]) == [] and d.get("/metrics", port=port)[0] == 200
+    assert d.get("/scopej/", port=port)[0] == 404, "ControlZ is where its option says"
+    done = subprocess.run([*d.command[:1], "--admin-address", "127.0.0.1:0", "--http-address", "x"], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1 and "--http-address: address" in done.stderr
 
 
 def citadel(folder, **more):

@@ -9,12 +9,17 @@
 {{- end }}
 
 {{- define "fairlead.labels" -}}
+{{ include "fairlead.podLabels" . }}
+istio.io/rev: {{ .root.Values.revision | default "default" | quote }}
+{{- end }}
+
+{{- /* Of pods that istioctl shall not take for the control plane it asks. */ -}}
+{{- define "fairlead.podLabels" -}}
 app.kubernetes.io/name: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/part-of: fairlead
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-istio.io/rev: {{ .root.Values.revision | default "default" | quote }}
 {{- end }}
 
 {{- /* Of a Service that no proxy calls: without it each roll of ours would be a change for every proxy of the mesh. */ -}}
