@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "citadel/citadel.h"
+#include "cli/up/config.h"
 #include "cli/up/hosts.h"
 #include "cli/up/netns.h"
 #include "common/base/clock.h"
@@ -240,11 +241,24 @@ static bool prepare_pod(struct mesh *m, const struct pod *p, char **spec_path, s
 	       spec_write(&m->paths, p, *spec_path, e) && (mint_token(m, p->ns, p->service_account, token), true);
 }
 
-static void start_pod(struct mesh *m, const struct pod *p)
+/* With the settings of its proxy; what it asks for without an effect here is said. */
+static bool configure_pod(struct arena *a, const struct config *config, const char *name, struct pod *p, struct err *e)
+{
+	struct diags warnings;
+	diags_init(&warnings, a);
+	bool ok = !p->proxy || config_for_pod(a, config, p, &warnings, e);
+	for (size_t i = 0; i < warnings.len; i++) {
+		char *text cleanup(free_p) = diag_format(&warnings.items[i]);
+		log_warn(&up_log, "pod", KV("pod", name), KV("problem", text));
+	}
+	return ok;
+}
+
+static void start_pod(struct mesh *m, struct arena *a, const struct config *config, struct pod p)
 {
 	struct err e = {0};
-	char *spec = NULL, *name cleanup(free_p) = xasprintf("%s/%s", p->ns, p->name);
-	if (!prepare_pod(m, p, &spec, &e)) {
+	char *spec = NULL, *name cleanup(free_p) = xasprintf("%s/%s", p.ns, p.name);
+	if (!configure_pod(a, config, name, &p, &e) || !prepare_pod(m, &p, &spec, &e)) {
 		log_error(&up_log, "pod not started", KV("pod", name), KV("error", e.text));
 		free(spec);
 		return;
@@ -259,7 +273,7 @@ static void start_pod(struct mesh *m, const struct pod *p)
 		u->argv = argv;
 	}
 	free(spec);
-	u->pod_hash = p->hash;
+	u->pod_hash = p.hash;
 	terminate(u); /* comes back with the new specification */
 	u->wanted = true;
 	unit_start(u);
@@ -292,15 +306,25 @@ static void stop_gone(struct mesh *m, const struct pods *pods)
 	}
 }
 
-static void start_new(struct mesh *m, const struct pods *pods)
+static bool is_new(struct mesh *m, const struct pod *p)
 {
+	char *name cleanup(free_p) = xasprintf("%s/%s", p->ns, p->name);
+	const struct unit *u = mesh_unit(m, name);
+	return !u || u->pod_hash != p->hash || (!u->wanted && !pods_find(&m->pods, p->ns, p->name));
+}
+
+/* The configuration is read again only when a pod starts. */
+static bool start_new(struct mesh *m, struct arena *a, const struct pods *pods, struct err *e)
+{
+	struct config config = {0};
 	for (size_t i = 0; i < pods->len; i++) {
-		const struct pod *p = &pods->items[i];
-		char *name cleanup(free_p) = xasprintf("%s/%s", p->ns, p->name);
-		const struct unit *u = mesh_unit(m, name);
-		if (!u || u->pod_hash != p->hash || (!u->wanted && !pods_find(&m->pods, p->ns, p->name)))
-			start_pod(m, p);
+		if (!is_new(m, &pods->items[i]))
+			continue;
+		if (!config.trust_domain && !config_read(a, m->paths.dir, false, &config, e))
+			return false;
+		start_pod(m, a, &config, pods->items[i]);
 	}
+	return true;
 }
 
 bool mesh_apply_pods(struct mesh *m, bool sure, bool *again, struct err *e)
@@ -323,11 +347,11 @@ bool mesh_apply_pods(struct mesh *m, bool sure, bool *again, struct err *e)
 		log_warn(&up_log, "pods", KV("problem", text));
 	}
 	stop_gone(m, &pods);
-	start_new(m, &pods);
+	bool ok = start_new(m, a, &pods, e);
 	arena_free(m->pods_arena);
 	m->pods_arena = a;
 	m->pods = pods;
-	return true;
+	return ok;
 }
 
 static size_t running(const struct mesh *m, enum unit_kind kind)

@@ -17,6 +17,7 @@
 
 #include "cli/up/listening.h"
 #include "cli/up/netns.h"
+#include "cli/up/pod_agent.h"
 #include "cli/up/spec.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -211,60 +212,6 @@ static void on_signal(void *ctx, int signo)
 	stop_app_or_loop(p);
 }
 
-static const char *const *agent_argv(struct pod_init *p)
-{
-	struct arena *a = p->arena;
-	const struct spec *s = &p->spec;
-	bool v6 = strchr(s->pod.ip, ':');
-	const char *pairs[] = {
-		"--type",
-		s->pod.gateway ? "router" : "sidecar",
-		"--pod-name",
-		s->pod.name,
-		"--pod-namespace",
-		s->pod.ns,
-		"--pod-ip",
-		s->pod.ip,
-		"--pod-ips",
-		s->pod.ips,
-		"--service-account",
-		s->pod.service_account,
-		"--workload",
-		s->pod.workload,
-		"--labels",
-		s->pod.labels_json,
-		"--annotations",
-		s->pod.annotations_json,
-		"--trust-domain",
-		s->mesh.trust_domain,
-		"--discovery-address",
-		v6 ? PILOT_ADDRESS6 : s->mesh.discovery,
-		"--ca-address",
-		v6 ? PILOT_ADDRESS6 : s->mesh.ca,
-		"--ca-roots",
-		arena_printf(a, "%s/citadel/root-cert.pem", s->mesh.state),
-		"--token-file",
-		arena_printf(a, "%s/token", s->pod_dir),
-		"--state-dir",
-		arena_printf(a, "%s/agent", s->pod_dir),
-		"--envoy",
-		s->mesh.envoy,
-		"--admin-address",
-		arena_printf(a, "unix:%s/agent.admin", s->pod_dir),
-		"--cert-ttl",
-		s->mesh.cert_ttl,
-		/* One loop thread for each Envoy: a laptop runs a dozen of them. Capture tells the proxy by this socket mark. */
-		"--concurrency",
-		"1",
-		"--proxy-mark",
-		"1337",
-	};
-	const char **argv = ARENA_ARRAY(a, const char *, ARRAY_LEN(pairs) + 2);
-	argv[0] = arena_printf(a, "%s/agent/agent", s->mesh.bin);
-	memcpy(argv + 1, pairs, sizeof(pairs));
-	return argv;
-}
-
 static void child_init(struct pod_init *p, struct child *c, const char *name)
 {
 	char *path = xasprintf("%s/%s.log", p->spec.pod_dir, name);
@@ -274,22 +221,6 @@ static void child_init(struct pod_init *p, struct child *c, const char *name)
 	c->restart = timer_new(p->loop, on_restart, c);
 	c->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	free(path);
-}
-
-static const char *const *app_environment(struct pod_init *p)
-{
-	extern char **environ;
-	size_t n = 0, m = 0;
-	while (environ[n])
-		n++;
-	while (p->spec.pod.env && p->spec.pod.env[m])
-		m++;
-	const char **env = ARENA_ARRAY(p->arena, const char *, n + m + 1);
-	for (size_t i = 0; i < m; i++) /* the pod's own come first: getenv(3) finds the first */
-		env[i] = p->spec.pod.env[i];
-	for (size_t i = 0; i < n; i++)
-		env[m + i] = environ[i];
-	return env;
 }
 
 /* The control plane is on the node and is reached by the agent, whose sockets have no mark: the node is left alone, whatever else the pod's
@@ -331,7 +262,7 @@ static bool prepare(struct pod_init *p, struct err *e)
 	char *agent_dir cleanup(free_p) = xasprintf("%s/agent", s->pod_dir);
 	char *resolv cleanup(free_p) = xasprintf("%s/resolv.conf", s->mesh.state);
 	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(s->pod.ips, s->mesh.hosts, resolv, e) &&
-	       (!s->pod.proxy || s->pod.gateway || capture(p, e));
+	       (!s->pod.proxy || !pod_agent_captures(s) || capture(p, e));
 }
 
 /* The first process of a PID namespace loses signals for which it has no handler, unless they wait. */
@@ -362,12 +293,13 @@ static void run(struct pod_init *p)
 	struct signal_watch *intr = signal_new(p->loop, SIGINT, on_signal, p);
 	struct signal_watch *chld = signal_new(p->loop, SIGCHLD, on_child_signal, p);
 	unblock_signals();
-	p->agent.argv = agent_argv(p);
+	struct pod_agent agent = {0};
+	pod_agent_build(p->arena, &p->spec, &agent);
+	p->agent.argv = agent.argv;
+	p->agent.env = agent.env;
 	p->app.argv = p->spec.pod.command;
-	p->app.env = app_environment(p);
+	p->app.env = pod_app_environment(p->arena, &p->spec);
 	p->app.cwd = p->spec.mesh.dir;
-	if (p->spec.pod.gateway) /* in a cluster its container is the proxy */
-		p->agent.env = p->app.env;
 	if (p->app.argv)
 		child_start(&p->app);
 	if (p->spec.pod.proxy)

@@ -21,6 +21,7 @@ struct pod {
 	const char *workload; /* owner-like name: the pod's own when nothing else is known */
 	const char *labels_json; /* {"app":"reviews",...} */
 	const char *annotations_json;
+	const char *proxy_config_json; /* Istio's ProxyConfig, set when the pod starts; NULL: not yet */
 	const char *const *command; /* NULL: nothing to run beside the proxy */
 	const char *const *env; /* "K=V", NULL-terminated */
 	uint32_t port; /* first container port, 0: none */

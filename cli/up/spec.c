@@ -20,6 +20,7 @@ static const struct field fields[] = {
 	{"workload", offsetof(struct spec, pod.workload)},
 	{"labels", offsetof(struct spec, pod.labels_json)},
 	{"annotations", offsetof(struct spec, pod.annotations_json)},
+	{"proxyConfig", offsetof(struct spec, pod.proxy_config_json)},
 	{"state", offsetof(struct spec, mesh.state)},
 	{"dir", offsetof(struct spec, mesh.dir)},
 	{"bin", offsetof(struct spec, mesh.bin)},

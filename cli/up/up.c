@@ -380,10 +380,10 @@ static bool paths_from(struct up *u, const char *dir, struct err *e)
 	p->discovery = PILOT_ADDRESS;
 	p->ca = PILOT_ADDRESS;
 	p->cert_ttl = u->config->cert_ttl;
-	if (!config_read(u->arena, real, &p->trust_domain, e))
+	struct config config = {0};
+	if (!config_read(u->arena, real, true, &config, e))
 		return false;
-	if (u->config->trust_domain)
-		p->trust_domain = u->config->trust_domain;
+	p->trust_domain = u->config->trust_domain ? u->config->trust_domain : config.trust_domain;
 	return true;
 }
 

@@ -113,6 +113,15 @@ static void read_stats_matcher(struct injection *i)
 	}
 }
 
+static bool read_config(struct injection *i, struct err *e)
+{
+	if (!config_parse(annotation_of(i, "proxy.istio.io/config", NULL), &i->config, i->warnings, e) ||
+		!config_add_resources(i, e) || !config_add_defaults(i->config, i->o->proxy_config, e))
+		return false;
+	read_stats_matcher(i);
+	return true;
+}
+
 static bool check_texts(const json_t *o, const char *what, struct err *e)
 {
 	const char *key;
@@ -154,13 +163,10 @@ static bool read_pod(struct injection *i, struct err *e)
 	if (!check_texts(i->labels, "label", e) || !check_named(i->spec, "containers", true, e) ||
 		!check_named(i->spec, "initContainers", false, e) || !check_named(i->spec, "volumes", false, e) ||
 		!check_named(i->spec, "imagePullSecrets", false, e) ||
-		!annotations_check(i->annotations, i->warnings, e) || !custom_choose(i, e) ||
-		!config_parse(annotation_of(i, "proxy.istio.io/config", NULL), &i->config, i->warnings, e) ||
-		!config_add_resources(i, e) || !config_add_defaults(i->config, i->o->proxy_config, e))
+		!annotations_check(i->annotations, i->warnings, e) || !custom_choose(i, e) || !read_config(i, e))
 		return false;
 	read_settings(i);
 	openshift_read(i);
-	read_stats_matcher(i);
 	warn_of_users(i, "containers");
 	const char *dns = text_at(i->spec, "dnsPolicy");
 	if (*dns && !streq(dns, "ClusterFirst") && !streq(dns, "None"))
@@ -376,5 +382,19 @@ bool inject_resources_check(const char *json, struct err *e)
 	if (!ok)
 		(void)err_set(e, ERR_PEER, "%s", resources ? "a JSON object is expected" : error.text);
 	json_decref(resources);
+	return ok;
+}
+
+bool inject_proxy_config(const struct inject_options *o, const char *ns, const json_t *labels, json_t *annotations,
+	json_t **out, struct diags *warnings, struct err *e)
+{
+	struct injection i = {
+		.o = o, .ns = ns, .labels = json_deep_copy(labels), .annotations = annotations, .warnings = warnings};
+	bool ok = read_config(&i, e);
+	json_decref(i.labels);
+	if (ok)
+		*out = i.config;
+	else
+		json_decref(i.config);
 	return ok;
 }

@@ -100,3 +100,9 @@ bool inject_platform_check(const char *platform, struct err *e) MUST_CHECK;
  */
 bool inject_pod(const struct inject_options *o, const struct inject_request *q, json_t **out, const char **skipped,
 	struct diags *warnings, struct err *e) MUST_CHECK;
+/*
+ * The ProxyConfig of a pod: its annotation proxy.istio.io/config, the options' ProxyConfig resources and their defaultConfig, as Istio ranks them.
+ * *out is the caller's. Statistics that it asks for become annotations, where the agent reads them. False: as for inject_pod().
+ */
+bool inject_proxy_config(const struct inject_options *o, const char *ns, const json_t *labels, json_t *annotations,
+	json_t **out, struct diags *warnings, struct err *e) MUST_CHECK;

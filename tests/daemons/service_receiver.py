@@ -1,6 +1,6 @@
 """What Envoy sends to services of its own, received: access log entries, statistics over gRPC and to a statsd; a line of JSON each on standard output.
 
-python3 service_receiver.py ADDRESS CERTIFICATE KEY: logs with TLS on 9300, statistics on 9301, statsd on 9302.
+python3 service_receiver.py ADDRESS [CERTIFICATE KEY]: logs on 9300, with TLS when there is a certificate, statistics on 9301, statsd on 9302.
 """
 import json
 import socket
@@ -9,7 +9,6 @@ from concurrent import futures
 
 import grpc
 
-import xds_client
 from xds_client import fields, text
 
 LOGS = ("envoy.service.accesslog.v3.AccessLogService", "StreamAccessLogs")
@@ -65,9 +64,13 @@ def serve(address, method, function, credentials=None):
     return server
 
 
-def main(address, certificate, key):
+def credentials_from(certificate, key):
     with open(certificate, "rb") as c, open(key, "rb") as k:
-        credentials = grpc.ssl_server_credentials([(k.read(), c.read())])
+        return grpc.ssl_server_credentials([(k.read(), c.read())])
+
+
+def main(address, *certificate_and_key):
+    credentials = credentials_from(*certificate_and_key) if certificate_and_key else None
     servers = [serve(address + ":9300", LOGS, logs, credentials), serve(address + ":9301", METRICS, metrics)]
     statsd = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     statsd.bind((address, 9302))
@@ -77,5 +80,4 @@ def main(address, certificate, key):
 
 
 if __name__ == "__main__":
-    assert xds_client
     main(*sys.argv[1:])

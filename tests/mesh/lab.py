@@ -34,7 +34,7 @@ ENOUGH = 45  # balanced calls, of which each of three endpoints gets one: 3 * (2
 
 GROUPS = {"Gateway": "networking.istio.io/v1", "VirtualService": "networking.istio.io/v1", "DestinationRule": "networking.istio.io/v1",
           "ServiceEntry": "networking.istio.io/v1", "WorkloadEntry": "networking.istio.io/v1", "Sidecar": "networking.istio.io/v1",
-          "PeerAuthentication": "security.istio.io/v1", "MeshConfig": "fairlead.dev/v1", "MeshNetworks": "fairlead.dev/v1", "Service": "v1"}
+          "PeerAuthentication": "security.istio.io/v1", "MeshConfig": "fairlead.dev/v1", "MeshNetworks": "fairlead.dev/v1", "Service": "v1", "ProxyConfig": "networking.istio.io/v1beta1"}
 HEADING = re.compile(r"(\w+) (?:([\w-]+)/)?([\w.-]+)((?: [\w./-]+=\S+)*)")
 rules = pytest.mark.rules
 
@@ -80,6 +80,19 @@ status: {{phase: Running, podIP: "{ip}", podIPs: [{", ".join(f'{{ip: "{i}"}}' fo
 """
 
 
+# In force when pods start, for all modules.
+PROXY_CONFIGS = """
+ProxyConfig other/gold
+  selector: {matchLabels: {tier: gold}}
+  concurrency: 2
+---
+ProxyConfig other/all
+  concurrency: 3
+  environmentVariables: {ISTIO_META_SAID_BY: namespace}
+---
+ProxyConfig istio-system/all
+  environmentVariables: {ISTIO_META_SAID_BY: root, ISTIO_META_OF_ALL: "yes"}
+"""
 SERVERS = f"--http {HTTP} {MORE} --tcp {TCP} --https {HTTPS} --tls {TLS}"
 PODS = [
     pod(CLIENT, "10.88.2.4", CLIENT6, app="client", options=f"--http {HTTP}", labels="topology.istio.io/locality: r1.z1.s1"),
@@ -203,7 +216,7 @@ class Lab(Mesh):
         self.certificates.issue("gone", "gone.example")
         self.certificates.revoke("gone")
         self.certificates.issue("rsa", "*.secure.test", key=["rsa:2048"])
-        (folder / "pods.yaml").write_text("---\n".join(PODS) + "---\n" + documents(SERVICES.replace("CERTS", str(folder / "certs"))))
+        (folder / "pods.yaml").write_text("---\n".join(PODS) + "---\n" + documents(PROXY_CONFIGS + "---" + SERVICES.replace("CERTS", str(folder / "certs"))))
         (folder / "rules").mkdir()
 
     def start(self):

@@ -1,10 +1,18 @@
 """What the mesh config says to all proxies, by real requests: one configuration, whose parts do not meet."""
+import json
+import pathlib
+import subprocess
+import sys
+
 import pytest
-from lab import CALLER, CLIENT, FIRST, HTTP, INGRESS_IP, OUT, OUTSIDE, rules, service
+from lab import CALLER, CLIENT, ECHO, ENOUGH, FIRST, HTTP, INGRESS_IP, OUT, OUTSIDE, TCP, rules, service
+from mesh import ENVOY_ADMIN
 from test_balancing import connections, external, policy
 from util import until
 
 V1 = "10.88.2.11"
+RECEIVER = pathlib.Path(__file__).parents[1] / "daemons/service_receiver.py"
+CLIENT_IS = {"workload": "client", "namespace": "default", "app": "client", "cluster": "Kubernetes", "canonical-service": "client"}
 FORMAT = "%REQ(:METHOD)% %REQ(X-KEY)% %RESPONSE_CODE% %UPSTREAM_CLUSTER%"
 
 
@@ -12,6 +20,7 @@ MESH = f"""
 MeshConfig default
   defaultConfig: {{terminationDrainDuration: 1s}}
   accessLogFile: /dev/stdout
+  enableEnvoyAccessLogService: true
   accessLogFormat: "seen {FORMAT}\\n"
   defaultTrafficPolicy: {{connectionPool: {{http: {{maxRequestsPerConnection: 1}}, tcp: {{tcpKeepalive: {{time: 77s}}}}}}}}
   defaultHttpRetryPolicy: {{attempts: 4, retryOn: "connect-failure,418"}}
@@ -66,6 +75,34 @@ def test_P120_requests_are_logged_as_the_mesh_says(lab):
     until(lambda: f"seen GET {key} 200 out_p120.default_80" in (lab.pod_dir(CLIENT) / "agent.log").read_text(), 10)
     lab.ask("echo", pod=OUTSIDE, to=V1, port=HTTP)
     assert lab.envoy_stats("default/echo-v1", r"cluster.in_echo.default_8080.upstream_rq_total$")
+
+
+@pytest.fixture
+def receiver(lab, tmp_path):
+    with open(tmp_path / "said", "w+") as said:
+        process = subprocess.Popen([*lab.enter(), sys.executable, "-B", RECEIVER, "10.88.0.1"], stdout=said)
+        until(lambda: (tmp_path / "said").read_text())
+        yield lambda **has: [e for e in map(json.loads, (tmp_path / "said").read_text().rpartition("\n")[0].splitlines()) if has.items() <= e.items()]
+        process.kill()
+        process.wait()
+
+
+def test_P120_the_access_log_service_hears_who_called(lab, receiver):
+    lab.ask_many("echo", "/p120als", count=ENOUGH)
+    at_server = until(lambda: receiver(path="/p120als", cluster=f"inbound|{HTTP}||"), 30)
+    assert at_server[0]["states"] == {"fairlead.peer." + k: v for k, v in CLIENT_IS.items()}, at_server
+    assert until(lambda: receiver(kind="tcp", log="tcp_envoy_accesslog") or not lab.talk(ECHO, TCP), 30)
+
+
+def test_P124_a_proxy_has_what_resources_of_its_namespace_say(lab):
+    def of(pod):
+        info = json.loads(lab.curl(pod, f"http://127.0.0.1:{ENVOY_ADMIN}/server_info")[1])
+        return info["command_line_options"]["concurrency"], info["node"]["metadata"]
+
+    (workers, said), (others_workers, others) = of(CALLER), of(CLIENT)
+    assert (workers, said["SAID_BY"], said["OF_ALL"]) == (2, "namespace", "yes"), "what selects it, then what its namespace says, then the root"
+    assert (others_workers, others["SAID_BY"], others["OF_ALL"]) == (1, "root", "yes")
+    assert others["PROXY_CONFIG"]["terminationDrainDuration"] == "1.000s", "the mesh config's, below all"
 
 
 @pytest.mark.parametrize("version, good", [("tls1_3", True), ("tls1_2", False)])

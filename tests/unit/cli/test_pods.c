@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "cli/up/pods.h"
+#include "cli/up/config.h"
+#include "cli/up/pod_agent.h"
 #include "cli/up/spec.h"
 #include "common/io/file.h"
 
@@ -211,6 +213,89 @@ static void the_specification_survives_its_file(void **state)
 	assert_false(spec_read(b->arena, path, &s, &e));
 }
 
+/* ---- the proxy's settings */
+
+static const char *value_of(const char *const *list, const char *option)
+{
+	for (size_t i = 0; list[i]; i++)
+		if (streq(list[i], option))
+			return list[i + 1];
+	return NULL;
+}
+
+static bool holds(const char *const *list, const char *text)
+{
+	for (size_t i = 0; list[i]; i++)
+		if (streq(list[i], text))
+			return true;
+	return false;
+}
+
+static const struct config mesh_settings = {.root_namespace = "root",
+	.default_config = "{\"concurrency\":4,\"interceptionMode\":\"NONE\",\"terminationDrainDuration\":\"40s\"}",
+	.proxy_configs = "[{\"metadata\":{\"namespace\":\"root\"},\"spec\":{\"environmentVariables\":{\"A\":\"root\","
+			 "\"B\":\"root\","
+			 "\"EXIT_ON_ZERO_ACTIVE_CONNECTIONS\":\"true\"}}},"
+			 "{\"metadata\":{\"namespace\":\"n\"},\"spec\":{\"environmentVariables\":{\"A\":\"n\"}}}]"};
+
+static void P124_the_agent_is_started_with_the_pods_proxy_config(void **state)
+{
+	struct bench *b = *state;
+	static const char *const env[] = {"B=pod", NULL};
+	struct err e = {0};
+	struct spec s = {.pod = {.name = "p",
+				 .ns = "n",
+				 .ip = "10.88.1.1",
+				 .ips = "10.88.1.1",
+				 .labels_json = "{}",
+				 .annotations_json =
+					 "{\"proxy.istio.io/config\":\"proxyStatsMatcher: {inclusionPrefixes: [a]}\"}",
+				 .proxy = true,
+				 .env = env},
+		.mesh = {.bin = "/b", .state = "/s"},
+		.pod_dir = "/s/pods/n.p"};
+	struct pod_agent got = {0};
+	diags_init(&b->warnings, b->arena);
+	assert_true(config_for_pod(b->arena, &mesh_settings, &s.pod, &b->warnings, &e));
+	pod_agent_build(b->arena, &s, &got);
+	assert_string_equal(got.argv[0], "/b/agent/agent");
+	assert_string_equal(value_of(got.argv, "--concurrency"), "4");
+	assert_string_equal(value_of(got.argv, "--drain-duration"), "40s");
+	assert_string_equal(value_of(got.argv, "--drain-timeout"), "60s");
+	assert_string_equal(value_of(got.argv, "--interception-mode"), "NONE");
+	assert_true(holds(got.argv, "--exit-on-zero-connections"));
+	assert_non_null(strstr(value_of(got.argv, "--proxy-config"), "\"proxyMetadata\":{\"A\":\"n\",\"B\":\"root\""));
+	assert_non_null(strstr(value_of(got.argv, "--annotations"), "statsInclusionPrefixes\":\"a\""));
+	assert_true(holds(got.env, "A=n") && holds(got.env, "B=root") && !holds(got.env, "B=pod"));
+	assert_false(pod_agent_captures(&s));
+	/* The container of a gateway is the proxy, and has the last word. */
+	s.pod.gateway = true;
+	pod_agent_build(b->arena, &s, &got);
+	assert_string_equal(got.env[0], "B=pod");
+	assert_string_equal(value_of(got.argv, "--type"), "router");
+	assert_false(holds(got.argv, "--interception-mode"));
+}
+
+static void P124_without_a_word_a_proxy_has_one_thread(void **state)
+{
+	struct bench *b = *state;
+	static const struct config nothing = {.root_namespace = "root", .default_config = "", .proxy_configs = "[]"};
+	struct err e = {0};
+	struct spec s = {
+		.pod = {.name = "p", .ns = "n", .ip = "fd88::1:1", .labels_json = "{}", .annotations_json = "{}"},
+		.mesh = {.bin = "/b", .state = "/s"}};
+	struct pod_agent got = {0};
+	diags_init(&b->warnings, b->arena);
+	assert_true(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
+	pod_agent_build(b->arena, &s, &got);
+	assert_string_equal(value_of(got.argv, "--concurrency"), "1");
+	assert_false(holds(got.argv, "--proxy-config") || holds(got.argv, "--drain-duration"));
+	assert_true(pod_agent_captures(&s));
+	s.pod.annotations_json = "{\"proxy.istio.io/config\":\"concurrency: many\"}";
+	assert_false(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
+	assert_non_null(strstr(e.text, "annotation proxy.istio.io/config: concurrency: "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +306,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_broken_file_stops_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_change_changes_the_hash, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_directory_is_an_error, setup, teardown),
+		cmocka_unit_test_setup_teardown(P124_the_agent_is_started_with_the_pods_proxy_config, setup, teardown),
+		cmocka_unit_test_setup_teardown(P124_without_a_word_a_proxy_has_one_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_specification_survives_its_file, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
