@@ -467,6 +467,20 @@ static bool prepare(struct up *u, const char *dir, struct err *e)
 	return target_remember(u->mesh.paths.dir, u->mesh.paths.state, &u->link, e) && netns_enter_node(e);
 }
 
+/* What is left to do is short and is not cut off: one more Ctrl-C changes nothing. */
+static void stop_listening(const int *signals, struct signal_watch **watches, size_t n)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	for (size_t k = 0; k < n; k++)
+		(void)sigaddset(&set, signals[k]);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	for (size_t k = 0; k < n; k++) {
+		signal_free(watches[k]);
+		(void)signal(signals[k], SIG_IGN);
+	}
+}
+
 static int run(const struct invocation *i)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -481,8 +495,7 @@ static int run(const struct invocation *i)
 		for (size_t k = 0; k < ARRAY_LEN(signals); k++)
 			watches[k] = signal_new(u.mesh.loop, signals[k], on_signal, &u);
 		loop_run(u.mesh.loop);
-		for (size_t k = 0; k < ARRAY_LEN(signals); k++)
-			signal_free(watches[k]);
+		stop_listening(signals, watches, ARRAY_LEN(signals));
 	}
 	finish(&u);
 	return ok ? 0 : command_fail("up", 1, &e);

@@ -5,6 +5,7 @@ python3 service_receiver.py ADDRESS [CERTIFICATE KEY]: logs on 9300, with TLS wh
 import json
 import socket
 import sys
+import threading
 from concurrent import futures
 
 import grpc
@@ -14,10 +15,12 @@ from xds_client import fields, text
 LOGS = ("envoy.service.accesslog.v3.AccessLogService", "StreamAccessLogs")
 METRICS = ("envoy.service.metrics.v3.MetricsService", "StreamMetrics")
 KINDS = {2: "http", 3: "tcp"}
+LOCK = threading.Lock()
 
 
 def say(**what):
-    print(json.dumps(what), flush=True)
+    with LOCK:
+        print(json.dumps(what), flush=True)
 
 
 def first(parsed, number):
