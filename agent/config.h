@@ -29,6 +29,7 @@ struct agent_config {
 	uint64_t cert_ttl_ms;
 	const char *envoy;
 	const char *envoy_log_level;
+	const char *bootstrap_override; /* file with what is merged over Envoy's bootstrap; NULL: nothing */
 	uint32_t concurrency;
 	uint32_t proxy_mark; /* 0: traffic capture knows the proxy by its user id */
 	uint32_t base_id;

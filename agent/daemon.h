@@ -16,5 +16,8 @@ extern const size_t agent_n_pages;
 struct envoy_pages *envoy_pages_new(struct loop *l, const struct agent_config *c, struct admin *a);
 void envoy_pages_free(struct envoy_pages *p);
 
+/* ---- drain.c: `agent drain`: Envoy drains, and goes on */
+int drain_main(int argc, char **argv);
+
 /* ---- wait.c: `agent wait`: until Envoy is ready */
 int wait_main(int argc, char **argv);

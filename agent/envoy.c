@@ -28,7 +28,8 @@
 #define RESTART_FORGIVEN_MS 60000u /* having run this long, the next end counts as the first */
 #define KILL_GRACE_MS 5000u
 #define CONNECTIONS_POLL_MS 500u
-#define ARGUMENTS_MAX 28u
+#define ARGUMENTS_MAX 30u
+#define OVERRIDE_MAX 100000u /* one argument of a process may have 128 KiB */
 #define FLUSH_MS 1000u /* Istio's default for log files; Envoy's is ten times that */
 
 LOG_SCOPE(envoy_log, "envoy", "Envoy's process");
@@ -61,6 +62,7 @@ struct envoy {
 	char *bootstrap;
 	char flush_ms[24], flush_kb[24]; /* when log files are written; flush_kb "": Envoy's default */
 	char **own_env;
+	char *override; /* text that Envoy merges over the bootstrap, NULL: none */
 	bool drained; /* on request, while it goes on */
 	uint64_t starts;
 	uint64_t started_ms;
@@ -97,6 +99,14 @@ static bool write_bootstrap(struct envoy *v, const char *state_dir, struct err *
 	if (!bootstrap_json(v->config, state_dir, &text, e))
 		return err_in(e, "Envoy's bootstrap");
 	return file_write_atomic(v->bootstrap, str_of(text), 0600, e);
+}
+
+/* Read at each start of the agent; whether it fits is for Envoy to say, which then does not start. */
+static bool read_override(struct envoy *v, const char *path, struct err *e)
+{
+	size_t len;
+	return str_empty(path) || file_read(path, OVERRIDE_MAX, &v->override, &len, e) ||
+	       err_in(e, "--bootstrap-override");
 }
 
 /* fileFlushInterval and fileFlushMinSizeKb of the ProxyConfig. */
@@ -185,6 +195,8 @@ static bool launch(struct envoy *v, struct err *e)
 	split_level(c->envoy_log_level, &level, &components);
 	add(&a, program(c), NULL);
 	add(&a, "-c", v->bootstrap);
+	if (v->override)
+		add(&a, "--config-yaml", v->override);
 	add(&a, "-l", level);
 	if (components)
 		add(&a, "--component-log-level", components);
@@ -384,7 +396,7 @@ struct envoy *envoy_new(struct loop *l, const struct agent_config *c, const char
 	struct envoy *v = xzalloc(sizeof(*v));
 	*v = (struct envoy){.loop = l, .config = c, .last_status = -1};
 	if (!check_level(c->envoy_log_level, e) || !find_program(program(c), e) || !read_flush(v, c->proxy_config, e) ||
-		!write_bootstrap(v, state_dir, e)) {
+		!read_override(v, c->bootstrap_override, e) || !write_bootstrap(v, state_dir, e)) {
 		envoy_free(v);
 		return NULL;
 	}
@@ -405,6 +417,7 @@ void envoy_free(struct envoy *v)
 	proc_free(v->proc);
 	bootstrap_env_free(v->own_env);
 	free(v->bootstrap);
+	free(v->override);
 	free(v);
 }
 

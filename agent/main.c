@@ -38,6 +38,9 @@ static const struct option_row options[] = {
 	{.name = "envoy", OPT_STR(struct agent_config, envoy, "envoy", "Envoy's program")},
 	{.name = "envoy-log-level",
 		OPT_STR(struct agent_config, envoy_log_level, "warning", "Envoy's log level: warning,misc:error")},
+	{.name = "bootstrap-override",
+		OPT_STR(struct agent_config, bootstrap_override, NULL,
+			"file that Envoy merges over its bootstrap, YAML or JSON")},
 	{.name = "concurrency",
 		OPT_U32(struct agent_config, concurrency, "2", 0, 1024,
 			"Envoy's worker threads; 0: one per processor")},
@@ -73,6 +76,7 @@ static const struct option_row options[] = {
 
 static const struct daemon_command commands[] = {
 	{"wait", "end when Envoy is ready", wait_main},
+	{"drain", "have Envoy drain its listeners and go on", drain_main},
 	{"capture", "direct this network namespace's traffic to Envoy, or stop doing so", capture_main},
 };
 

@@ -49,6 +49,16 @@ static bool is_yes(struct str word)
 	return false;
 }
 
+/* What is neither is told: it was perhaps meant otherwise. */
+static bool said(const struct injection *i, const char *word)
+{
+	bool yes = is_yes(str_of(word));
+	if (!streq(word, "true") && !streq(word, "false"))
+		(void)diag_add(i->warnings, DIAG_WARNING, "inject-value", "sidecar.istio.io/inject",
+			"\"%.40s\" is neither true nor false: the pod gets %s proxy", word, yes ? "a" : "no");
+	return yes;
+}
+
 /* Why this pod gets no proxy; NULL: it does. */
 static const char *reason_to_skip(const struct injection *i)
 {
@@ -60,7 +70,7 @@ static const char *reason_to_skip(const struct injection *i)
 		if (streq(i->ns, system_namespaces[k]))
 			return "a namespace of the system";
 	if (!str_empty(word))
-		return is_yes(str_of(word)) ? NULL : "the pod asks for no proxy (sidecar.istio.io/inject)";
+		return said(i, word) ? NULL : "the pod asks for no proxy (sidecar.istio.io/inject)";
 	enum inject_choice choice = inject_settings_choice(i->o->settings, i->labels);
 	if (choice == INJECT_NEVER || any_selects((const char *const *)i->o->never, i->labels))
 		return choice == INJECT_NEVER ? "the selectors or the policy say so" : "a label says never";
@@ -251,7 +261,7 @@ static void open_low_ports(const struct injection *i)
 	const char *name = "net.ipv4.ip_unprivileged_port_start";
 	bool bind = false;
 	(void)value_bool(annotation_of(i, "sidecar.istio.io/capNetBindService", "false"), &bind);
-	if (bind)
+	if (bind || i->gateway) /* a gateway's ports are mostly such */
 		list_add_named(list_in(object_in(i->spec, "securityContext"), "sysctls"),
 			json_pack("{s:s, s:s}", "name", name, "value", "0"), SIZE_MAX);
 }
@@ -316,6 +326,7 @@ static bool inject(struct injection *i, struct err *e)
 	}
 	custom_spec(i, status);
 	init_set_user(i);
+	proxy_set_workers(i);
 	rewrite(i);
 	if (i->built_in)
 		write_status(i, status);
@@ -328,6 +339,21 @@ static json_t *copy_object(const json_t *parent, const char *key)
 {
 	const json_t *o = json_object_get(parent, key);
 	return json_is_object(o) ? json_deep_copy(o) : json_object();
+}
+
+/* A CNI plugin reads the pod's own annotations. */
+static void add_defaults(struct injection *i)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach((json_t *)(uintptr_t)inject_settings_defaults(i->o->settings), name, value)
+	{
+		if (json_object_get(i->annotations, name))
+			continue;
+		(void)json_object_set(i->annotations, name, value);
+		if (i->o->cni && str_starts(str_of(name), STR("traffic.")))
+			(void)json_object_set(object_in(i->metadata, "annotations"), name, value);
+	}
 }
 
 static bool run(struct injection *i, const char **skipped, struct err *e)
@@ -358,6 +384,7 @@ bool inject_pod(const struct inject_options *o, const struct inject_request *q, 
 	i.metadata = object_in(pod, "metadata");
 	i.annotations = copy_object(i.metadata, "annotations");
 	i.labels = copy_object(i.metadata, "labels");
+	add_defaults(&i);
 	i.user = i.group = PROXY_USER;
 	i.ns = *text_at(i.metadata, "namespace") ? text_at(i.metadata, "namespace") : q->ns ? q->ns : "";
 	workload_name(i.metadata, q->workload, i.workload);

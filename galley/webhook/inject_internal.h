@@ -6,6 +6,8 @@
 #define PROXY_NAME "istio-proxy"
 #define INIT_NAME "istio-init"
 #define STATUS_ANNOTATION "sidecar.istio.io/status"
+#define BOOTSTRAP_ANNOTATION "sidecar.istio.io/bootstrapOverride" /* a ConfigMap's name */
+#define BOOTSTRAP_DIR "/etc/istio/custom-bootstrap"
 #define STATUS_PORT 15020u
 #define HEALTH_PORT 15021u
 #define PROXY_USER 1337
@@ -39,6 +41,7 @@ bool value_bool(const char *text, bool *out); /* Go's spellings */
 bool value_quantity(const char *text, double *out); /* "100m", "1.5Gi" */
 /* All annotations of Istio that the pod has; the first that is wrong is the error. */
 bool annotations_check(json_t *annotations, struct diags *warnings, struct err *e) MUST_CHECK;
+bool annotation_is_setting(const char *name); /* one that says how a proxy is to be, and not whether */
 const char *annotation_of(const struct injection *i, const char *name, const char *fallback);
 
 /* ---- inject_config.c: the annotation proxy.istio.io/config */
@@ -54,6 +57,8 @@ bool config_add_resources(struct injection *i, struct err *e) MUST_CHECK;
 /* ---- inject_proxy.c, inject_volumes.c: what is injected */
 json_t *proxy_container(const struct injection *i);
 json_t *init_container(const struct injection *i); /* when the proxy is in the pod */
+/* As many workers as the CPU limit has cores, when nothing else says; without a limit it is the agent's to say. */
+void proxy_set_workers(const struct injection *i);
 void init_set_user(const struct injection *i); /* who may pass the capture, when the proxy's user is known */
 char *proxy_image(const struct injection *i); /* the caller frees it */
 /* JSON as the value of an environment variable, in which $(NAME) would be replaced; the caller frees it. */
@@ -62,6 +67,7 @@ json_t *proxy_volume_mounts(const struct injection *i);
 json_t *proxy_volumes(const struct injection *i);
 
 /* ---- inject_metadata.c */
+const char *network_of(const struct injection *i); /* the pod's label, the webhook's path, the option; "": none */
 void workload_name(const json_t *metadata, const char *known, char out[64]);
 void metadata_labels(const struct injection *i, json_t *labels);
 void metadata_annotations(const struct injection *i, json_t *annotations);

@@ -87,6 +87,13 @@ static const char *first_of(const json_t *labels, const char *a, const char *b, 
 	return *x ? x : *y ? y : fallback;
 }
 
+const char *network_of(const struct injection *i)
+{
+	const char *label = json_string_value(json_object_get(i->labels, "topology.istio.io/network"));
+	const char *network = label ? label : i->q->network ? i->q->network : i->o->network;
+	return network ? network : "";
+}
+
 void metadata_labels(const struct injection *i, json_t *labels)
 {
 	const char *revision = str_empty(i->o->revision) ? "default" : i->o->revision;
@@ -97,6 +104,8 @@ void metadata_labels(const struct injection *i, json_t *labels)
 	set_default(labels, "service.istio.io/canonical-revision",
 		first_of(i->labels, "app.kubernetes.io/version", "version", "latest"));
 	set_default(labels, "istio.io/rev", revision);
+	if (*network_of(i))
+		set_default(labels, "topology.istio.io/network", network_of(i));
 }
 
 /* ---- annotations */

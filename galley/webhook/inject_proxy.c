@@ -101,19 +101,13 @@ static const char *config_text(const struct injection *i, const char *key)
 	return json_string_value(json_object_get(i->config, key));
 }
 
-/* Workers: as configured, else as many as the CPU limit has cores, else the agent's default. */
 static void env_concurrency(const struct injection *i, json_t *env)
 {
 	const json_t *configured = json_object_get(i->config, "concurrency");
-	const char *limit = annotation_of(i, "sidecar.istio.io/proxyCPULimit", NULL);
-	double cores = 0;
 	char text[24];
-	if (configured)
-		(void)snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(configured));
-	else if (limit && value_quantity(limit, &cores) && cores > 0 && cores < 1024)
-		(void)snprintf(text, sizeof(text), "%u", (unsigned)cores + ((double)(unsigned)cores < cores));
-	else
-		return;
+	if (!configured)
+		return; /* then the limit says, see proxy_set_workers() */
+	(void)snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(configured));
 	env_text(env, "FAIRLEAD_AGENT_CONCURRENCY", text);
 }
 
@@ -166,13 +160,11 @@ static void env_drain(const struct injection *i, json_t *env)
 static void env_of_mesh(const struct injection *i, json_t *env)
 {
 	const struct inject_options *o = i->o;
-	const char *network = json_string_value(json_object_get(i->labels, "topology.istio.io/network"));
 	const char *discovery = config_text(i, "discoveryAddress");
-	network = network ? network : i->q->network ? i->q->network : o->network;
 	if (!discovery)
 		discovery = str_empty(o->discovery_address) ? INJECT_DISCOVERY_ADDRESS : o->discovery_address;
 	env_text(env, "FAIRLEAD_AGENT_CLUSTER_ID", i->q->cluster_id ? i->q->cluster_id : o->cluster_id);
-	env_text(env, "FAIRLEAD_AGENT_NETWORK", network);
+	env_text(env, "FAIRLEAD_AGENT_NETWORK", network_of(i));
 	env_text(env, "FAIRLEAD_AGENT_TRUST_DOMAIN", str_empty(o->trust_domain) ? "cluster.local" : o->trust_domain);
 	env_text(env, "FAIRLEAD_AGENT_DOMAIN_SUFFIX", str_empty(o->domain_suffix) ? "cluster.local" : o->domain_suffix);
 	env_text(env, "FAIRLEAD_AGENT_DISCOVERY_ADDRESS", discovery);
@@ -200,6 +192,8 @@ static json_t *environment(const struct injection *i)
 	env_concurrency(i, env);
 	env_logs(i, env);
 	env_drain(i, env);
+	if (annotation_of(i, BOOTSTRAP_ANNOTATION, NULL))
+		env_text(env, "FAIRLEAD_AGENT_BOOTSTRAP_OVERRIDE", BOOTSTRAP_DIR "/custom_bootstrap.json");
 	if (i->status_port && i->status_port != STATUS_PORT) {
 		char *address cleanup(free_p) = xasprintf("*:%u", i->status_port);
 		env_text(env, "FAIRLEAD_AGENT_STATUS_ADDRESS", address);
@@ -314,6 +308,14 @@ static void set_probes(const struct injection *i, json_t *container)
 		(void)json_object_set_new(container, "startupProbe", probe(1, 600, 0));
 }
 
+/* The application still runs when a pod begins to end; a native sidecar is told only after it. */
+static json_t *drain_hook(const struct injection *i)
+{
+	char *url cleanup(free_p) = xasprintf(
+		"--url=http://127.0.0.1:%u/drain", i->status_port ? i->status_port : STATUS_PORT);
+	return json_pack("{s:{s:{s:[s, s, s]}}}", "preStop", "exec", "command", "agent", "drain", url);
+}
+
 json_t *proxy_container(const struct injection *i)
 {
 	bool bind = false;
@@ -325,13 +327,30 @@ json_t *proxy_container(const struct injection *i)
 			     rights(bind ? json_pack("[s]", "NET_BIND_SERVICE") : NULL, i->user, i->group),
 			     "volumeMounts", proxy_volume_mounts(i)));
 	set_probes(i, c);
-	if (i->native)
+	if (i->native) {
 		(void)json_object_set_new(c, "restartPolicy", json_string("Always"));
-	else if (i->hold)
+		(void)json_object_set_new(c, "lifecycle", drain_hook(i));
+	} else if (i->hold)
 		(void)json_object_set_new(c, "lifecycle",
 			json_pack("{s:{s:{s:[s, s, s]}}}", "postStart", "exec", "command", "agent", "wait",
 				"--timeout=60s"));
 	return c;
+}
+
+void proxy_set_workers(const struct injection *i)
+{
+	json_t *proxy = find_proxy(i->spec), *env = json_object_get(proxy, "env");
+	const json_t *limit = json_object_get(json_object_get(json_object_get(proxy, "resources"), "limits"), "cpu");
+	char *number cleanup(free_p) = json_is_integer(limit) ? xasprintf("%lld", (long long)json_integer_value(limit))
+							      : NULL;
+	const char *quantity = number ? number : json_string_value(limit);
+	double cores = 0;
+	char text[24];
+	if (!json_is_array(env) || list_named(env, "FAIRLEAD_AGENT_CONCURRENCY", NULL) || !quantity ||
+		!value_quantity(quantity, &cores) || cores <= 0 || cores >= 1024)
+		return;
+	(void)snprintf(text, sizeof(text), "%u", (unsigned)cores + ((double)(unsigned)cores < cores));
+	env_text(env, "FAIRLEAD_AGENT_CONCURRENCY", text);
 }
 
 /* ---- istio-init */

@@ -41,6 +41,11 @@ const json_t *inject_settings_annotations(const struct inject_settings *s)
 	return field(s, "injectedAnnotations");
 }
 
+const json_t *inject_settings_defaults(const struct inject_settings *s)
+{
+	return field(s, "defaultAnnotations");
+}
+
 static void add_name(const struct inject_settings *s, json_t *names, struct str word)
 {
 	char *name cleanup(free_p) = xstrndup(word.ptr ? word.ptr : "", word.len);
@@ -161,6 +166,20 @@ static bool check_texts(const struct inject_settings *s, const json_t *v, struct
 	(void)s;
 	json_object_foreach((json_t *)(uintptr_t)v, key, item) ok = ok && *key && json_is_string(item);
 	return ok || err_set(e, ERR_PEER, "an object of texts is expected");
+}
+
+static bool check_defaults(const struct inject_settings *s, const json_t *v, struct err *e)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	struct diags warnings;
+	const char *name;
+	json_t *item;
+	diags_init(&warnings, a);
+	if (!check_texts(s, v, e) || !annotations_check((json_t *)(uintptr_t)v, &warnings, e))
+		return false;
+	json_object_foreach((json_t *)(uintptr_t)v, name, item) if (!annotation_is_setting(name)) return err_set(
+		e, ERR_PEER, "%.100s is not an annotation of injection with an effect", name);
+	return true;
 }
 
 /* The names of one pod: all there are, and one built-in template at the most. */
@@ -294,13 +313,10 @@ static const struct {
 	const char *name;
 	bool (*check)(const struct inject_settings *s, const json_t *v, struct err *e);
 } fields[] = {
-	{"templates", check_templates},
-	{"aliases", check_aliases},
-	{"defaultTemplates", check_names},
-	{"policy", check_policy},
-	{"neverInjectSelector", check_selectors},
-	{"alwaysInjectSelector", check_selectors},
+	{"templates", check_templates}, {"aliases", check_aliases}, {"defaultTemplates", check_names},
+	{"policy", check_policy}, {"neverInjectSelector", check_selectors}, {"alwaysInjectSelector", check_selectors},
 	{"injectedAnnotations", check_texts},
+	{"defaultAnnotations", check_defaults}, /* not Istio's: what its charts put into its templates */
 };
 
 static bool check(const struct inject_settings *s, struct err *e)

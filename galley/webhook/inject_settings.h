@@ -33,3 +33,5 @@ const char *inject_settings_template(const struct inject_settings *s, const char
 char *inject_settings_known(const struct inject_settings *s);
 /* Annotations that pods get; NULL: none. */
 const json_t *inject_settings_annotations(const struct inject_settings *s);
+/* Those of injection that hold where a pod has none; NULL: none. */
+const json_t *inject_settings_defaults(const struct inject_settings *s);

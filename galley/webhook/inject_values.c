@@ -222,6 +222,11 @@ static bool check_image(const char *text, struct err *e)
 	return is_word(str_of(text), "-_./:@", 500) || err_set(e, ERR_PEER, "\"%.60s\" is not an image", text);
 }
 
+static bool check_name(const char *text, struct err *e)
+{
+	return is_word(str_of(text), "-.", 253) || err_set(e, ERR_PEER, "\"%.60s\" is not a ConfigMap's name", text);
+}
+
 static bool check_image_type(const char *text, struct err *e)
 {
 	return is_word(str_of(text), "-_.", 60) || err_set(e, ERR_PEER, "\"%.60s\" is not a type of image", text);
@@ -284,7 +289,7 @@ static const struct row {
 	{"sidecar.istio.io/extraStatTags", check_ignored},
 	{"sidecar.istio.io/statsHistogramBuckets", check_ignored},
 	{"sidecar.istio.io/statsCompression", check_ignored},
-	{"sidecar.istio.io/bootstrapOverride", check_ignored},
+	{BOOTSTRAP_ANNOTATION, check_name},
 	{"sidecar.istio.io/discoveryAddress", check_ignored},
 	{"sidecar.istio.io/controlPlaneAuthPolicy", check_ignored},
 	{"status.sidecar.istio.io/port", check_port},
@@ -337,6 +342,12 @@ bool annotations_check(json_t *annotations, struct diags *warnings, struct err *
 			(void)diag_add(warnings, DIAG_WARNING, "unknown-annotation", path, "is not known");
 	}
 	return true;
+}
+
+bool annotation_is_setting(const char *name)
+{
+	const struct row *row = row_of(name);
+	return row && row->check != check_any && row->check != check_ignored;
 }
 
 const char *annotation_of(const struct injection *i, const char *name, const char *fallback)

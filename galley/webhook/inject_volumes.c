@@ -30,6 +30,9 @@ json_t *proxy_volume_mounts(const struct injection *i)
 	for (size_t k = 0; k < ARRAY_LEN(mounts); k++)
 		(void)json_array_append_new(
 			out, json_pack("{s:s, s:s}", "name", mounts[k].name, "mountPath", mounts[k].path));
+	if (annotation_of(i, BOOTSTRAP_ANNOTATION, NULL))
+		(void)json_array_append_new(
+			out, json_pack("{s:s, s:s}", "name", "custom-bootstrap-volume", "mountPath", BOOTSTRAP_DIR));
 	append_users(out, annotation_of(i, "sidecar.istio.io/userVolumeMount", NULL));
 	return out;
 }
@@ -51,6 +54,10 @@ json_t *proxy_volumes(const struct injection *i)
 						 "expirationSeconds", 43200, "audience", "istio-ca"));
 	(void)json_array_append_new(
 		out, json_pack("{s:s, s:{s:s}}", "name", "istiod-ca-cert", "configMap", "name", "istio-ca-root-cert"));
+	if (annotation_of(i, BOOTSTRAP_ANNOTATION, NULL))
+		(void)json_array_append_new(
+			out, json_pack("{s:s, s:{s:s}}", "name", "custom-bootstrap-volume", "configMap", "name",
+				     annotation_of(i, BOOTSTRAP_ANNOTATION, "")));
 	append_users(out, annotation_of(i, "sidecar.istio.io/userVolume", NULL));
 	return out;
 }

@@ -299,6 +299,27 @@ def test_I01_templates_of_the_values_reach_the_injector(render, tmp_path):
         assert labels.get("hello") == ("world" if "sidecarInjectorWebhook" in values else None)
 
 
+def test_I03_settings_of_all_proxies_are_annotations_that_pods_need_not_have(render, tmp_path):
+    settings = {"includeIPRanges": "10.0.0.0/8", "excludeIPRanges": "10.1.0.0/16", "includeInboundPorts": "80", "excludeInboundPorts": "81",
+                "includeOutboundPorts": "82", "excludeOutboundPorts": "83", "logLevel": "info", "componentLogLevel": "http:debug", "statusPort": 15025,
+                "readinessInitialDelaySeconds": 1, "readinessPeriodSeconds": 2, "readinessFailureThreshold": 3}
+    assert "defaultAnnotations" not in of_kind(render(), "ConfigMap", "istio-sidecar-injector")[0]["data"]["config"]
+    config = of_kind(render(values={"global": {"proxy": settings}}), "ConfigMap", "istio-sidecar-injector")[0]["data"]["config"]
+    assert set(yaml.safe_load(config)["defaultAnnotations"].values()) == {str(v) for v in settings.values()}
+    (tmp_path / "config").write_text(config)
+    pod = {"kind": "Pod", "metadata": {"name": "a", "annotations": {"traffic.sidecar.istio.io/excludeOutboundPorts": "84"}}, "spec": {"containers": [{"name": "a", "image": "i"}]}}
+    done = subprocess.run([BUILD / "cli/fairlead", "kube-inject", "-f", "-", "--image", "p:1", "--injectConfigFile", tmp_path / "config"], input=json.dumps(pod),
+                          capture_output=True, text=True, check=True)
+    spec = yaml.safe_load(done.stdout)["spec"]
+    assert set(spec["initContainers"][0]["args"][1:]) == {
+        "--include-inbound-ports=80", "--include-outbound-ranges=10.0.0.0/8", "--exclude-outbound-ranges=10.1.0.0/16", "--include-outbound-ports=82",
+        "--exclude-outbound-ports=84", "--exclude-inbound-ports=15025,81"}
+    proxy = spec["containers"][1]
+    assert [proxy["readinessProbe"][n] for n in ("initialDelaySeconds", "periodSeconds", "failureThreshold")] == [1, 2, 3]
+    env = {e["name"]: e.get("value") for e in proxy["env"]}
+    assert env["FAIRLEAD_AGENT_ENVOY_LOG_LEVEL"] == "info,http:debug" and env["FAIRLEAD_AGENT_STATUS_ADDRESS"] == "*:15025"
+
+
 def test_G07_a_tag_has_a_configuration_and_a_service(render, helm):
     objects = render(values={"revision": "canary", "revisionTags": ["prod", "default"]})
     arguments = of_kind(objects, "Deployment", "galley")[0]["spec"]["template"]["spec"]["containers"][0]["args"]

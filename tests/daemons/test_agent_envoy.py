@@ -465,6 +465,7 @@ def test_A01_envoy_is_started_again(running):
 @pytest.mark.parametrize("option, value, why", [
     ("--envoy", "/nowhere/envoy", "--envoy /nowhere/envoy: No such file or directory"),
     ("--envoy-log-level", "loud,misc:error", '--envoy-log-level: "loud" is not trace, debug'),
+    ("--bootstrap-override", "/nowhere/b.json", "--bootstrap-override: open /nowhere/b.json: No such file"),
     ("--status-address", "127.0.0.1", "status port: --status-address: "),
     ("--annotations", '{"prometheus.io/scrape":"true","prometheus.io/port":"http"}', 'annotation prometheus.io/port: "http" is not 1..65535'),
     ("--annotations", '{"prometheus.io/scrape":"true","prometheus.io/scheme":"ftp"}', 'annotation prometheus.io/scheme: "ftp" is neither'),
@@ -476,6 +477,18 @@ def test_A01_what_is_wrong_is_said_at_the_start(running, tmp_path, option, value
         "--admin-address", "127.0.0.1:0", option, value, check=False)
     assert done.returncode == 1
     assert why in done.stderr.replace('\\"', '"')
+
+
+def test_I03_the_users_bootstrap_is_merged_over_the_agents(running):
+    running.end("agent")
+    override = running.folder / "custom_bootstrap.json"
+    override.write_text('{"stats_flush_interval": "77s", "node": {"metadata": {"MINE": "yes"}}}')
+    running.start_agent("--drain-duration", "100ms", "--bootstrap-override", override)
+    until(running.is_ready)
+    bootstrap = json.loads(running.get("http://127.0.0.1:15000/config_dump?resource=&mask=bootstrap")[1])["configs"][0]["bootstrap"]
+    assert bootstrap["stats_flush_interval"] == "77s" and bootstrap["node"]["metadata"]["MINE"] == "yes"
+    assert bootstrap["node"]["metadata"]["LABELS"]["app"] == "cart" and running.call() == (200, "hello")
+    running.end("agent")
 
 
 def test_A10_only_the_pod_itself_may_end_the_agent(running):
@@ -495,7 +508,12 @@ def test_A10_A13_drain_on_request_ends_nothing_and_is_not_repeated(running):
     assert running.get(f"http://{POD}:15020/drain", "-X", "POST", ns=running.outside) == (403, "only from 127.0.0.1 or ::1\n")
     assert running.get(url)[0] == 405
     pid = running.envoy()["pid"]
-    assert running.get(url, "-X", "POST") == (200, "draining\n")
+    done = running.pod.run(BUILD / "agent/agent", "drain", check=False)  # the preStop hook of a native sidecar
+    assert (done.returncode, done.stderr) == (0, "")
+    done = running.pod.run(BUILD / "agent/agent", "drain", "--url", "http://127.0.0.1:15020/other", check=False)
+    assert done.returncode == 1 and "agent drain: http://127.0.0.1:15020/other: status 404" in done.stderr
+    done = running.pod.run(BUILD / "agent/agent", "drain", "--url", "http://127.0.0.1:1/drain", check=False)
+    assert done.returncode == 1 and "no answer" in done.stderr
     until(lambda: running.get("http://127.0.0.1:15000/stats?filter=drain")[1].count("total_listeners_draining") and
           "asked to drain by /drain" in running.log("agent"))
     assert running.get(url, "-X", "POST") == (200, "draining\n")

@@ -149,6 +149,14 @@ def test_I02_label_over_annotation_over_selector(hook):
     assert proxy_of(hook.injected(pod)[0])
 
 
+def test_I02_a_word_that_is_neither_yes_nor_no_is_told(hook):
+    for word, told in (("no", "the pod gets no proxy"), ("yes", "the pod gets a proxy"), ("maybe", "the pod gets no proxy")):
+        pod = copy(POD)
+        pod["metadata"]["labels"]["sidecar.istio.io/inject"] = word
+        response = hook.inject(pod)
+        assert response["allowed"] and ("patch" in response) == ("a proxy" in told) and told in response["warnings"][0]
+
+
 def test_I02_what_is_no_pod_is_allowed(hook):
     assert hook.inject(None, operation="DELETE") == {"uid": "u-7", "allowed": True}
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}
@@ -169,9 +177,9 @@ def test_I03_a_wrong_annotation_refuses_the_pod_with_the_rule(hook):
 
 def test_I03_what_has_no_effect_warns_the_user(hook):
     pod = copy(POD)
-    pod["metadata"]["annotations"] = {"sidecar.istio.io/bootstrapOverride": "x"}
+    pod["metadata"]["annotations"] = {"sidecar.istio.io/extraStatTags": "x"}
     response = hook.inject(pod)
-    assert response["allowed"] and response["patch"] and "bootstrapOverride]: has no effect" in response["warnings"][0]
+    assert response["allowed"] and response["patch"] and "extraStatTags]: has no effect" in response["warnings"][0]
 
 
 def test_I04_status_token_and_rights(hook):

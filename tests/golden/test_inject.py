@@ -69,6 +69,7 @@ REFUSED = [  # annotation, value, what the user is told
     ("sidecar.istio.io/logLevel", "loud", "Envoy's levels"),
     ("sidecar.istio.io/componentLogLevel", "http", "component:level"),
     ("sidecar.istio.io/agentLogLevel", "all:loud", "scope:level"),
+    ("sidecar.istio.io/bootstrapOverride", "a/b", "not a ConfigMap's name"),
     ("sidecar.istio.io/rewriteAppHTTPProbers", "maybe", "neither true nor false"),
     ("sidecar.istio.io/nativeSidecar", "2", "neither true nor false"),
     ("sidecar.istio.io/capNetBindService", "yes", "neither true nor false"),
@@ -144,11 +145,11 @@ def test_I01_what_is_no_pod_is_refused(change, told):
 
 def test_I03_what_has_no_effect_is_a_warning():
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "cart", "annotations": {
-        "sidecar.istio.io/bootstrapOverride": "mine", "sidecar.istio.io/proxyCpu": "1"}},
+        "sidecar.istio.io/extraStatTags": "mine", "sidecar.istio.io/proxyCpu": "1"}},
         "spec": {"dnsPolicy": "Default", "containers": [{"name": "cart", "image": "i"}]}}
     result = inject(json.dumps(pod))
     assert result.returncode == 0
-    for text in ("bootstrapOverride]: has no effect", "proxyCpu]: is not known", "may not find pilot"):
+    for text in ("extraStatTags]: has no effect", "proxyCpu]: is not known", "may not find pilot"):
         assert text in result.stderr
 
 
@@ -223,6 +224,9 @@ BAD_SETTINGS = [  # the file, what the user is told
     ("alwaysInjectSelector: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]", "values: none is expected"),
     ("alwaysInjectSelector: [{matchExpressions: [{operator: Exists}]}]", "matchExpressions[0]: key: a label's name"),
     ("injectedAnnotations: {a: 1}", "injectedAnnotations: an object of texts"),
+    ("defaultAnnotations: {sidecar.istio.io/inject: 'true'}", "defaultAnnotations: sidecar.istio.io/inject is not an annotation of injection"),
+    ("defaultAnnotations: {sidecar.istio.io/logLevel: loud}", "defaultAnnotations: annotation sidecar.istio.io/logLevel: "),
+    ("defaultAnnotations: {a: b}", "defaultAnnotations: a is not an annotation"),
     ("[", "line 2"),
 ]
 
