@@ -136,6 +136,11 @@ static bool start_identity(struct agent *a, struct err *e)
 	char *dir cleanup(free_p) = in_state_dir(a, "identity");
 	char *host cleanup(free_p) = pilot_name(a);
 	const char *names[] = {istiod, citadel, PILOT_NAME, host, NULL};
+	const char *key_type = c->key_type;
+	const struct key_variables v = {
+		getenv("ECC_SIGNATURE_ALGORITHM"), getenv("ECC_CURVE"), getenv("WORKLOAD_RSA_KEY_SIZE")};
+	if (str_empty(key_type) && !agent_key_type(&v, &key_type, e))
+		return false;
 	const struct identity_options o = {
 		.ca_address = str_empty(c->ca_address) ? c->discovery_address : c->ca_address,
 		.ca_roots_file = c->ca_roots,
@@ -143,6 +148,7 @@ static bool start_identity(struct agent *a, struct err *e)
 		.token_file = c->token_file,
 		.spiffe_id = id,
 		.ttl_ms = c->cert_ttl_ms,
+		.key_type = key_type,
 		.persist_dir = dir,
 		.on_change = on_identity,
 		.on_attempt = on_attempt,

@@ -76,3 +76,9 @@ void status_rename_metrics(struct str in, struct strbuf *out);
 bool status_is_ready(struct str stats, char why[128]);
 /* The connections that Envoy's /stats text counts, without those to its own admin, health and Prometheus ports. */
 uint64_t status_connections(struct str stats);
+
+/* ---- key_type.c: Istio's variables for the key of the certificate; NULL or empty: not set */
+struct key_variables {
+	const char *algorithm, *curve, *rsa_size; /* ECC_SIGNATURE_ALGORITHM, ECC_CURVE, WORKLOAD_RSA_KEY_SIZE */
+};
+bool agent_key_type(const struct key_variables *v, const char **out, struct err *e) MUST_CHECK;

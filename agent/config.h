@@ -27,6 +27,7 @@ struct agent_config {
 	const char *token_file;
 	bool plaintext; /* xDS without TLS (port 15010) */
 	uint64_t cert_ttl_ms;
+	const char *key_type; /* NULL: by Istio's variables */
 	const char *envoy;
 	const char *envoy_log_level;
 	const char *bootstrap_override; /* file with what is merged over Envoy's bootstrap; NULL: nothing */

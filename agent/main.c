@@ -1,5 +1,6 @@
 /* DOC: The agent, the daemon beside one Envoy: tables and one call. Start reading at agent.c. */
 #include "agent/daemon.h"
+#include "common/pki/pki.h"
 
 #include "agent/capture.h"
 
@@ -35,6 +36,11 @@ static const struct option_row options[] = {
 		OPT_STR(struct agent_config, token_file, NULL, "token that proves to the CA who this workload is")},
 	{.name = "cert-ttl",
 		OPT_MS(struct agent_config, cert_ttl_ms, "24h", 1000, 0, "lifetime to ask for; renewed at half of it")},
+	{.name = "key-type",
+		OPT_STR(struct agent_config, key_type, NULL,
+			"key of its certificate: " PKI_KEY_TYPES
+			" (default: what ECC_SIGNATURE_ALGORITHM, ECC_CURVE and "
+			"WORKLOAD_RSA_KEY_SIZE say; p256)")},
 	{.name = "envoy", OPT_STR(struct agent_config, envoy, "envoy", "Envoy's program")},
 	{.name = "envoy-log-level",
 		OPT_STR(struct agent_config, envoy_log_level, "warning", "Envoy's log level: warning,misc:error")},

@@ -4,6 +4,7 @@
 #include "citadel/kube/ca_secret_command.h"
 #include "citadel/signer/child.h"
 #include "citadel/token.h"
+#include "common/pki/pki.h"
 
 static const struct option_row options[] = {
 	{.name = "address", OPT_STR(struct citadel_config, address, "127.0.0.1:8060", "where CSRs are taken, by TLS")},
@@ -12,8 +13,7 @@ static const struct option_row options[] = {
 		OPT_STR(struct citadel_config, ca_dir, NULL,
 			"plugged-in CA: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem, or tls.crt, tls.key, "
 			"ca.crt")},
-	{.name = "root-key",
-		OPT_STR(struct citadel_config, root_key, "p256", "key of an own root: p256, p384, rsa2048, rsa4096")},
+	{.name = "root-key", OPT_STR(struct citadel_config, root_key, "p256", "key of an own root: " PKI_KEY_TYPES)},
 	{.name = "root-ttl", OPT_MS(struct citadel_config, root_ttl_ms, "87600h", 1000, 0, "lifetime of an own root")},
 	{.name = "root-rotation",
 		OPT_STR(struct citadel_config, root_rotation, "auto",

@@ -14,26 +14,11 @@
 
 #define SKEW_MS (2 * 60 * 1000)
 
-static bool key_type_of(const char *name, enum pki_key_type *out, struct err *e)
-{
-	static const struct {
-		const char *name;
-		enum pki_key_type type;
-	} rows[] = {{"p256", PKI_P256}, {"p384", PKI_P384}, {"rsa2048", PKI_RSA2048}, {"rsa4096", PKI_RSA4096}};
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		if (streq(name, rows[i].name)) {
-			*out = rows[i].type;
-			return true;
-		}
-	}
-	return err_set(e, ERR_PEER, "--root-key: \"%.40s\" is none of p256, p384, rsa2048, rsa4096", name ? name : "");
-}
-
 bool ca_make_key(const char *path, const struct ca_options *o, struct err *e)
 {
 	enum pki_key_type type = PKI_P256;
-	if (!key_type_of(o->root_key, &type, e))
-		return false;
+	if (!pki_key_type_parse(o->root_key, &type, e))
+		return err_in(e, "--root-key");
 	struct pki_key *k = pki_key_new(type, e);
 	char *pem = NULL;
 	bool ok = k && pki_key_pem(k, &pem, e) && once_write(path, str_of(pem), 0600, e);

@@ -191,7 +191,7 @@ static bool begin(struct identity *i, struct attempt *t, struct err *e)
 {
 	const char *uris[] = {i->o.spiffe_id, NULL};
 	char *csr cleanup(free_p) = NULL, *token = NULL;
-	t->key = pki_key_new(streq(i->o.key_type, "rsa2048") ? PKI_RSA2048 : PKI_P256, e);
+	t->key = pki_key_new(i->key_type, e);
 	if (!t->key || !pki_csr_new(t->key, uris, i->o.dns, &csr, e) || !make_tls(i, t, e))
 		return false;
 	struct err no_token = {0};
@@ -230,14 +230,14 @@ struct identity *identity_new(struct loop *l, const struct identity_options *o, 
 		(void)err_set(e, ERR_BUG, "an identity needs the CA's address and its own SPIFFE id");
 		return NULL;
 	}
-	if (!str_empty(o->key_type) && !streq(o->key_type, "p256") && !streq(o->key_type, "rsa2048")) {
-		(void)err_set(e, ERR_PEER, "key type \"%.40s\" is neither p256 nor rsa2048", o->key_type);
+	enum pki_key_type key_type = PKI_P256;
+	if (!str_empty(o->key_type) && !pki_key_type_parse(o->key_type, &key_type, e))
 		return NULL;
-	}
 	if (o->persist_dir && !file_mkdirs(o->persist_dir, 0700, e))
 		return NULL;
 	struct identity *i = xzalloc(sizeof(*i));
 	i->loop = l;
+	i->key_type = key_type;
 	identity_copy_options(i, o);
 	i->timer = timer_new(l, on_timer, i);
 	int64_t left_ms = identity_load(i);

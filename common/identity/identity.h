@@ -21,7 +21,7 @@ struct identity_options {
 	const char *spiffe_id; /* asked for */
 	const char *const *dns; /* extra DNS SANs (control-plane daemons only), or NULL */
 	uint64_t ttl_ms; /* asked for; 0: 24 h */
-	const char *key_type; /* "p256" (default), "rsa2048" */
+	const char *key_type; /* a name of pki.h; NULL: p256 */
 	const char *
 		persist_dir; /* keeps key.pem, cert-chain.pem, root-cert.pem (0600) so that a restart needs no CA; NULL: none */
 	double renew_at; /* fraction of the lifetime, 0: 0.5 */

@@ -23,6 +23,7 @@ struct identity {
 	struct loop *loop;
 	struct arena *arena; /* copies of the options' strings */
 	struct identity_options o;
+	enum pki_key_type key_type;
 	struct identity_material m; /* owned strings; key_pem NULL: none yet */
 	char *ca_roots; /* what the CA said last; NULL: nothing yet */
 	char *file_roots; /* what ca_roots_file held last; NULL: nothing yet */

@@ -50,16 +50,39 @@ void pki_key_free_p(struct pki_key **k)
 	pki_key_free(*k);
 }
 
+static const struct {
+	const char *name;
+	mbedtls_ecp_group_id curve; /* NONE: RSA of `bits` */
+	unsigned bits;
+} key_types[] = {
+	[PKI_P256] = {"p256", MBEDTLS_ECP_DP_SECP256R1, 256},
+	[PKI_P384] = {"p384", MBEDTLS_ECP_DP_SECP384R1, 384},
+	[PKI_RSA2048] = {"rsa2048", MBEDTLS_ECP_DP_NONE, 2048},
+	[PKI_RSA3072] = {"rsa3072", MBEDTLS_ECP_DP_NONE, 3072},
+	[PKI_RSA4096] = {"rsa4096", MBEDTLS_ECP_DP_NONE, 4096},
+};
+
+bool pki_key_type_parse(const char *name, enum pki_key_type *out, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_LEN(key_types); i++) {
+		if (streq(name, key_types[i].name)) {
+			*out = (enum pki_key_type)i;
+			return true;
+		}
+	}
+	return err_set(e, ERR_PEER, "key \"%.40s\" is none of " PKI_KEY_TYPES, name ? name : "");
+}
+
 static int generate(mbedtls_pk_context *pk, enum pki_key_type type)
 {
-	bool ec = type == PKI_P256 || type == PKI_P384;
+	mbedtls_ecp_group_id curve = key_types[type].curve;
+	bool ec = curve != MBEDTLS_ECP_DP_NONE;
 	int rc = mbedtls_pk_setup(pk, mbedtls_pk_info_from_type(ec ? MBEDTLS_PK_ECKEY : MBEDTLS_PK_RSA));
 	if (rc)
 		return rc;
 	if (ec)
-		return mbedtls_ecp_gen_key(type == PKI_P256 ? MBEDTLS_ECP_DP_SECP256R1 : MBEDTLS_ECP_DP_SECP384R1,
-			mbedtls_pk_ec(*pk), pki_random, NULL);
-	return mbedtls_rsa_gen_key(mbedtls_pk_rsa(*pk), pki_random, NULL, type == PKI_RSA2048 ? 2048 : 4096, 65537);
+		return mbedtls_ecp_gen_key(curve, mbedtls_pk_ec(*pk), pki_random, NULL);
+	return mbedtls_rsa_gen_key(mbedtls_pk_rsa(*pk), pki_random, NULL, key_types[type].bits, 65537);
 }
 
 struct pki_key *pki_key_new(enum pki_key_type type, struct err *e)

@@ -10,7 +10,9 @@
 
 struct pki_key;
 
-enum pki_key_type { PKI_P256, PKI_P384, PKI_RSA2048, PKI_RSA4096 };
+enum pki_key_type { PKI_P256, PKI_P384, PKI_RSA2048, PKI_RSA3072, PKI_RSA4096 };
+#define PKI_KEY_TYPES "p256, p384, rsa2048, rsa3072, rsa4096"
+bool pki_key_type_parse(const char *name, enum pki_key_type *out, struct err *e) MUST_CHECK;
 
 struct pki_key *pki_key_new(enum pki_key_type type, struct err *e);
 struct pki_key *pki_key_parse(struct str pem, struct err *e); /* PKCS#8, SEC1, PKCS#1 */

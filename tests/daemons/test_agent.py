@@ -237,6 +237,26 @@ def test_A02_A03_request_waits_for_the_first_certificate_and_renewals_are_pushed
     stream.close()
 
 
+def test_C09_the_key_is_the_kind_that_istios_variables_name(mesh):
+    for variables, options, wanted in (
+            (("ECC_SIGNATURE_ALGORITHM=ECDSA", "ECC_CURVE=P384"), (), "384 bit"),
+            (("WORKLOAD_RSA_KEY_SIZE=2048",), (), "2048 bit, 2 primes"),
+            (("WORKLOAD_RSA_KEY_SIZE=4096",), ("--key-type", "p256"), "256 bit")):
+        mesh.prefix = ("env", *variables)
+        agent = start_agent(mesh, "--ca-address", f"127.0.0.1:{mesh.ca}", *options)
+        own = sds(mesh, "default")
+        (certificate,) = until(lambda s=own: s.secrets)[0]
+        assert wanted in openssl("pkey", "-noout", "-text", data=certificate["key"]), variables
+        assert openssl("pkey", "-pubout", data=certificate["key"]) == openssl("x509", "-noout", "-pubkey", data=certificate["chain"])
+        own.close()
+        assert agent.stop() == 0
+        shutil.rmtree(mesh.folder / "agent")  # or it would go on with the certificate that it has
+    mesh.prefix = ("env", "ECC_SIGNATURE_ALGORITHM=ED25519")
+    refused = mesh.add("agent", *agent.options[agent.options.index("--no-envoy"):-2])  # without --key-type
+    assert refused.process.wait(20) == 1 and 'ECC_SIGNATURE_ALGORITHM: \\"ED25519\\" is not ECDSA' in refused.log()
+    mesh.daemons.remove(refused)
+
+
 def rotate(mesh, *arguments):
     command = [BUILD / "citadel/citadel", "rotate-root", *arguments, "--state-dir", mesh.folder / "citadel"]
     subprocess.run(command, check=True, capture_output=True)

@@ -167,6 +167,30 @@ def test_C08_csrs_that_break_policy_are_refused(citadel, tmp_path, named, status
     assert code == status and words in text
 
 
+@pytest.mark.parametrize("key,named", [
+    (("rsa:2048",), "2048 bit"), (("rsa:4096",), "4096 bit"), (("ec", "-pkeyopt", "ec_paramgen_curve:secp384r1"), "secp384r1"),
+    (("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"), "prime256v1")], ids=["rsa2048", "rsa4096", "p384", "p256"])
+def test_C09_a_key_of_each_kind_gets_a_certificate_for_both_ends(citadel, tmp_path, key, named):
+    text, private = csr(tmp_path, key=key)
+    leaf = citadel.create(text, citadel.token())[0]
+    shown = openssl("x509", "-noout", "-text", text=leaf)
+    assert named in shown and "Digital Signature" in shown
+    assert "TLS Web Server Authentication" in shown and "TLS Web Client Authentication" in shown
+    assert openssl("x509", "-noout", "-pubkey", text=leaf) == openssl("pkey", "-pubout", text=private.decode())
+
+
+@pytest.mark.parametrize("kind,named", [("rsa2048", "2048 bit"), ("p384", "secp384r1")])
+def test_C01_C09_a_root_of_another_kind_signs(tmp_path, kind, named):
+    c = Citadel(tmp_path, "--root-key", kind)
+    assert named in openssl("x509", "-noout", "-text", "-in", str(c.state / "root-cert.pem"))
+    (tmp_path / "leaf.pem").write_text(c.create(csr(tmp_path)[0], c.token())[0])
+    openssl("verify", "-CAfile", str(c.state / "root-cert.pem"), str(tmp_path / "leaf.pem"))
+    assert c.stop() == 0
+    done = subprocess.run([CITADEL, "--state-dir", tmp_path / "other", "--bus", "none", "--admin-address", "127.0.0.1:0", "--root-key", "dsa"],
+                          capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1 and "--root-key: key" in done.stderr and "is none of p256, p384" in done.stderr
+
+
 def test_C08_malformed_csr_is_refused_and_counted(citadel):
     before = citadel.metric("citadel_server_csr_parsing_err_count")
     assert citadel.refusal("no csr", citadel.token())[0] == grpc.StatusCode.INVALID_ARGUMENT
