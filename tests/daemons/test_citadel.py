@@ -314,6 +314,8 @@ def test_C22_metrics_have_istios_names(citadel, tmp_path):
     citadel.refusal("no request", citadel.token())
     citadel.refusal(csr(tmp_path)[0], "no token")
     assert [now - then for now, then in zip(counts(), before)] == [3, 1, 1, 1]
+    text = citadel.get("/metrics")[1]
+    assert all(f"# TYPE citadel_server_{name}_count counter" in text for name in ("id_extraction_err", "csr_sign_err"))
     root = openssl("x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(citadel.state / "root-cert.pem"))
     ends = datetime.datetime.fromisoformat(root.strip().removeprefix("notAfter=").replace("Z", "+00:00")).timestamp()
     for kind in ("root_cert", "cert_chain"):
@@ -352,6 +354,19 @@ def test_C03_plugged_in_ca_signs_with_its_intermediate(tmp_path):
     (tmp_path / "leaf.pem").write_text(chain[0])
     (tmp_path / "middle.pem").write_text(chain[1])
     openssl("verify", "-CAfile", str(tmp_path / "ca" / "root-cert.pem"), "-untrusted", str(tmp_path / "middle.pem"), str(tmp_path / "leaf.pem"))
+    assert c.stop() == 0
+
+
+def test_C03_the_files_of_cert_manager_are_a_ca(tmp_path):
+    plug_in(tmp_path / "ca")
+    (tmp_path / "tls").mkdir()
+    for theirs, name in (("ca-cert.pem", "tls.crt"), ("ca-key.pem", "tls.key"), ("root-cert.pem", "ca.crt")):
+        (tmp_path / "tls" / name).write_bytes((tmp_path / "ca" / theirs).read_bytes())
+    c = Citadel(tmp_path, "--ca-dir", tmp_path / "tls")
+    root = (tmp_path / "tls/ca.crt").read_text()
+    (c.state / "root-cert.pem").write_text(root)
+    chain = c.create(csr(tmp_path)[0], c.token())
+    assert chain[-1] == root and c.page("ca")["roots"][0]["subject"] == "O=Corp, CN=root"
     assert c.stop() == 0
 
 

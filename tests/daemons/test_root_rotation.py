@@ -304,6 +304,28 @@ def test_C04_a_new_issuer_with_both_roots_waits_until_everybody_trusts_it(tmp_pa
     assert c.stop() == 0
 
 
+def test_C04_a_new_intermediate_of_the_same_root_is_taken_at_once(tmp_path):
+    one, target = ca_files(tmp_path, "one"), tmp_path / "cacerts"
+    put(target, one, one)
+    (tmp_path / "citadel").mkdir()
+    c = Citadel(tmp_path / "citadel", "--ca-dir", target, "--root-distribution", "24h")
+    old = issuer_of(c)
+    again = tmp_path / "again"
+    again.mkdir()
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(again / "ca-key.pem"), "-out",
+            str(again / "ca-cert.pem"), "-subj", "/O=one/CN=second", "-days", "5", "-CA", str(one / "root.pem"), "-CAkey", str(one / "root.key"),
+            "-addext", "basicConstraints=critical,CA:TRUE")
+    for _ in range(25):  # one look for all of it
+        put(target, again, one)
+    wait_until(lambda: issuer_of(c) != old)
+    assert len(roots_of(c)) == 1 and c.metric("citadel_ca_refused_total") == 0
+    assert 1 <= (tmp_path / "citadel/log").read_text().count("the CA's files changed") <= 5
+    (c.state / "root-cert.pem").write_text((one / "root.pem").read_text())  # for the test's client
+    chain = c.create(csr(tmp_path)[0], c.token())
+    assert verifies([chain[0] + chain[1]], (one / "root.pem").read_text(), tmp_path)
+    assert c.stop() == 0
+
+
 def test_C04_a_root_that_nobody_trusts_yet_is_not_taken(tmp_path):
     one, two, target = ca_files(tmp_path, "one"), ca_files(tmp_path, "two"), tmp_path / "cacerts"
     put(target, one, one)

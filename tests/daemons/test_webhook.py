@@ -160,7 +160,7 @@ def test_C18_a_new_certificate_is_served_without_a_restart(hook):
     wait_until(serves_the_new_one)
 
 
-def test_G05_the_ca_bundle_is_set_and_repaired(tmp_path):
+def test_G05_C18_the_ca_bundle_is_set_and_repaired(tmp_path):
     fake = FakeKube()
     webhooks = [{"name": f"{n}.validation.istio.io", "clientConfig": {"service": {"name": "galley", "namespace": "istio-system"}}} for n in "ab"]
     key = (VALIDATING, "/fairlead")

@@ -232,6 +232,38 @@ spec: {{mtls: {{mode: {mode}}}}}
     assert got["clusters"] == {"inbound|9080||": 100}
 
 
+def policy(name, mode, namespace="default", selector="", born="2024-01-01T00:00:00Z", ports=""):
+    match = f", selector: {{matchLabels: {{{selector}}}}}" if selector else ""
+    port = f", portLevelMtls: {{{ports}}}" if ports else ""
+    return (f"---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\n"
+            f"metadata: {{name: {name}, namespace: {namespace}, creationTimestamp: '{born}'}}\nspec: {{mtls: {{mode: {mode}}}{match}{port}}}\n")
+
+
+MESH_STRICT = policy("default", "STRICT", "istio-system")
+HERE = "app: productpage"
+
+
+@pytest.mark.parametrize("policies,plain", [
+    (MESH_STRICT + policy("all", "PERMISSIVE"), True),
+    (MESH_STRICT + policy("all", "UNSET"), False),
+    (MESH_STRICT + policy("all", "PERMISSIVE", "elsewhere"), False),
+    (policy("all", "PERMISSIVE") + policy("one", "STRICT", selector=HERE), False),
+    (policy("all", "PERMISSIVE") + policy("one", "STRICT", selector="app: another"), True),
+    (policy("all", "STRICT") + policy("one", "UNSET", selector=HERE), False),
+    (MESH_STRICT + policy("one", "UNSET", selector=HERE, ports="9080: {mode: DISABLE}"), True),
+    (policy("one", "STRICT", selector=HERE, ports="9080: {mode: PERMISSIVE}"), True),
+    (policy("one", "STRICT", selector=HERE, ports="9081: {mode: PERMISSIVE}"), False),
+    (policy("b-old", "STRICT") + policy("a-new", "PERMISSIVE", born="2024-02-01T00:00:00Z"), False),
+    (policy("b-new", "STRICT", born="2024-02-01T00:00:00Z") + policy("c-old", "PERMISSIVE"), True),
+    (policy("b-old", "STRICT", selector=HERE) + policy("a-new", "PERMISSIVE", selector=HERE, born="2024-02-01T00:00:00Z"), False),
+    (policy("a", "STRICT") + policy("b", "PERMISSIVE"), False),
+], ids=["namespace-beats-mesh", "unset-asks-the-mesh", "another-namespace", "workload-beats-namespace", "another-workload", "unset-asks-the-namespace",
+        "port-beats-unset", "port-beats-workload", "another-port", "oldest-of-two", "oldest-whatever-its-name", "oldest-of-a-workload", "name-of-equals"])
+def test_S01_the_nearest_policy_decides_and_of_two_the_oldest(mesh, policies, plain):
+    got = mesh(policies).ask(inbound=True, dst="10.88.1.11:9080")
+    assert got["result"] == ("http" if plain else "closed")
+
+
 def test_P64_unknown_hosts_pass_or_are_refused(mesh):
     assert mesh().to(authority="nobody.example") == {"PassthroughCluster": 100}
     assert mesh().to(dst="192.0.2.1:12345", http=False) == {"PassthroughCluster": 100}

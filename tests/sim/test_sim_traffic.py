@@ -630,7 +630,7 @@ def test_P44_persistent_sessions_by_label(mesh):
     assert "stateful_session" in json.dumps(found(m, "0.0.0.0_80", "lds")) and "stateful_session" not in json.dumps(mesh().resources)
 
 
-def test_P95_peers_may_have_the_old_names_of_the_trust_domain(mesh):
+def test_P95_C12_peers_may_have_the_old_names_of_the_trust_domain(mesh):
     m = mesh("apiVersion: fairlead.dev/v1\nkind: MeshConfig\nmetadata: {name: default}\n"
              "spec: {trustDomain: new.example, trustDomainAliases: [old.example]}\n")
     match = next(x for x in found(m)["transportSocketMatches"] if x["name"] == "tlsMode-istio")
