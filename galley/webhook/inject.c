@@ -308,16 +308,10 @@ static void add_annotations(const struct injection *i)
 		(void)json_object_update(object_in(i->metadata, "annotations"), (json_t *)(uintptr_t)more);
 }
 
-static bool inject(struct injection *i, struct err *e)
+static void apply(struct injection *i)
 {
-	openshift_clear_user(i);
-	i->seen = json_deep_copy(i->annotations);
-	i->original = json_deep_copy(i->spec);
 	json_t *status = json_pack(
 		"{s:n, s:n, s:n, s:n}", "initContainers", "containers", "volumes", "imagePullSecrets");
-	if (i->built_in)
-		metadata_labels(i, object_in(i->metadata, "labels"));
-	custom_metadata(i);
 	if (i->built_in) {
 		metadata_annotations(i, object_in(i->metadata, "annotations"));
 		put_containers(i, status);
@@ -332,6 +326,19 @@ static bool inject(struct injection *i, struct err *e)
 		write_status(i, status);
 	add_annotations(i);
 	json_decref(status);
+}
+
+static bool inject(struct injection *i, struct err *e)
+{
+	openshift_clear_user(i);
+	i->seen = json_deep_copy(i->annotations);
+	i->original = json_deep_copy(i->spec);
+	if (i->built_in)
+		metadata_labels(i, object_in(i->metadata, "labels"));
+	custom_metadata(i);
+	if (i->built_in && !metadata_check(i, e))
+		return false;
+	apply(i);
 	return check_size(i, e);
 }
 

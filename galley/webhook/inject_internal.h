@@ -70,6 +70,8 @@ json_t *proxy_volumes(const struct injection *i);
 const char *network_of(const struct injection *i); /* the pod's label, the webhook's path, the option; "": none */
 void workload_name(const json_t *metadata, const char *known, char out[64]);
 void metadata_labels(const struct injection *i, json_t *labels);
+/* Of where the application's metrics are; what templates add is in it. */
+bool metadata_check(const struct injection *i, struct err *e) MUST_CHECK;
 void metadata_annotations(const struct injection *i, json_t *annotations);
 
 /* ---- inject_merge.c: what the user wrote wins */

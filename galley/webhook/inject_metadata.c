@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/limits.h"
 #include "galley/webhook/inject_internal.h"
 
 static const char *text_at(const json_t *o, const char *key)
@@ -110,12 +111,61 @@ void metadata_labels(const struct injection *i, json_t *labels)
 
 /* ---- annotations */
 
-static bool merges_metrics(const struct injection *i, const char *port)
+static bool wants_metrics(const struct injection *i)
 {
 	bool scrape = true, merge = !i->o->no_metrics_merge;
 	(void)value_bool(text_at(i->seen, "prometheus.io/scrape"), &scrape);
 	(void)value_bool(text_at(i->seen, "prometheus.istio.io/merge-metrics"), &merge);
-	return scrape && merge && !streq(text_at(i->seen, "prometheus.io/port"), port);
+	return scrape && merge;
+}
+
+#define PORT "prometheus.io/port"
+#define TARGETS "prometheus.istio.io/scrape-targets"
+
+static bool check_port(const char *name, struct str text, struct err *e)
+{
+	static const uint32_t reserved[] = {15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090};
+	uint32_t port;
+	if (!str_u32(text, 65535, &port) || !port)
+		return err_set(e, ERR_PEER, "annotation %s: \"" STR_FMT "\" is not 1..65535", name,
+			STR_ARG(str_sub(text, 0, 60)));
+	for (size_t k = 0; k < ARRAY_LEN(reserved); k++)
+		if (port == reserved[k])
+			return err_set(e, ERR_PEER, "annotation %s: port %u belongs to the proxy", name, port);
+	return true;
+}
+
+/* "port:path, port" */
+static bool check_targets(const char *list, struct err *e)
+{
+	struct str rest = str_of(list), part, port, path;
+	size_t n = 0;
+	while (str_split(&rest, ',', &part)) {
+		if (!str_trim(part).len)
+			continue;
+		(void)str_cut(str_trim(part), ':', &port, &path);
+		if (!check_port(TARGETS, str_trim(port), e))
+			return false;
+		n++;
+	}
+	return n <= LIMIT_SCRAPE_TARGETS ||
+	       err_set(e, ERR_LIMIT, "annotation %s: more than %u targets", TARGETS, LIMIT_SCRAPE_TARGETS);
+}
+
+/* As the agent reads them, which otherwise would not start. */
+bool metadata_check(const struct injection *i, struct err *e)
+{
+	char own[16];
+	const char *port = text_at(i->seen, PORT), *scheme = text_at(i->seen, "prometheus.io/scheme");
+	(void)snprintf(own, sizeof(own), "%u", i->status_port ? i->status_port : STATUS_PORT);
+	if (!wants_metrics(i))
+		return true;
+	if (*scheme && !streq(scheme, "http") && !streq(scheme, "https"))
+		return err_set(
+			e, ERR_PEER, "annotation prometheus.io/scheme: \"%.60s\" is neither http nor https", scheme);
+	if (*text_at(i->seen, TARGETS))
+		return check_targets(text_at(i->seen, TARGETS), e);
+	return !*port || streq(port, own) || check_port(PORT, str_of(port), e);
 }
 
 void metadata_annotations(const struct injection *i, json_t *annotations)
@@ -132,7 +182,7 @@ void metadata_annotations(const struct injection *i, json_t *annotations)
 	}
 	char port[16];
 	(void)snprintf(port, sizeof(port), "%u", i->status_port ? i->status_port : STATUS_PORT);
-	if (!merges_metrics(i, port))
+	if (!wants_metrics(i) || streq(text_at(i->seen, PORT), port))
 		return;
 	(void)json_object_set_new(annotations, "prometheus.io/port", json_string(port));
 	(void)json_object_set_new(annotations, "prometheus.io/path", json_string("/stats/prometheus"));

@@ -91,6 +91,11 @@ REFUSED = [  # annotation, value, what the user is told
     ("traffic.sidecar.istio.io/excludeInterfaces", "an-interface-too-long", "not an interface"),
     ("traffic.sidecar.istio.io/kubevirtInterfaces", "net1", "not supported"),
     ("traffic.sidecar.istio.io/exclude", "1", "not known"),
+    ("prometheus.io/port", "http", '"http" is not 1..65535'),
+    ("prometheus.io/port", "15090", "port 15090 belongs to the proxy"),
+    ("prometheus.io/scheme", "ftp", "neither http nor https"),
+    ("prometheus.istio.io/scrape-targets", "8080:/a, x:/b", '"x" is not 1..65535'),
+    ("prometheus.istio.io/scrape-targets", ",".join(["80"] * 17), "more than 16 targets"),
     ("prometheus.istio.io/merge-metrics", "si", "neither true nor false"),
     ("inject.istio.io/templates", "grpc-agent", "does not exist; there are gateway, sidecar"),
     ("inject.istio.io/templates", "", 'template "" does not exist'),
@@ -141,6 +146,12 @@ def test_I01_what_is_no_pod_is_refused(change, told):
     change(pod)
     result = inject(json.dumps(pod))
     assert result.returncode == 1 and told in result.stderr
+
+
+@pytest.mark.parametrize("annotations", [{"prometheus.io/scrape": "false"}, {"prometheus.istio.io/merge-metrics": "false"}])
+def test_I03_metrics_that_are_not_merged_may_be_anywhere(annotations):
+    pod = {"kind": "Pod", "metadata": {"name": "cart", "annotations": {**annotations, "prometheus.io/port": "http"}}, "spec": {"containers": [{"name": "a", "image": "i"}]}}
+    assert inject(json.dumps(pod)).returncode == 0
 
 
 def test_I03_what_has_no_effect_is_a_warning():
