@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cli/commands.h"
+#include "cli/kube_inject_files.h"
 #include "common/base/limits.h"
 #include "common/io/file.h"
 #include "common/pb/node.h"
@@ -13,7 +14,7 @@
 
 struct kube_inject_config {
 	const struct documents *all; /* of the file */
-	const char *filename, *output, *ns, *settings;
+	const char *filename, *output, *ns, *settings, *mesh, *values;
 	struct inject_options inject;
 };
 
@@ -170,10 +171,21 @@ static bool check_usage(const struct kube_inject_config *c, struct err *e)
 	if (str_empty(c->filename))
 		return err_set(e, ERR_PEER, "--filename: the file to read is needed (- for standard input)");
 	if (str_empty(c->inject.image))
-		return err_set(e, ERR_PEER, "--image: the image of agent and Envoy is needed");
+		return err_set(e, ERR_PEER,
+			"--image: the image of agent and Envoy is needed, or --valuesFile with global.hub and "
+			"global.tag");
 	if (!inject_platform_check(c->inject.platform, e))
 		return err_in(e, "--platform");
 	return inject_resources_check(c->inject.resources, e) || err_in(e, "--resources");
+}
+
+static bool read_files(struct kube_inject_config *c, struct arena *a, struct inject_settings **settings, struct err *e)
+{
+	if (!str_empty(c->settings) && !inject_settings_read(c->settings, settings, e))
+		return err_in(e, "--injectConfigFile");
+	if (!str_empty(c->mesh) && !inject_read_mesh(a, c->mesh, &c->inject, e))
+		return err_in(e, "--meshConfigFile");
+	return str_empty(c->values) || inject_read_values(a, c->values, &c->inject, e) || err_in(e, "--valuesFile");
 }
 
 static bool inject_to(struct kube_inject_config *c, struct arena *a, struct err *e)
@@ -192,10 +204,8 @@ static int run(const struct invocation *i)
 	struct kube_inject_config c = *(const struct kube_inject_config *)i->config;
 	struct inject_settings *settings = NULL;
 	struct err e = {0};
-	if (!check_usage(&c, &e))
-		return command_fail("kube-inject", 2, &e);
-	if (!str_empty(c.settings) && !inject_settings_read(c.settings, &settings, &e)) {
-		(void)err_in(&e, "--injectConfigFile");
+	if (!read_files(&c, i->arena, &settings, &e) || !check_usage(&c, &e)) {
+		inject_settings_free(settings);
 		return command_fail("kube-inject", 2, &e);
 	}
 	c.inject.settings = settings;
@@ -218,6 +228,13 @@ static const struct option_row options[] = {
 	{.name = "injectConfigFile",
 		OPT_STR(struct kube_inject_config, settings, NULL,
 			"templates and selectors, what the ConfigMap istio-sidecar-injector has under config")},
+	{.name = "meshConfigFile",
+		OPT_STR(struct kube_inject_config, mesh, NULL,
+			"the mesh config, what the ConfigMap istio has under mesh")},
+	{.name = "valuesFile",
+		OPT_STR(struct kube_inject_config, values, NULL,
+			"Helm values, what the ConfigMap istio-sidecar-injector has under values; for options that "
+			"are not given")},
 	INJECT_OPTION_ROWS("", struct kube_inject_config, inject),
 };
 

@@ -299,6 +299,42 @@ def test_I01_templates_of_the_values_reach_the_injector(render, tmp_path):
         assert labels.get("hello") == ("world" if "sidecarInjectorWebhook" in values else None)
 
 
+def test_I05_kube_inject_from_the_config_maps_does_what_galley_does(render, tmp_path):
+    """Istio's offline workflow: three texts out of ConfigMaps. The other side has galley's own options."""
+    values = {"revision": "canary", "meshConfig": {"trustDomain": "td", "enablePrometheusMerge": False, "defaultConfig": {"concurrency": 3, "proxyMetadata": {"A": "b"}}},
+              "sidecarInjectorWebhook": {"rewriteAppHTTPProbe": False, "injectedAnnotations": {"x/y": "z"}},
+              "global": {"hub": "example.com/mesh", "tag": "7", "imagePullPolicy": "Always", "imagePullSecrets": ["one", "two"], "network": "net1", "platform": "openshift",
+                         "multiCluster": {"clusterName": "east"}, "proxy": {"clusterDomain": "c.local", "resources": {"limits": {"cpu": 3}}, "logLevel": "info",
+                                                                            "nativeSidecar": True}}}
+    objects = render(values=values)
+    texts = of_kind(objects, "ConfigMap", "istio-sidecar-injector-canary")[0]["data"]
+    for name, text in (("config", texts["config"]), ("values", texts["values"]), ("mesh", of_kind(objects, "ConfigMap", "istio")[0]["data"]["mesh"])):
+        (tmp_path / name).write_text(text)
+    pod = {"kind": "Pod", "metadata": {"name": "a", "namespace": "shop"}, "spec": {"containers": [
+        {"name": "a", "image": "i", "livenessProbe": {"httpGet": {"port": 80}}}]}}
+
+    def inject(*options, ok=True):
+        done = subprocess.run([BUILD / "cli/fairlead", "kube-inject", "-f", "-", *options], input=json.dumps(pod), capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == ok, done.stderr
+        return done.stdout if ok else done.stderr
+    offline = inject("--injectConfigFile", tmp_path / "config", "--valuesFile", tmp_path / "values", "--meshConfigFile", tmp_path / "mesh")
+    arguments = of_kind(objects, "Deployment", "galley")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    options = [a.replace("--inject-", "--") for a in arguments if a.startswith("--inject-") and "--inject-config" not in a]
+    options += [a for a in arguments if a.startswith(("--trust-domain", "--domain-suffix"))]
+    mesh = ["--proxy-config", json.dumps(values["meshConfig"]["defaultConfig"]), "--no-metrics-merge"]
+    assert offline == inject(*options, *mesh, "--injectConfigFile", tmp_path / "config")
+    assert all(word in offline for word in ("example.com/mesh/fairlead-proxy:7", "net1", "east", "td", "c.local", "istiod.istio-system.svc", "restartPolicy"))
+    # What is given counts before the values.
+    given = inject("--image", "other:1", "--valuesFile", tmp_path / "values", "--cluster-id", "west")
+    assert 'image: "other:1"' in given and "value: west" in given and "east" not in given
+    for option, text, told in (("--valuesFile", "global: {network: 7}", "global.network: another type"), ("--valuesFile", "global: {imagePullSecrets: [{}]}", "imagePullSecrets"),
+                               ("--valuesFile", "[", "bad:2: "), ("--valuesFile", "[]", "one YAML map"), ("--meshConfigFile", "trustDoman: x", "spec.trustDoman: unknown"),
+                               ("--meshConfigFile", "{a", "bad:2: ")):
+        (tmp_path / "bad").write_text(text)
+        message = inject("--image", "i", option, tmp_path / "bad", ok=False)
+        assert option in message and str(tmp_path / "bad") in message and told in message, message
+
+
 def test_I03_settings_of_all_proxies_are_annotations_that_pods_need_not_have(render, tmp_path):
     settings = {"includeIPRanges": "10.0.0.0/8", "excludeIPRanges": "10.1.0.0/16", "includeInboundPorts": "80", "excludeInboundPorts": "81",
                 "includeOutboundPorts": "82", "excludeOutboundPorts": "83", "logLevel": "info", "componentLogLevel": "http:debug", "statusPort": 15025,
