@@ -200,6 +200,7 @@ bool proxy_parse(struct arena *a, const Core__Node *node, struct proxy **out, st
 	p->version = meta_text(a, node, "ISTIO_VERSION", STR(""));
 	p->register_group = meta_text(a, node, "AUTO_REGISTER_GROUP", STR(""));
 	p->no_capture = str_eqc(value_text(meta(node, "INTERCEPTION_MODE")), "NONE");
+	p->transparent = p->type == PROXY_SIDECAR && str_eqc(value_text(meta(node, "INTERCEPTION_MODE")), "TPROXY");
 	p->self_discovery = str_eqc(value_text(meta(node, "ENABLE_SELF_DISCOVERY")), "true");
 	p->vhds = p->type == PROXY_SIDECAR && str_eqc(value_text(meta(node, "FAIRLEAD_VHDS")), "true");
 	p->shadow_suffix = str_eqc(value_text(meta(node, "FAIRLEAD_SHADOW_SUFFIX")), "true");

@@ -54,6 +54,7 @@ struct proxy {
 	bool probed; /* its agent runs the readiness probe of its ProxyConfig */
 	bool own_gateways; /* of its namespace alone: an option of pilot's */
 	bool no_capture; /* INTERCEPTION_MODE NONE */
+	bool transparent; /* INTERCEPTION_MODE TPROXY: connections keep their addresses on their way to it and from it */
 	bool self_discovery; /* ENABLE_SELF_DISCOVERY: it has a cluster of its own instances, for zone-aware balancing */
 	bool vhds; /* FAIRLEAD_VHDS: virtual hosts are resources of their own; delta only, Envoy 1.37 or later */
 	bool shadow_suffix; /* FAIRLEAD_SHADOW_SUFFIX: "-shadow" is added to the Host of mirrored requests */

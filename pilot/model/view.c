@@ -340,6 +340,8 @@ static void write_key(struct strbuf *b, const struct scope *s)
 	strbuf_addf(b, "|ip=" STR_FMT "|verified=" STR_FMT, STR_ARG(p->ip), STR_ARG(p->verified_ns));
 	strbuf_addf(b, "|locality=" STR_FMT "|sidecar=" STR_FMT "|%s", STR_ARG(p->locality), STR_ARG(s->sidecar),
 		p->no_capture ? "nocapture" : "");
+	if (p->transparent)
+		strbuf_adds(b, "|transparent");
 	if (p->vhds)
 		strbuf_adds(b, "|vhds");
 	if (p->lists_secrets)
@@ -467,6 +469,7 @@ const struct scope *scope_of(struct arena *a, const struct model *m, const struc
 		.ipv4 = p->ipv4,
 		.ipv6 = p->ipv6,
 		.no_capture = p->no_capture,
+		.transparent = p->transparent,
 		.own_gateways = p->own_gateways,
 		.vhds = p->vhds,
 		.shadow_suffix = p->shadow_suffix};

@@ -11,7 +11,9 @@
 #include "pilot/translate/inbound.h"
 #include "pilot/translate/tls.h"
 #include "xds/original_dst.pb-c.h"
+#include "xds/original_src.pb-c.h"
 
+#define TPROXY_MARK 1337 /* Istio's: capture brings answers to packets with it back to Envoy */
 #define MODE(x) SEC__PEER_AUTHENTICATION__MUTUAL_TLS__MODE__##x
 
 static const char *const alpn_mesh_http[] = {"istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};
@@ -152,14 +154,19 @@ static size_t policy_ports(
 	return n;
 }
 
-static void add_original_dst(struct arena *a, Lds__Listener *l)
+/* Where captured connections were going; and, where they kept their addresses, in whose name the application is called. */
+static void add_originals(struct view *v, struct arena *a, Lds__Listener *l)
 {
-	Lds__ListenerFilter *f = PB_NEW(a, Lds__ListenerFilter, lds__listener_filter);
+	OrigSrc__OriginalSrc *source;
 
-	f->name = arena_strdup(a, "envoy.filters.listener.original_dst");
-	f->typed_config = pb_any(a, PB_NEW(a, OrigDst__OriginalDst, orig_dst__original_dst));
-	f->config_type_case = LDS__LISTENER_FILTER__CONFIG_TYPE_TYPED_CONFIG;
-	pb_add(a, l, listener_filters, f);
+	listener_filter(
+		a, l, "envoy.filters.listener.original_dst", PB_NEW(a, OrigDst__OriginalDst, orig_dst__original_dst));
+	if (!v->scope->attributes->transparent)
+		return;
+	source = PB_NEW(a, OrigSrc__OriginalSrc, orig_src__original_src);
+	source->mark = TPROXY_MARK;
+	listener_filter(a, l, "envoy.filters.listener.original_src", source);
+	l->transparent = build_bool(a, true);
 }
 
 static uint32_t listen_port(struct view *v)
@@ -237,7 +244,7 @@ static Lds__Listener *build_virtual(struct view *v, struct arena *a)
 	n = policy_ports(v, a, ports, n, policy, n_policy);
 	if (n > 1)
 		qsort(ports, n, sizeof(*ports), inbound_port_cmp);
-	add_original_dst(a, in.listener);
+	add_originals(v, a, in.listener);
 	listener_inspect(v, a, in.listener, true, true);
 	chain_match(a, loop, own, "", NULL);
 	pb_add(a, in.listener, filter_chains, loop);

@@ -23,7 +23,7 @@ Lds__Listener *listener_new(
 	return l;
 }
 
-static void add_listener_filter(struct arena *a, Lds__Listener *l, const char *name, const void *config)
+void listener_filter(struct arena *a, Lds__Listener *l, const char *name, const void *config)
 {
 	Lds__ListenerFilter *f = PB_NEW(a, Lds__ListenerFilter, lds__listener_filter);
 
@@ -39,10 +39,10 @@ void listener_inspect(struct view *v, struct arena *a, Lds__Listener *l, bool tl
 	const Wkt__Duration *timeout = view_mesh(v)->protocol_detection_timeout;
 
 	if (tls)
-		add_listener_filter(a, l, "envoy.filters.listener.tls_inspector",
+		listener_filter(a, l, "envoy.filters.listener.tls_inspector",
 			PB_NEW(a, TlsInsp__TlsInspector, tls_insp__tls_inspector));
 	if (http)
-		add_listener_filter(a, l, "envoy.filters.listener.http_inspector",
+		listener_filter(a, l, "envoy.filters.listener.http_inspector",
 			PB_NEW(a, HttpInsp__HttpInspector, http_insp__http_inspector));
 	if (tls || http) {
 		l->listener_filters_timeout = timeout ? build_duration(a, timeout) : build_ms(a, 0);

@@ -7,6 +7,7 @@
 
 Lds__Listener *listener_new(
 	struct arena *a, const char *name, struct str address, uint32_t port, Core__TrafficDirection direction);
+void listener_filter(struct arena *a, Lds__Listener *l, const char *name, const void *config);
 void listener_inspect(struct view *v, struct arena *a, Lds__Listener *l, bool tls, bool http);
 /* Filters in front of the TCP proxy that understand the protocol: MongoDB's counts operations. Other protocols: none. */
 void chain_understand(struct view *v, struct arena *a, Lds__FilterChain *c, const char *protocol);

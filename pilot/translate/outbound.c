@@ -72,6 +72,8 @@ static Lds__Listener *build_virtual(struct view *v, struct arena *a)
 	Lds__FilterChain *loop = filter_chain(a, "virtualOutbound-blackhole", build_tcp_to(&c, "BlackHoleCluster"));
 
 	l->use_original_dst = build_bool(a, true);
+	if (v->scope->attributes->transparent)
+		l->transparent = build_bool(a, true);
 	chain_match(a, loop, port, "", NULL);
 	pb_add(a, l, filter_chains, loop);
 	if (view_unknown(v, NULL) == UNKNOWN_DNS) {

@@ -40,7 +40,7 @@ static void P106_node_metadata_of_istio_agents(void **state)
 	assert_true(str_eqc(p->extensions[0], "a"));
 	assert_true(str_eqc(*proxy_label(p, STR("b")), "2"));
 	assert_null(proxy_label(p, STR("c")));
-	assert_true(p->no_capture);
+	assert_true(p->no_capture && !p->transparent);
 	assert_true(str_eqc(p->workload, "web-1") && str_eqc(p->cluster_id, "c1"));
 	arena_free(a);
 }
