@@ -264,9 +264,8 @@ static bool check_config(const struct agent_config *c, const char *state_dir, st
 	if (!streq(c->type, "sidecar") && !streq(c->type, "router"))
 		return err_set(e, ERR_PEER, "--type: \"%.40s\" is neither sidecar nor router", c->type);
 	const char *mode = c->interception_mode;
-	if (!str_empty(mode) && !streq(mode, "REDIRECT") && !streq(mode, "NONE"))
-		return err_set(e, ERR_PEER, "--interception-mode: \"%.40s\" is neither REDIRECT nor NONE", mode);
-	return true;
+	return str_empty(mode) || streq(mode, "REDIRECT") || streq(mode, "TPROXY") || streq(mode, "NONE") ||
+	       err_set(e, ERR_PEER, "--interception-mode: \"%.40s\" is not REDIRECT, TPROXY or NONE", mode);
 }
 
 bool agent_start(struct daemon *d, const void *config, void **self, struct err *e)

@@ -116,7 +116,7 @@ static json_t *node_metadata(const struct agent_config *c, struct err *e)
 		{"NODE_NAME", c->node_name},
 		{"INSTANCE_IPS", text_or(c->pod_ips, c->pod_ip)},
 		{"ISTIO_VERSION", ISTIO_VERSION},
-		{"INTERCEPTION_MODE", streq(c->type, "router") ? "NONE" : text_or(c->interception_mode, "REDIRECT")},
+		{"INTERCEPTION_MODE", streq(c->type, "router") ? "NONE" : c->interception_mode},
 		{"EXIT_ON_ZERO_ACTIVE_CONNECTIONS", c->exit_on_zero_connections ? "true" : NULL},
 	};
 	json_t *labels = parse_object(c->labels, "labels", e);
@@ -136,6 +136,9 @@ static json_t *node_metadata(const struct agent_config *c, struct err *e)
 		json_decref(m);
 		return NULL;
 	}
+	const char *mode = json_string_value(json_object_get(config, "interceptionMode"));
+	if (!json_object_get(m, "INTERCEPTION_MODE"))
+		(void)json_object_set_new(m, "INTERCEPTION_MODE", json_string(text_or(mode, "REDIRECT")));
 	return m;
 }
 

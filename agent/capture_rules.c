@@ -109,7 +109,7 @@ static void interface_rules(const struct script *x, const char *key, enum captur
 static void invalid_chain(const struct script *x)
 {
 	begin(x, "invalid", "filter hook prerouting priority -151");
-	rule(x, "meta l4proto tcp ct state invalid", "drop");
+	rule(x, "iifname != \"lo\" meta l4proto tcp ct state invalid", "drop");
 	end(x);
 }
 
@@ -149,9 +149,16 @@ static void inbound_chain(const struct script *x)
 	end(x);
 }
 
-/* The application's answers to what the proxy sent in a client's name. A chain of this type routes again what it has marked. */
+/*
+ * What the proxy sends in a client's name, and the application's answers. In a zone of its own it is not taken for the client's own connection, should
+ * that have the same port; and the answers are of the common zone, so that one of the two then gets another port. A chain of type route routes
+ * again what it has marked.
+ */
 static void answer_chains(const struct script *x)
 {
+	begin(x, "names", "filter hook output priority raw");
+	rule(x, "meta l4proto tcp meta mark " MARK, "ct original zone set " MARK);
+	end(x);
 	begin(x, "answers", "route hook output priority mangle");
 	rule(x, "meta l4proto != tcp", "return");
 	rule(x, "meta mark " MARK, "ct mark set meta mark");

@@ -58,8 +58,10 @@ static const struct option_row options[] = {
 	{.name = "status-address",
 		OPT_STR(struct agent_config, status_address, "*:15020", "health and metrics of this workload")},
 	{.name = "interception-mode",
-		OPT_STR(struct agent_config, interception_mode, "REDIRECT",
-			"how traffic reaches Envoy, by which pilot makes listeners: REDIRECT or NONE")},
+		OPT_STR(struct agent_config, interception_mode, NULL,
+			"how traffic reaches Envoy, by which pilot makes listeners: REDIRECT, TPROXY or NONE (default: "
+			"what "
+			"ISTIO_META_INTERCEPTION_MODE or the proxy's configuration says, else REDIRECT)")},
 	{.name = "proxy-config",
 		OPT_STR(struct agent_config, proxy_config, NULL,
 			"settings of this proxy, Istio's ProxyConfig as JSON (default: what PROXY_CONFIG says)")},

@@ -52,7 +52,7 @@ static void add_mesh(struct arguments *l, struct arena *a, const struct spec *s)
 	add(l, "--envoy", s->mesh.envoy);
 	add(l, "--admin-address", arena_printf(a, "unix:%s/agent.admin", s->pod_dir));
 	add(l, "--cert-ttl", s->mesh.cert_ttl);
-	add(l, "--proxy-mark", "1337"); /* capture tells the proxy by it */
+	add(l, "--proxy-mark", PROXY_MARK);
 }
 
 /* ---- what the ProxyConfig says */
@@ -84,19 +84,19 @@ static void add_config(struct arguments *l, struct arena *a, const struct spec *
 	/* Else one loop thread for each Envoy: a laptop runs a dozen of them. */
 	add(l, "--concurrency", workers ? arena_printf(a, "%lld", (long long)json_integer_value(workers)) : "1");
 	add_drain(l, a, config);
-	if (!s->pod.gateway && !pod_agent_captures(s))
-		add(l, "--interception-mode", "NONE");
+	if (!s->pod.gateway)
+		add(l, "--interception-mode", pod_agent_mode(a, s));
 }
 
-bool pod_agent_captures(const struct spec *s)
+const char *pod_agent_mode(struct arena *a, const struct spec *s)
 {
 	json_t *config = config_of(s), *annotations = json_loads(s->pod.annotations_json, 0, NULL);
 	const char *mode = json_string_value(json_object_get(annotations, "sidecar.istio.io/interceptionMode"));
 	mode = mode ? mode : json_string_value(json_object_get(config, "interceptionMode"));
-	bool none = streq(mode, "NONE");
+	mode = s->pod.gateway ? "NONE" : arena_strdup(a, mode ? mode : "REDIRECT");
 	json_decref(config);
 	json_decref(annotations);
-	return !none && !s->pod.gateway;
+	return mode;
 }
 
 /* ---- environments: our own behind what is said */

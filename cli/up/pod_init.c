@@ -240,13 +240,14 @@ static char *capture_annotations(const char *annotations)
 static bool capture(struct pod_init *p, struct err *e)
 {
 	char *agent cleanup(free_p) = xasprintf("%s/agent/agent", p->spec.mesh.bin);
+	const char *mode = pod_agent_mode(p->arena, &p->spec);
 	char *annotations cleanup(free_p) = capture_annotations(p->spec.pod.annotations_json);
 	if (!annotations)
 		return err_set(e, ERR_PEER, "the pod's annotations are no JSON object");
 	pid_t pid = fork();
 	if (pid == 0) {
-		(void)execl(
-			agent, agent, "capture", "--proxy-mark", "1337", "--annotations", annotations, (char *)NULL);
+		(void)execl(agent, agent, "capture", "--proxy-mark", PROXY_MARK, "--interception-mode", mode,
+			"--annotations", annotations, (char *)NULL);
 		_exit(127);
 	}
 	int status = 0;
@@ -262,7 +263,7 @@ static bool prepare(struct pod_init *p, struct err *e)
 	char *agent_dir cleanup(free_p) = xasprintf("%s/agent", s->pod_dir);
 	char *resolv cleanup(free_p) = xasprintf("%s/resolv.conf", s->mesh.state);
 	return file_mkdirs(agent_dir, 0700, e) && netns_enter_pod(s->pod.ips, s->mesh.hosts, resolv, e) &&
-	       (!s->pod.proxy || !pod_agent_captures(s) || capture(p, e));
+	       (!s->pod.proxy || streq(pod_agent_mode(p->arena, s), "NONE") || capture(p, e));
 }
 
 /* The first process of a PID namespace loses signals for which it has no handler, unless they wait. */

@@ -13,7 +13,6 @@
 #include "xds/original_dst.pb-c.h"
 #include "xds/original_src.pb-c.h"
 
-#define TPROXY_MARK 1337 /* Istio's: capture brings answers to packets with it back to Envoy */
 #define MODE(x) SEC__PEER_AUTHENTICATION__MUTUAL_TLS__MODE__##x
 
 static const char *const alpn_mesh_http[] = {"istio-http/1.0", "istio-http/1.1", "istio-h2", NULL};

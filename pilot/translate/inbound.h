@@ -4,6 +4,9 @@
 #include "pilot/translate/cluster_build.h"
 #include "pilot/translate/names.h"
 
+/* Istio's: on what is sent in a client's name. Capture (agent/capture_rules.c) brings the answers to packets with it back to Envoy. */
+#define TPROXY_MARK 1337
+
 struct inbound_port {
 	uint32_t number; /* 0: all that have no chains of their own */
 	const Fl__Service *service; /* NULL: passed through, or an ingress listener that no service claims */

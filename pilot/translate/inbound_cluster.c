@@ -7,6 +7,7 @@
 #include "pilot/translate/inbound.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 static const char passthrough[] = "InboundPassthroughCluster";
 
@@ -158,6 +159,26 @@ static Core__BindConfig *local_source(const struct view *v, struct arena *a)
 	return b;
 }
 
+/*
+ * In a client's name, by original_src. Its mark is said again: an Envoy whose sockets all have a mark of their own, by which capture knows it, would
+ * put that one over it.
+ */
+static void mark_source(const struct view *v, struct arena *a, Cds__Cluster *c)
+{
+	Core__SocketOption *option;
+
+	if (!v->scope->attributes->transparent)
+		return;
+	if (!c->upstream_bind_config)
+		c->upstream_bind_config = PB_NEW(a, Core__BindConfig, core__bind_config);
+	option = PB_NEW(a, Core__SocketOption, core__socket_option);
+	option->level = SOL_SOCKET;
+	option->name = SO_MARK;
+	option->int_value = TPROXY_MARK;
+	option->value_case = CORE__SOCKET_OPTION__VALUE_INT_VALUE;
+	pb_add(a, c->upstream_bind_config, socket_options, option);
+}
+
 static struct str loopback(const struct view *v)
 {
 	const struct proxy *p = v->scope->attributes;
@@ -231,6 +252,8 @@ static Cds__Cluster *build_port(struct view *v, struct str name, struct arena *a
 
 	c->n_typed_extension_protocol_options = 0;
 	set_destination(v, a, c, p);
+	if (!inbound_is_bound(v, p))
+		mark_source(v, a, c);
 	cluster_http_options(v, a, c, upstream_http_of(protocol, pool), &policy);
 	if (p->service) {
 		cluster_describe(a, c, p->service, p->port->number, NULL, STR(""));
@@ -249,6 +272,7 @@ Cds__Cluster *inbound_cluster(struct view *v, struct str name, struct arena *a)
 	if (str_eqc(name, passthrough)) {
 		c = cluster_original_dst(v, name, a, NULL);
 		c->upstream_bind_config = local_source(v, a);
+		mark_source(v, a, c);
 		return c;
 	}
 	if (!cluster_name_parse(name, &parsed))

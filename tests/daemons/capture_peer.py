@@ -55,7 +55,10 @@ def pass_on(s, peer, port, mark):
         out.settimeout(5)
         out.setsockopt(*TRANSPARENT[s.family], 1)
         out.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
-        out.bind((peer[0], 0))
+        try:
+            out.bind(peer[:2])  # the worst that may happen: the very port of the client
+        except OSError:
+            out.bind((peer[0], 0))  # a client in this namespace
         try:
             out.connect(original(s))
             line = json.loads(out.makefile().readline())

@@ -44,6 +44,7 @@ def passed(world, ns, address, port, **named):
 
 
 def test_A16_tproxy_the_application_sees_who_calls(world):
+    """The proxy calls from the client's own port, where it can."""
     world.capture(*TPROXY)
     for pod, out in FAMILIES:
         for port in 8080, 22, 8080:

@@ -24,6 +24,7 @@ INGRESS, EGRESS = "istio-system/istio-ingressgateway", "istio-system/egress"
 ECHO = "10.96.2.1"
 INGRESS_IP, EGRESS_IP = "10.88.2.2", "10.88.2.3"
 SIX, SIX6 = "six/echo-6", "fd88::2:6"  # a pod without an address of IPv4
+CLEAR, CLEAR_IP, CLEAR6 = "clear/clear", "10.88.2.7", "fd88::2:7"  # a pod that sees who calls: with TPROXY
 CLIENT6, INGRESS6, OUT6 = "fd88::2:4", "fd88::2:2", "fd88::3:1"
 OUT = {"out-1": "10.88.3.1", "out-2": "10.88.3.2", "out-3": "10.88.3.3"}
 HTTP, MORE, HTTPS, TCP, TLS, FIRST = 8080, 8081, 8443, 9000, 9443, 9001
@@ -59,9 +60,9 @@ def documents(text):
     return "---\n".join(found)
 
 
-def pod(path, ip, *more_ips, app, version="", proxy=True, gateway=False, options="", labels="", env=""):
+def pod(path, ip, *more_ips, app, version="", proxy=True, gateway=False, options="", labels="", env="", more=""):
     namespace, name = path.split("/")
-    annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,http.outbound,cluster.outbound,cluster.out_,cluster.in_"' + (", inject.istio.io/templates: gateway" if gateway else "")
+    annotations = 'sidecar.istio.io/statsInclusionPrefixes: "vhost.,http.outbound,cluster.outbound,cluster.out_,cluster.in_"' + (", inject.istio.io/templates: gateway" if gateway else "") + more
     mode = "" if gateway else "security.istio.io/tlsMode: istio, " if proxy else 'sidecar.istio.io/inject: "false", '
     return f"""apiVersion: v1
 kind: Pod
@@ -98,6 +99,8 @@ PODS = [
     pod(CLIENT, "10.88.2.4", CLIENT6, app="client", options=f"--http {HTTP}", labels="topology.istio.io/locality: r1.z1.s1"),
     pod(CALLER, "10.88.2.5", app="caller", options=f"--http {HTTP}", labels="tier: gold"),
     pod(SIX, SIX6, app="six", version="six", options=f"--http {HTTP} --tcp {TCP}"),
+    pod(CLEAR, CLEAR_IP, CLEAR6, app="clear", version="clear", options=f"--http {HTTP} {MORE} --tcp {TCP}",
+        more=f', sidecar.istio.io/interceptionMode: {"TPROXY" if util.has_tproxy() else "REDIRECT"}, traffic.sidecar.istio.io/excludeInboundPorts: "{MORE}"'),
     # Of networks it sees its own alone: nothing that came from another goes back there.
     pod(INGRESS, INGRESS_IP, INGRESS6, app="istio-ingressgateway", gateway=True, labels="istio: ingressgateway",
         env=", {name: ISTIO_META_REQUESTED_NETWORK_VIEW, value: far}"),
@@ -223,7 +226,7 @@ class Lab(Mesh):
         super().start()
         # An unknown host on a service's address is passed through to where nobody is. Here that fails at once and not after a timeout.
         for pod_name in (CLIENT, CALLER):
-            self.run_in(pod_name, "ip", "rule", "add", "fwmark", 1337, "to", "10.96.0.0/16", "unreachable")
+            self.run_in(pod_name, "ip", "rule", "add", "fwmark", 1338, "to", "10.96.0.0/16", "unreachable")
         return self
 
     # ---- traffic

@@ -1,4 +1,5 @@
 """What all tests of the mesh need: paths, waiting for a condition, HTTP over Unix sockets, metrics, figures of processes."""
+import functools
 import http.client
 import json
 import os
@@ -15,6 +16,13 @@ BOOKINFO = ROOT / "samples/bookinfo"
 STEPS = ROOT / "samples/bookinfo-steps"
 # What a wait may take at most; a wait that depends on nothing but a daemon's own work gets less.
 PATIENCE = 90 if SANITIZED else 45
+
+
+@functools.cache
+def has_tproxy():
+    """Whether the kernel can do what traffic capture with TPROXY needs."""
+    rules = "table inet t { chain c { type filter hook prerouting priority mangle; meta l4proto tcp tproxy to :1; }; }"
+    return subprocess.run(["unshare", "-Urn", "nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False).returncode == 0
 
 
 class NotYet(AssertionError):

@@ -287,6 +287,28 @@ static void P83_envoys_own_listeners_have_the_families_of_the_pod(void **state)
 		}
 }
 
+static void A16_how_traffic_reaches_it(void **state)
+{
+	char *const environment[] = {"ISTIO_META_INTERCEPTION_MODE=TPROXY", NULL};
+	const struct {
+		const char *option, *config;
+		char *const *environment;
+		const char *mode;
+	} rows[] = {{NULL, NULL, NULL, "\"REDIRECT\""}, {"TPROXY", NULL, NULL, "\"TPROXY\""},
+		{NULL, "{\"interceptionMode\":\"TPROXY\"}", NULL, "\"TPROXY\""},
+		{NULL, "{\"interceptionMode\":\"NONE\"}", environment, "\"TPROXY\""},
+		{"REDIRECT", "{\"interceptionMode\":\"NONE\"}", environment, "\"REDIRECT\""}};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct agent_config c = config();
+		c.interception_mode = rows[i].option;
+		c.proxy_config = rows[i].config;
+		c.environment = rows[i].environment;
+		json_t *j = bootstrap(&c);
+		assert_string_equal(at(j, "node/metadata/INTERCEPTION_MODE"), rows[i].mode);
+		json_decref(j);
+	}
+}
+
 static void A01_router(void **state)
 {
 	struct agent_config c = config();
@@ -388,6 +410,7 @@ int main(void)
 		cmocka_unit_test(A01_bootstrap_fields),
 		cmocka_unit_test(A01_mark_is_on_every_upstream_but_our_own),
 		cmocka_unit_test(A01_router),
+		cmocka_unit_test(A16_how_traffic_reaches_it),
 		cmocka_unit_test(P83_envoys_own_listeners_have_the_families_of_the_pod),
 		cmocka_unit_test(P34_self_discovery_makes_the_own_cluster_the_local_one),
 		cmocka_unit_test(P118_proxy_config_goes_to_pilot_and_into_the_limits),

@@ -267,7 +267,7 @@ static void P124_the_agent_is_started_with_the_pods_proxy_config(void **state)
 	assert_non_null(strstr(value_of(got.argv, "--proxy-config"), "\"proxyMetadata\":{\"A\":\"n\",\"B\":\"root\""));
 	assert_non_null(strstr(value_of(got.argv, "--annotations"), "statsInclusionPrefixes\":\"a\""));
 	assert_true(holds(got.env, "A=n") && holds(got.env, "B=root") && !holds(got.env, "B=pod"));
-	assert_false(pod_agent_captures(&s));
+	assert_string_equal(pod_agent_mode(b->arena, &s), "NONE");
 	/* The container of a gateway is the proxy, and has the last word. */
 	s.pod.gateway = true;
 	pod_agent_build(b->arena, &s, &got);
@@ -290,7 +290,12 @@ static void P124_without_a_word_a_proxy_has_one_thread(void **state)
 	pod_agent_build(b->arena, &s, &got);
 	assert_string_equal(value_of(got.argv, "--concurrency"), "1");
 	assert_false(holds(got.argv, "--proxy-config") || holds(got.argv, "--drain-duration"));
-	assert_true(pod_agent_captures(&s));
+	assert_string_equal(pod_agent_mode(b->arena, &s), "REDIRECT");
+	assert_string_equal(value_of(got.argv, "--interception-mode"), "REDIRECT");
+	s.pod.proxy_config_json = "{\"interceptionMode\":\"TPROXY\"}";
+	assert_string_equal(pod_agent_mode(b->arena, &s), "TPROXY");
+	s.pod.annotations_json = "{\"sidecar.istio.io/interceptionMode\":\"REDIRECT\"}";
+	assert_string_equal(pod_agent_mode(b->arena, &s), "REDIRECT");
 	s.pod.annotations_json = "{\"proxy.istio.io/config\":\"concurrency: many\"}";
 	assert_false(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
 	assert_non_null(strstr(e.text, "annotation proxy.istio.io/config: concurrency: "));
