@@ -102,9 +102,10 @@ static void read_settings(struct injection *i)
 	(void)value_bool(annotation_of(i, "sidecar.istio.io/nativeSidecar", ""), &i->native);
 	i->native = i->native && !i->gateway && has_application(i->spec);
 	i->hold = (hold ? json_is_true(hold) : i->o->hold_application) && !i->gateway;
-	i->capture = !i->gateway && !streq(annotation_of(i, "sidecar.istio.io/interceptionMode",
-						   mode ? json_string_value(mode) : "REDIRECT"),
-					    "NONE");
+	const char *how = annotation_of(
+		i, "sidecar.istio.io/interceptionMode", mode ? json_string_value(mode) : "REDIRECT");
+	i->capture = !i->gateway && !streq(how, "NONE");
+	i->transparent = !i->gateway && streq(how, "TPROXY");
 }
 
 /* ProxyConfig's way to say what three annotations say. */
@@ -126,7 +127,8 @@ static void read_stats_matcher(struct injection *i)
 static bool read_config(struct injection *i, struct err *e)
 {
 	if (!config_parse(annotation_of(i, "proxy.istio.io/config", NULL), &i->config, i->warnings, e) ||
-		!config_add_resources(i, e) || !config_add_defaults(i->config, i->o->proxy_config, e))
+		!config_add_resources(i, e) || !config_add_defaults(i->config, i->o->proxy_config, e) ||
+		!capture_metadata_check(i->config, i->warnings, e))
 		return false;
 	read_stats_matcher(i);
 	return true;
@@ -234,8 +236,8 @@ static void put_containers(const struct injection *i, json_t *status)
 		put(i, proxy_container(i), "initContainers", 0, status);
 	else
 		put(i, proxy_container(i), "containers", i->hold ? 0 : SIZE_MAX, status);
-	if (i->capture && !i->o->cni)
-		put(i, init_container(i), "initContainers", i->native ? 0 : SIZE_MAX, status);
+	if (i->capture)
+		put(i, capture_container(i), "initContainers", i->native ? 0 : SIZE_MAX, status);
 }
 
 static void put_volumes(const struct injection *i, json_t *status)
@@ -314,12 +316,13 @@ static void apply(struct injection *i)
 		"{s:n, s:n, s:n, s:n}", "initContainers", "containers", "volumes", "imagePullSecrets");
 	if (i->built_in) {
 		metadata_annotations(i, object_in(i->metadata, "annotations"));
+		capture_annotations(i, object_in(i->metadata, "annotations"));
 		put_containers(i, status);
 		put_volumes(i, status);
 		open_low_ports(i);
 	}
 	custom_spec(i, status);
-	init_set_user(i);
+	capture_set_user(i);
 	proxy_set_workers(i);
 	rewrite(i);
 	if (i->built_in)

@@ -19,7 +19,7 @@ struct inject_options {
 	const char **pull_secrets;
 	const char *revision; /* "": default */
 	bool native_sidecars; /* unless the pod says otherwise */
-	bool cni; /* capture is somebody else's: no istio-init */
+	bool cni; /* capture is somebody else's: istio-validation in place of istio-init */
 	bool hold_application;
 	const char *discovery_address, *ca_address; /* ca_address "": the former */
 	const char *cluster_id, *network; /* unless the webhook's path says otherwise */
@@ -51,7 +51,9 @@ struct inject_options {
 		{prefix "revision", OPT_STR(config, at.revision, "", "revision that pods are labelled with")}, \
 		{prefix "native-sidecars", \
 			OPT_BOOL(config, at.native_sidecars, "the proxy is an init container that stays")}, \
-		{prefix "cni", OPT_BOOL(config, at.cni, "traffic capture is set up by a CNI plugin: no istio-init")}, \
+		{prefix "cni", \
+			OPT_BOOL(config, at.cni, \
+				"traffic capture is set up by a CNI plugin, and istio-validation waits for it")}, \
 		{prefix "hold-application", \
 			OPT_BOOL(config, at.hold_application, "containers start when the proxy is ready")}, \
 		{prefix "discovery-address", OPT_STR(config, at.discovery_address, INJECT_DISCOVERY_ADDRESS, \

@@ -42,7 +42,8 @@ static bool is_duration(const json_t *v)
 
 static bool is_mode(const json_t *v)
 {
-	return streq(json_string_value(v), "REDIRECT") || streq(json_string_value(v), "NONE");
+	const char *mode = json_string_value(v);
+	return streq(mode, "REDIRECT") || streq(mode, "TPROXY") || streq(mode, "NONE");
 }
 
 static bool is_texts(const json_t *v)
@@ -118,7 +119,7 @@ static const struct field {
 	{"fileFlushMinSizeKb", is_size, "a number of kilobytes is expected"},
 	{"holdApplicationUntilProxyStarts", is_bool, "true or false is expected"},
 	{"image", is_image, "an object with imageType is expected"},
-	{"interceptionMode", is_mode, "REDIRECT or NONE is expected"},
+	{"interceptionMode", is_mode, "REDIRECT, TPROXY or NONE is expected"},
 	{"proxyMetadata", is_texts, "an object of texts is expected"},
 	{"proxyStatsMatcher", is_stats, "an object of lists of texts is expected"},
 	{"connectionSettings", is_object, "an object is expected"},

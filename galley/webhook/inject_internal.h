@@ -5,6 +5,7 @@
 
 #define PROXY_NAME "istio-proxy"
 #define INIT_NAME "istio-init"
+#define VALIDATION_NAME "istio-validation" /* in its place, where somebody else sets up capture */
 #define STATUS_ANNOTATION "sidecar.istio.io/status"
 #define BOOTSTRAP_ANNOTATION "sidecar.istio.io/bootstrapOverride" /* a ConfigMap's name */
 #define BOOTSTRAP_DIR "/etc/istio/custom-bootstrap"
@@ -28,6 +29,7 @@ struct injection {
 	uint32_t user, group; /* of the proxy */
 	bool built_in; /* one of the program's templates is asked for: the pod gets a proxy */
 	bool gateway, native, hold, capture;
+	bool transparent; /* captured with TPROXY */
 	uint32_t status_port; /* 0: the status port is not probed and probes are not rewritten */
 };
 
@@ -42,6 +44,8 @@ bool value_quantity(const char *text, double *out); /* "100m", "1.5Gi" */
 /* All annotations of Istio that the pod has; the first that is wrong is the error. */
 bool annotations_check(json_t *annotations, struct diags *warnings, struct err *e) MUST_CHECK;
 bool annotation_is_setting(const char *name); /* one that says how a proxy is to be, and not whether */
+/* What proxyMetadata says about traffic capture, in `config`. */
+bool capture_metadata_check(const json_t *config, struct diags *warnings, struct err *e) MUST_CHECK;
 const char *annotation_of(const struct injection *i, const char *name, const char *fallback);
 
 /* ---- inject_config.c: the annotation proxy.istio.io/config */
@@ -56,15 +60,22 @@ bool config_add_resources(struct injection *i, struct err *e) MUST_CHECK;
 
 /* ---- inject_proxy.c, inject_volumes.c: what is injected */
 json_t *proxy_container(const struct injection *i);
-json_t *init_container(const struct injection *i); /* when the proxy is in the pod */
 /* As many workers as the CPU limit has cores, when nothing else says; without a limit it is the agent's to say. */
 void proxy_set_workers(const struct injection *i);
-void init_set_user(const struct injection *i); /* who may pass the capture, when the proxy's user is known */
+/* What all containers of ours have. Takes `added`, which may be NULL; takes args and rights. */
+json_t *container_rights(json_t *added, uint32_t user, uint32_t group);
+json_t *helper_container(const struct injection *i, const char *name, json_t *args, json_t *rights);
 char *proxy_image(const struct injection *i); /* the caller frees it */
 /* JSON as the value of an environment variable, in which $(NAME) would be replaced; the caller frees it. */
 char *env_json(const json_t *value);
+char *env_literal(const char *value); /* text, likewise */
 json_t *proxy_volume_mounts(const struct injection *i);
 json_t *proxy_volumes(const struct injection *i);
+
+/* ---- inject_capture.c: when the proxy is in the pod */
+json_t *capture_container(const struct injection *i);
+void capture_set_user(const struct injection *i); /* who may pass the capture, when the proxy's user is known */
+void capture_annotations(const struct injection *i, json_t *annotations); /* what a CNI plugin reads */
 
 /* ---- inject_metadata.c */
 const char *network_of(const struct injection *i); /* the pod's label, the webhook's path, the option; "": none */

@@ -1,5 +1,5 @@
 /*
- * DOC: The containers that injection adds: istio-proxy, the agent with its Envoy, and istio-init, which sets up traffic capture and ends. Images
+ * DOC: The container that every injected pod gets: istio-proxy, the agent with its Envoy. Images
  * begin with the agent, so arguments are the agent's. What Istio's proxies get in their environment by name (POD_NAME ...) is there too, and the
  * agent's options refer to it.
  */
@@ -27,7 +27,7 @@ char *env_json(const json_t *value)
 }
 
 /* "$$" is how Kubernetes writes a dollar that is none of its own. */
-static char *literal(const char *value)
+char *env_literal(const char *value)
 {
 	struct strbuf out = {0};
 	for (; value && *value; value++) {
@@ -45,7 +45,7 @@ static void env_reference(json_t *env, const char *name, const char *value)
 
 static void env_text(json_t *env, const char *name, const char *value)
 {
-	char *text cleanup(free_p) = literal(value);
+	char *text cleanup(free_p) = env_literal(value);
 	if (*text)
 		env_reference(env, name, text);
 }
@@ -174,6 +174,11 @@ static void env_of_mesh(const struct injection *i, json_t *env)
 	env_text(env, "FAIRLEAD_AGENT_STATE_DIR", STATE_DIR);
 }
 
+static const char *mode_of(const struct injection *i)
+{
+	return i->transparent ? "TPROXY" : i->capture ? "REDIRECT" : "NONE";
+}
+
 static json_t *environment(const struct injection *i)
 {
 	json_t *env = json_array(), *annotations = annotations_for_agent(i), *value;
@@ -181,8 +186,8 @@ static json_t *environment(const struct injection *i)
 	env_from_pod(env);
 	if (i->gateway)
 		env_text(env, "FAIRLEAD_AGENT_TYPE", "router");
-	else if (!i->capture)
-		env_text(env, "FAIRLEAD_AGENT_INTERCEPTION_MODE", "NONE");
+	else if (!i->capture || i->transparent || json_object_get(i->config, "interceptionMode"))
+		env_text(env, "FAIRLEAD_AGENT_INTERCEPTION_MODE", mode_of(i));
 	env_text(env, "FAIRLEAD_AGENT_WORKLOAD", i->workload);
 	env_object(env, "FAIRLEAD_AGENT_LABELS", json_object_get(i->metadata, "labels"));
 	env_object(env, "FAIRLEAD_AGENT_ANNOTATIONS", annotations);
@@ -200,7 +205,7 @@ static json_t *environment(const struct injection *i)
 	}
 	json_object_foreach(json_object_get(i->config, "proxyMetadata"), key, value)
 	{
-		char *text cleanup(free_p) = literal(json_string_value(value));
+		char *text cleanup(free_p) = env_literal(json_string_value(value));
 		if (!list_named(env, key, NULL))
 			env_reference(env, key, text);
 	}
@@ -270,14 +275,23 @@ static json_t *resources_of(const struct injection *i)
 	return json_loads(str_empty(i->o->resources) ? INJECT_RESOURCES : i->o->resources, 0, NULL);
 }
 
-static json_t *rights(json_t *added, uint32_t user, uint32_t group)
+json_t *container_rights(json_t *added, uint32_t user, uint32_t group)
 {
 	json_t *capabilities = json_pack("{s:[s]}", "drop", "ALL");
-	if (added)
-		(void)json_object_set_new(capabilities, "add", added);
+	if (json_array_size(added))
+		(void)json_object_set(capabilities, "add", added);
+	json_decref(added);
 	return json_pack("{s:b, s:b, s:b, s:b, s:I, s:I, s:{s:s}, s:o}", "allowPrivilegeEscalation", 0, "privileged", 0,
 		"readOnlyRootFilesystem", 1, "runAsNonRoot", user != 0, "runAsUser", (json_int_t)user, "runAsGroup",
 		(json_int_t)group, "seccompProfile", "type", "RuntimeDefault", "capabilities", capabilities);
+}
+
+json_t *helper_container(const struct injection *i, const char *name, json_t *args, json_t *rights)
+{
+	json_t *c = new_container(i, name);
+	add_parts(
+		c, json_pack("{s:o, s:o, s:o}", "args", args, "resources", resources_of(i), "securityContext", rights));
+	return c;
 }
 
 /* ---- the proxy */
@@ -316,16 +330,28 @@ static json_t *drain_hook(const struct injection *i)
 	return json_pack("{s:{s:{s:[s, s, s]}}}", "preStop", "exec", "command", "agent", "drain", url);
 }
 
-json_t *proxy_container(const struct injection *i)
+/*
+ * With TPROXY Envoy takes connections, and calls, with addresses that are not its own, and marks packets. Only the superuser gets a capability from
+ * Kubernetes, so it is Istio's: the superuser with no other right, in the proxy's group, by which capture knows it.
+ */
+static json_t *proxy_rights(const struct injection *i)
 {
 	bool bind = false;
+	json_t *added = json_array();
 	(void)value_bool(annotation_of(i, "sidecar.istio.io/capNetBindService", "false"), &bind);
+	if (i->transparent)
+		(void)json_array_append_new(added, json_string("NET_ADMIN"));
+	if (bind)
+		(void)json_array_append_new(added, json_string("NET_BIND_SERVICE"));
+	return i->transparent ? container_rights(added, 0, PROXY_USER) : container_rights(added, i->user, i->group);
+}
+
+json_t *proxy_container(const struct injection *i)
+{
 	json_t *c = new_container(i, PROXY_NAME);
 	add_parts(c, json_pack("{s:[{s:i, s:s, s:s}], s:o, s:o, s:o, s:o}", "ports", "containerPort", 15090, "protocol",
 			     "TCP", "name", "http-envoy-prom", "env", environment(i), "resources", resources_of(i),
-			     "securityContext",
-			     rights(bind ? json_pack("[s]", "NET_BIND_SERVICE") : NULL, i->user, i->group),
-			     "volumeMounts", proxy_volume_mounts(i)));
+			     "securityContext", proxy_rights(i), "volumeMounts", proxy_volume_mounts(i)));
 	set_probes(i, c);
 	if (i->native) {
 		(void)json_object_set_new(c, "restartPolicy", json_string("Always"));
@@ -351,63 +377,4 @@ void proxy_set_workers(const struct injection *i)
 		return;
 	(void)snprintf(text, sizeof(text), "%u", (unsigned)cores + ((double)(unsigned)cores < cores));
 	env_text(env, "FAIRLEAD_AGENT_CONCURRENCY", text);
-}
-
-/* ---- istio-init */
-
-static void add_argument(json_t *args, const char *option, const char *value)
-{
-	char *text cleanup(free_p) = literal(value);
-	char *arg cleanup(free_p) = xasprintf("--%s=%s", option, text);
-	(void)json_array_append_new(args, json_string(arg));
-}
-
-json_t *init_container(const struct injection *i)
-{
-	static const struct {
-		const char *annotation, *option;
-	} rows[] = {{"includeInboundPorts", "include-inbound-ports"},
-		{"includeOutboundIPRanges", "include-outbound-ranges"},
-		{"excludeOutboundIPRanges", "exclude-outbound-ranges"},
-		{"includeOutboundPorts", "include-outbound-ports"}, {"excludeOutboundPorts", "exclude-outbound-ports"},
-		{"excludeInterfaces", "exclude-interfaces"}};
-	json_t *args = json_pack("[s]", "capture");
-	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
-		char *name cleanup(free_p) = xasprintf("traffic.sidecar.istio.io/%s", rows[k].annotation);
-		const char *value = annotation_of(i, name, NULL);
-		if (value)
-			add_argument(args, rows[k].option, value);
-	}
-	const char *excluded = annotation_of(i, "traffic.sidecar.istio.io/excludeInboundPorts", "");
-	char *both cleanup(free_p) = i->status_port && i->status_port != STATUS_PORT
-					     ? xasprintf("%u%s%s", i->status_port, *excluded ? "," : "", excluded)
-					     : xstrdup(excluded);
-	if (*both)
-		add_argument(args, "exclude-inbound-ports", both);
-	json_t *c = new_container(i, INIT_NAME);
-	add_parts(c, json_pack("{s:o, s:o, s:o}", "args", args, "resources", resources_of(i), "securityContext",
-			     rights(json_pack("[s]", "NET_ADMIN"), 0, 0)));
-	return c;
-}
-
-static bool names_user(const json_t *args)
-{
-	for (size_t k = 0; k < json_array_size(args); k++) {
-		const char *arg = json_string_value(json_array_get(args, k));
-		if (str_starts(str_of(arg), STR("--proxy-uid")))
-			return true;
-	}
-	return false;
-}
-
-void init_set_user(const struct injection *i)
-{
-	const json_t *init = list_named(json_object_get(i->spec, "initContainers"), INIT_NAME, NULL);
-	const json_t *user = json_object_get(json_object_get(find_proxy(i->spec), "securityContext"), "runAsUser");
-	json_t *args = json_object_get(init, "args");
-	bool ours = streq(json_string_value(json_array_get(args, 0)), "capture");
-	if (!ours || !json_is_integer(user) || json_integer_value(user) == PROXY_USER || names_user(args))
-		return;
-	char *text cleanup(free_p) = xasprintf("%lld", (long long)json_integer_value(user));
-	add_argument(args, "proxy-uid", text);
 }

@@ -211,10 +211,35 @@ static bool check_envoy_level(const char *text, struct err *e)
 
 static bool check_mode(const char *text, struct err *e)
 {
-	if (streq(text, "REDIRECT") || streq(text, "NONE"))
-		return true;
-	return err_set(e, ERR_PEER, "\"%.60s\" is neither REDIRECT nor NONE%s", text,
-		streq(text, "TPROXY") ? "; TPROXY is not supported" : "");
+	return streq(text, "REDIRECT") || streq(text, "TPROXY") || streq(text, "NONE") ||
+	       err_set(e, ERR_PEER, "\"%.60s\" is not REDIRECT, TPROXY or NONE", text);
+}
+
+static bool check_group_item(struct str item, struct err *e)
+{
+	uint32_t id;
+	return str_u32(item, UINT32_MAX - 1, &id) ||
+	       (is_word(item, "_-.", 32) && !isdigit((unsigned char)item.ptr[0])) ||
+	       err_set(e, ERR_PEER, "\"" STR_FMT "\" is neither a group's id nor its name",
+		       STR_ARG(str_sub(item, 0, 60)));
+}
+
+static bool check_groups(const char *text, struct err *e)
+{
+	return check_list(text, false, check_group_item, e);
+}
+
+static bool check_groups_or_all(const char *text, struct err *e)
+{
+	return check_list(text, true, check_group_item, e);
+}
+
+static bool check_loopback(const char *text, struct err *e)
+{
+	uint8_t ip[16];
+	unsigned bits, prefix;
+	return (cidr_parse(str_of(text), ip, &bits, &prefix) && bits == 32 && ip[0] == 127 && prefix >= 8) ||
+	       err_set(e, ERR_PEER, "\"%.60s\" is not a range of 127.0.0.0/8", text);
 }
 
 static bool check_image(const char *text, struct err *e)
@@ -252,12 +277,6 @@ static bool check_json(const char *text, struct err *e)
 static bool check_ignored(const char *text, struct err *e)
 {
 	return check_any(text, e);
-}
-
-static bool check_unsupported(const char *text, struct err *e)
-{
-	(void)text;
-	return err_set(e, ERR_PEER, "is not supported");
 }
 
 /* ---- the table */
@@ -304,7 +323,8 @@ static const struct row {
 	{TRAFFIC "includeOutboundPorts", check_ports},
 	{TRAFFIC "excludeOutboundPorts", check_ports},
 	{TRAFFIC "excludeInterfaces", check_interfaces},
-	{TRAFFIC "kubevirtInterfaces", check_unsupported},
+	{TRAFFIC "kubevirtInterfaces", check_interfaces},
+	{"istio.io/reroute-virtual-interfaces", check_interfaces},
 	{"prometheus.istio.io/merge-metrics", check_bool},
 };
 
@@ -348,6 +368,25 @@ bool annotation_is_setting(const char *name)
 {
 	const struct row *row = row_of(name);
 	return row && row->check != check_any && row->check != check_ignored;
+}
+
+bool capture_metadata_check(const json_t *config, struct diags *warnings, struct err *e)
+{
+	static const struct row variables[] = {{"ISTIO_OUTBOUND_OWNER_GROUPS", check_groups_or_all},
+		{"ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", check_groups},
+		{"ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", check_loopback}, {"INVALID_DROP", check_bool}};
+	const json_t *metadata = json_object_get(config, "proxyMetadata");
+	const char *dns = json_string_value(json_object_get(metadata, "ISTIO_META_DNS_CAPTURE"));
+	for (size_t i = 0; i < ARRAY_LEN(variables); i++) {
+		const char *text = json_string_value(json_object_get(metadata, variables[i].name));
+		if (text && !variables[i].check(text, e))
+			return err_in(e, "proxyMetadata: %s", variables[i].name);
+	}
+	bool captured = false;
+	if (dns && value_bool(dns, &captured) && captured)
+		(void)diag_add(warnings, DIAG_WARNING, "no-effect", "proxyMetadata.ISTIO_META_DNS_CAPTURE",
+			"has no effect here: the agent answers no DNS queries");
+	return true;
 }
 
 const char *annotation_of(const struct injection *i, const char *name, const char *fallback)

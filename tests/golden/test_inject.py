@@ -73,8 +73,7 @@ REFUSED = [  # annotation, value, what the user is told
     ("sidecar.istio.io/rewriteAppHTTPProbers", "maybe", "neither true nor false"),
     ("sidecar.istio.io/nativeSidecar", "2", "neither true nor false"),
     ("sidecar.istio.io/capNetBindService", "yes", "neither true nor false"),
-    ("sidecar.istio.io/interceptionMode", "TPROXY", "TPROXY is not supported"),
-    ("sidecar.istio.io/interceptionMode", "none", "neither REDIRECT nor NONE"),
+    ("sidecar.istio.io/interceptionMode", "none", "not REDIRECT, TPROXY or NONE"),
     ("sidecar.istio.io/userVolume", "{", "expected"),
     ("sidecar.istio.io/userVolume", '[{"emptyDir": {}}]', "list of objects with names"),
     ("sidecar.istio.io/userVolumeMount", '{"a": 1}', "an object for each name"),
@@ -89,7 +88,8 @@ REFUSED = [  # annotation, value, what the user is told
     ("traffic.sidecar.istio.io/includeOutboundPorts", "0", "not a port"),
     ("traffic.sidecar.istio.io/excludeOutboundPorts", "http", "not a port"),
     ("traffic.sidecar.istio.io/excludeInterfaces", "an-interface-too-long", "not an interface"),
-    ("traffic.sidecar.istio.io/kubevirtInterfaces", "net1", "not supported"),
+    ("traffic.sidecar.istio.io/kubevirtInterfaces", "net 1", "not an interface"),
+    ("istio.io/reroute-virtual-interfaces", ";", "not an interface"),
     ("traffic.sidecar.istio.io/exclude", "1", "not known"),
     ("prometheus.io/port", "http", '"http" is not 1..65535'),
     ("prometheus.io/port", "15090", "port 15090 belongs to the proxy"),
@@ -107,7 +107,7 @@ REFUSED = [  # annotation, value, what the user is told
     ("proxy.istio.io/config", "concurrency: -1", "0..1024"),
     ("proxy.istio.io/config", "holdApplicationUntilProxyStarts: 'true'", "true or false"),
     ("proxy.istio.io/config", "terminationDrainDuration: 5", "a duration"),
-    ("proxy.istio.io/config", "interceptionMode: TPROXY", "REDIRECT or NONE"),
+    ("proxy.istio.io/config", "interceptionMode: EBPF", "REDIRECT, TPROXY or NONE"),
     ("proxy.istio.io/config", "proxyMetadata: {A: 1}", "an object of texts"),
     ("proxy.istio.io/config", "statusPort: 99999", "0..65535"),
     ("proxy.istio.io/config", "envoyAccessLogService: {address: logs}", "host:port"),
@@ -131,6 +131,21 @@ def test_I03_a_wrong_annotation_is_refused_by_name(annotation, value, told):
     assert result.returncode == 1 and result.stdout == ""
     assert "Pod cart" in result.stderr and told in result.stderr
     assert annotation in result.stderr or told == "too large"
+
+
+@pytest.mark.parametrize("variable,value,told", [
+    ("INVALID_DROP", "perhaps", "neither true nor false"),
+    ("ISTIO_OUTBOUND_OWNER_GROUPS", "a;b", "neither a group's id nor its name"),
+    ("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "*", "neither a group's id nor its name"),
+    ("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR", "10.0.0.0/8", "not a range of 127.0.0.0/8"),
+])
+@pytest.mark.parametrize("by", ["the pod", "the mesh"])
+def test_A16_a_wrong_setting_of_capture_is_refused_by_name(variable, value, told, by):
+    config = json.dumps({"proxyMetadata": {variable: value}})
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "cart", "annotations": {"proxy.istio.io/config": config} if by == "the pod" else {}},
+           "spec": {"containers": [{"name": "cart", "image": "i"}]}}
+    result = inject(json.dumps(pod), *(["--proxy-config", config] if by == "the mesh" else []))
+    assert result.returncode == 1 and f"Pod cart: proxyMetadata: {variable}: " in result.stderr and told in result.stderr
 
 
 @pytest.mark.parametrize("change,told", [
