@@ -35,7 +35,7 @@ struct agent_config {
 	uint32_t proxy_mark; /* 0: traffic capture knows the proxy by its user id */
 	uint32_t base_id;
 	const char *status_address; /* *:15020 */
-	const char *interception_mode; /* of a sidecar: REDIRECT, TPROXY, NONE; NULL: the environment or proxy_config says */
+	const char *interception_mode; /* REDIRECT, TPROXY, NONE; NULL: the environment or proxy_config says */
 	const char *proxy_config; /* Istio's ProxyConfig, JSON; NULL: the environment's PROXY_CONFIG */
 	const char *app_probers; /* JSON; NULL: the environment's ISTIO_KUBE_APP_PROBERS */
 	uint32_t envoy_admin_port;
