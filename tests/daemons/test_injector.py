@@ -296,7 +296,8 @@ def test_I03_the_agent_accepts_every_argument_of_istio_init(hook):
                 done = subprocess.run([BUILD / "agent/agent", *container["args"], "--dry-run"], capture_output=True, text=True, check=False)
                 assert done.returncode == 0 and "table inet fairlead_capture" in done.stdout, f"{case.name}: {done.stderr}"
                 seen |= {a.split("=")[0] for a in container["args"][1:]}
-    assert len(seen) == 8, seen  # the seven annotations and the proxy's user
+    # Eight annotations, four of proxyMetadata's variables, the mode, the proxy's user.
+    assert len(seen) == 14, seen
 
 
 def test_I01_settings_are_read_again_without_a_restart(tmp_path):

@@ -263,7 +263,7 @@ def test_A11_probes_that_cannot_be_done_end_the_agent_with_the_reason(tmp_path):
     done = agent_once(tmp_path, "--app-probers", "{")
     assert done.returncode == 1 and "--app-probers: line 1" in done.stderr
     done = agent_once(tmp_path, "--interception-mode", "EBPF")
-    assert done.returncode == 1 and "--interception-mode: \"EBPF\" is not REDIRECT, TPROXY or NONE" in done.stderr
+    assert done.returncode == 1 and "is not REDIRECT, TPROXY or NONE" in done.stderr
 
 
 def test_A12_wait_ends_with_readiness_or_its_time(world):
