@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 
+#include "common/base/clock.h"
+#include "common/pki/pki.h"
 #include "galley/analyze/analyze.h"
+#include "galley/kinds/secret.h"
 
 /*
  * DOC: The analysis of what is in force: objects and found services are listed and handed to galley/analyze; what comes back is told in
@@ -13,6 +16,27 @@ struct listed {
 	VEC(const struct object *) of[KIND_COUNT];
 	VEC(const Fl__Service *) services;
 };
+
+/* What is wrong with a certificate in itself its own check has said, and it is not in force; time passes afterwards. */
+static const char *credential_problem(const void *ctx, struct arena *a, const char *key)
+{
+	const struct galley *g = ctx;
+	const struct slot *s = map_get(g->store.slots, str_of(arena_printf(a, "Secret/%s", key)));
+	struct pki_cert *certs = NULL;
+	Fl__Credential x;
+	struct err e = {0};
+	size_t n = 0;
+	if (!s || !s->good)
+		return s ? "was refused" : NULL;
+	(void)secret_credential(a, (const Kube__Secret *)s->good->message, s->good->ns, s->good->name, &x);
+	if (!x.certificate.len)
+		return "holds no certificate with its key";
+	if (!pki_certs_parse(a, str_n((const char *)x.certificate.data, x.certificate.len), &certs, &n, &e) || !n)
+		return "cannot be read";
+	if (certs[0].not_after_ms < clock_wall_ms())
+		return "holds a certificate that has expired";
+	return certs[0].not_before_ms > clock_wall_ms() ? "holds a certificate that is not valid yet" : "";
+}
 
 static void list_objects(const struct galley *g, struct listed *l)
 {
@@ -42,7 +66,7 @@ static void listed_done(struct listed *l)
 static void analyse(const struct galley *g, struct arena *a, struct analysis *out)
 {
 	cleanup(listed_done) struct listed l = {0};
-	struct analysis_input in = {.mesh = galley_mesh(g, a)};
+	struct analysis_input in = {.mesh = galley_mesh(g, a), .credential_problem = credential_problem, .ctx = g};
 	list_objects(g, &l);
 	for (size_t i = 0; i < KIND_COUNT; i++)
 		in.of[i] = (struct object_list){l.of[i].items, l.of[i].len};
@@ -66,8 +90,8 @@ static struct diag *copy(struct diags *out, const struct diag *d, const char *ru
 /* What the checks of single objects say has a code of its own or one of the two for everything that the schema decides. */
 static void schema_message(struct diags *out, const struct diag *d)
 {
-	const struct analysis_code *own = analysis_code_get(d->rule);
-	const char *code = own ? d->rule : d->severity == DIAG_ERROR ? "IST0106" : "IST0133";
+	const struct analysis_code *own = analysis_code_get(streq(d->rule, "deprecated") ? "IST0002" : d->rule);
+	const char *code = own ? own->code : d->severity == DIAG_ERROR ? "IST0106" : "IST0133";
 	struct diag *n = copy(out, d, code);
 	if (!own)
 		n->text = arena_printf(out->arena, "%s [%s]", d->text, d->rule);

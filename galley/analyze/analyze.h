@@ -14,6 +14,9 @@ struct analysis_input {
 	const Fl__Service *const *services; /* that discovery made, in order of namespace and host */
 	size_t n_services;
 	const Mesh__MeshConfig *mesh;
+	/* Why no gateway can serve with the Secret "ns/name", "": it can; NULL: there is none, not even one that was refused. */
+	const char *(*credential_problem)(const void *ctx, struct arena *a, const char *key);
+	const void *ctx;
 };
 
 enum verdict { VERDICT_LIVE, VERDICT_SHADOWED, VERDICT_NEVER, VERDICT_COUNT };

@@ -1,7 +1,9 @@
 /*
  * DOC: Gateways against one another and against the workloads that they select: two that serve the same host on the same port of the
- * same workloads, or with the same certificate, selectors that select nothing, ports that no Service of those workloads offers.
+ * same workloads, or with the same certificate, selectors that select nothing, ports that no Service of those workloads offers, Secrets
+ * that are not there or hold no certificate to serve with.
  */
+#include "common/mesh/credential.h"
 #include "common/mesh/host.h"
 #include "common/mesh/labels.h"
 #include "galley/analyze/world.h"
@@ -87,6 +89,40 @@ static void conflicts(struct world *w, const struct object *o, const struct obje
 		}
 }
 
+/* ---- credentials */
+static void credential(struct world *w, const struct object *o, const char *name, const char *pod_ns, const char *path)
+{
+	struct credential_ref r;
+	const char *problem, *key;
+	char *sds = credential_with_scheme(w->a, str_of(name));
+
+	if (!credential_parse(str_of(sds), &r) || r.source != CREDENTIAL_SECRET || r.ca)
+		return;
+	key = arena_printf(w->a, STR_FMT "/" STR_FMT, STR_ARG(r.ns.len ? r.ns : str_of(pod_ns)), STR_ARG(r.name));
+	problem = w->in->credential_problem(w->in->ctx, w->a, key);
+	if (!problem)
+		world_report(w, "IST0101", o, path,
+			"Secret %s does not exist; it has to be in the namespace of the gateway's workload", key);
+	else if (*problem)
+		world_report(w, "IST0161", o, path, "Secret %s %s: no client gets a connection that it trusts", key,
+			problem);
+}
+
+/* Where no Secret is known at all, as in most folders, nobody's is missed. */
+static void credentials(struct world *w, const struct object *o, const char *pod_ns)
+{
+	for (size_t i = 0; w->in->of[KIND_SECRET].n && i < spec_of(o)->n_servers; i++) {
+		const Cfg__ServerTLSSettings *t = spec_of(o)->servers[i]->tls;
+
+		if (t && !str_empty(t->credential_name))
+			credential(w, o, t->credential_name, pod_ns,
+				arena_printf(w->a, "spec.servers[%zu].tls.credentialName", i));
+		for (size_t k = 0; t && k < t->n_credential_names; k++)
+			credential(w, o, t->credential_names[k], pod_ns,
+				arena_printf(w->a, "spec.servers[%zu].tls.credentialNames[%zu]", i, k));
+	}
+}
+
 /* ---- workloads */
 static bool selects(const Cfg__Gateway *g, const struct object *pod)
 {
@@ -144,6 +180,7 @@ static void workloads(struct world *w, const struct object *o)
 	for (size_t i = 0; i < pods.n; i++)
 		if (selects(spec_of(o), pods.items[i])) {
 			ports(w, o, pods.items[i]);
+			credentials(w, o, pods.items[i]->ns);
 			return;
 		}
 	world_report(w, "IST0101", o, "spec.selector", "no pod has the labels of the selector");

@@ -14,19 +14,40 @@ static bool names_protocol(const char *name)
 	return head.len > 0 && protocol_find(head);
 }
 
+/* Ports whose protocol is known without a word, and is never looked for. */
+static bool speaks_for_itself(const Kube__ServicePort *p)
+{
+	static const int32_t well_known[] = {25, 53, 3306, 27017};
+
+	for (size_t i = 0; i < ARRAY_LEN(well_known); i++)
+		if (p->port == well_known[i])
+			return true;
+	return streq(p->protocol, "UDP");
+}
+
+static void port_name(struct world *w, const struct object *o, const Kube__ServicePort *p, const char *path)
+{
+	const Kube__Service *s = (const void *)o->message;
+	bool tells = !str_empty(p->app_protocol) || names_protocol(p->name) || speaks_for_itself(p);
+
+	if (streq(s->spec->type, "ExternalName") && (!tells || streq(p->name, "tcp")))
+		world_report(w, "IST0150", o, path,
+			"\"%s\" (port %d) of an ExternalName service may take all TCP traffic of the port, for it has "
+			"no address of its own; name it by what is spoken: tls-<suffix>, http-<suffix>",
+			p->name, p->port);
+	else if (!tells)
+		world_report(w, "IST0118", o, path,
+			"\"%s\" (port %d) names no protocol, so traffic is looked at to find it out; name it "
+			"<protocol>[-<suffix>]",
+			p->name, p->port);
+}
+
 static void port_names(struct world *w, const struct object *o)
 {
 	const Kube__Service *s = (const void *)o->message;
 
-	for (size_t i = 0; s->spec && i < s->spec->n_ports; i++) {
-		const Kube__ServicePort *p = s->spec->ports[i];
-
-		if (str_empty(p->app_protocol) && !names_protocol(p->name))
-			world_report(w, "IST0118", o, arena_printf(w->a, "spec.ports[%zu].name", i),
-				"\"%s\" (port %d) names no protocol, so traffic is looked at to find it out; name it "
-				"<protocol>[-<suffix>]",
-				p->name, p->port);
-	}
+	for (size_t i = 0; s->spec && i < s->spec->n_ports; i++)
+		port_name(w, o, s->spec->ports[i], arena_printf(w->a, "spec.ports[%zu].name", i));
 }
 
 static void addresses(struct world *w, const struct object *o)

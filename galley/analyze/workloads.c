@@ -46,18 +46,31 @@ static bool told_before(struct world *w, struct map *owners, const struct object
 	return map_put(owners, str_of(owner), owners) != NULL;
 }
 
+static const char *transport_of(const Kube__ServicePort *p)
+{
+	return str_empty(p->protocol) ? "TCP" : p->protocol;
+}
+
+static void compare_port(struct world *w, const struct object *pod, const struct object *x, const Kube__ServicePort *a,
+	const struct object *y, const Kube__ServicePort *b)
+{
+	const char *target = target_of(w, a);
+
+	if (a->port != b->port && streq(target, target_of(w, b)))
+		world_report(w, "IST0137", pod, "metadata.labels",
+			"services %s (port %d) and %s (port %d) lead to its port %s under different numbers", x->name,
+			a->port, y->name, b->port, target);
+	if (a->port == b->port && !streq(transport_of(a), transport_of(b)))
+		world_report(w, "IST0116", pod, "metadata.labels",
+			"services %s (%s) and %s (%s) are on the same port %d with different protocols", x->name,
+			transport_of(a), y->name, transport_of(b), a->port);
+}
+
 static void compare_ports(struct world *w, const struct object *pod, const struct object *x, const struct object *y)
 {
 	for (size_t i = 0; i < spec_of(x)->n_ports; i++)
-		for (size_t k = 0; k < spec_of(y)->n_ports; k++) {
-			const Kube__ServicePort *a = spec_of(x)->ports[i], *b = spec_of(y)->ports[k];
-			const char *target = target_of(w, a);
-			if (a->port != b->port && streq(target, target_of(w, b)))
-				world_report(w, "IST0137", pod, "metadata.labels",
-					"services %s (port %d) and %s (port %d) lead to its port %s under different "
-					"numbers",
-					x->name, a->port, y->name, b->port, target);
-		}
+		for (size_t k = 0; k < spec_of(y)->n_ports; k++)
+			compare_port(w, pod, x, spec_of(x)->ports[i], y, spec_of(y)->ports[k]);
 }
 
 static void shared_ports(struct world *w)
