@@ -79,10 +79,13 @@ static bool start_cluster(struct citadel *c, struct err *e)
 	const struct citadel_cluster_options o = {.api = {.kubeconfig = c->cfg->kubeconfig},
 		.on_keys = on_cluster_keys,
 		.ctx = c,
+		.roots_config_map = c->cfg->roots_config_map,
 		.audiences = c->authn.audiences};
 	const char *when = c->cfg->token_review;
 	if (!streq(when, "auto") && !streq(when, "always") && !streq(when, "never"))
 		return err_set(e, ERR_PEER, "--token-review: \"%.40s\" is none of auto, always, never", when);
+	if (str_empty(c->cfg->roots_config_map))
+		return err_set(e, ERR_PEER, "--roots-config-map: a name is needed");
 	if (!node_accounts_check(c->cfg->node_accounts, e))
 		return err_in(e, "--trusted-node-accounts");
 	if (!c->cfg->kubernetes && c->cfg->node_accounts && c->cfg->node_accounts[0])

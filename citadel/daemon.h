@@ -16,7 +16,7 @@
 
 struct citadel_config {
 	const char *address, *unix_path, *ca_dir, *root_key, *trust_domain, *jwks;
-	const char *kubeconfig, *token_review;
+	const char *kubeconfig, *token_review, *roots_config_map;
 	bool kubernetes;
 	const char *root_rotation;
 	uint64_t root_ttl_ms, distribution_ms, max_ttl_ms, default_ttl_ms, probe_interval_ms;

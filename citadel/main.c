@@ -38,8 +38,11 @@ static const struct option_row options[] = {
 		OPT_LIST(struct citadel_config, jwt_audiences, "accepted audiences (default istio-ca)")},
 	{.name = "kubernetes",
 		OPT_BOOL(struct citadel_config, kubernetes,
-			"accept the cluster's service account tokens; keep the ConfigMap istio-ca-root-cert in every "
+			"accept the cluster's service account tokens; keep a ConfigMap with the trust bundle in every "
 			"namespace")},
+	{.name = "roots-config-map",
+		OPT_STR(struct citadel_config, roots_config_map, "istio-ca-root-cert",
+			"name of the ConfigMaps with the trust bundle")},
 	{.name = "token-review",
 		OPT_STR(struct citadel_config, token_review, "auto",
 			"when the API server is asked about a token: auto (while the cluster's keys are not known), "

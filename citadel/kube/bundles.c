@@ -1,5 +1,5 @@
 /*
- * DOC: The ConfigMap istio-ca-root-cert, key root-cert.pem, in every namespace that may hold workloads (Istio leaves out kube-system, kube-public,
+ * DOC: The ConfigMap istio-ca-root-cert (or --roots-config-map), key root-cert.pem, in every namespace that may hold workloads (Istio leaves out kube-system, kube-public,
  * kube-node-lease and local-path-storage). Namespaces and these ConfigMaps are watched, so a new namespace has its bundle, and a changed or
  * deleted one is repaired, as soon as the API server tells. Written by server-side apply: replicas that write the same do not fight.
  */
@@ -13,7 +13,6 @@
 #include "common/base/map.h"
 #include "common/base/metric.h"
 
-#define NAME "istio-ca-root-cert"
 #define KEY "root-cert.pem"
 #define RETRY_MS 1000u
 #define IN_FLIGHT_MAX 8u /* writes under way; a cluster has thousands of namespaces */
@@ -37,6 +36,7 @@ struct bundles {
 	struct kube_watch *namespaces, *maps;
 	struct timer *timer;
 	struct map *spaces;
+	char *config_map; /* its name */
 	char *roots;
 	uint64_t want;
 	size_t in_flight;
@@ -92,11 +92,11 @@ static void on_written(void *ctx, int status, struct str text)
 static void write_bundle(struct bundles *b, struct space *s)
 {
 	json_t *j = json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s}}, s:{s:s}}", "apiVersion", "v1", "kind", "ConfigMap",
-		"metadata", "name", NAME, "namespace", s->name, "labels", "istio.io/config", "true", "data", KEY,
-		b->roots);
+		"metadata", "name", b->config_map, "namespace", s->name, "labels", "istio.io/config", "true", "data",
+		KEY, b->roots);
 	char *body = json_dumps(j, JSON_COMPACT);
 	char *path cleanup(free_p) = xasprintf(
-		"/api/v1/namespaces/%s/configmaps/" NAME "?fieldManager=fairlead-citadel&force=true", s->name);
+		"/api/v1/namespaces/%s/configmaps/%s?fieldManager=fairlead-citadel&force=true", s->name, b->config_map);
 	const struct kube_request r = {
 		.method = "PATCH", .path = path, .content_type = "application/apply-patch+yaml", .body = str_of(body)};
 	s->writing = true;
@@ -173,14 +173,16 @@ static void remove_map(void *ctx, struct str key)
 
 /* ---- life */
 
-struct bundles *bundles_new(struct loop *l, struct kube *api)
+struct bundles *bundles_new(struct loop *l, struct kube *api, const char *config_map)
 {
 	static const struct kube_watch_ops namespaces = {put_namespace, remove_namespace, reconcile},
 					   maps = {put_map, remove_map, reconcile};
 	struct bundles *b = xzalloc(sizeof(*b));
 	b->api = api;
+	b->config_map = xstrdup(config_map);
 	b->spaces = map_new();
 	b->timer = timer_new(l, reconcile, b);
+	char *selector cleanup(free_p) = xasprintf("fieldSelector=metadata.name%%3D%s", config_map);
 	const struct kube_watch_options n = {.group = "",
 		.version = "v1",
 		.plural = "namespaces",
@@ -191,7 +193,7 @@ struct bundles *bundles_new(struct loop *l, struct kube *api)
 		.version = "v1",
 		.plural = "configmaps",
 		.kind = "ConfigMap",
-		.selector = "fieldSelector=metadata.name%3D" NAME,
+		.selector = selector,
 		.ops = &maps,
 		.ctx = b};
 	b->namespaces = kube_watch_new(api, &n);
@@ -215,6 +217,7 @@ void bundles_free(struct bundles *b)
 	}
 	map_free(b->spaces);
 	free(b->roots);
+	free(b->config_map);
 	free(b);
 }
 

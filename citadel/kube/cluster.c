@@ -94,7 +94,7 @@ struct citadel_cluster *citadel_cluster_new(struct loop *l, const struct citadel
 	struct citadel_cluster *c = xzalloc(sizeof(*c));
 	c->o = *o;
 	c->api = api;
-	c->bundles = bundles_new(l, api);
+	c->bundles = bundles_new(l, api, o->roots_config_map);
 	c->reviews = reviews_new(api, o->audiences);
 	c->nodes = node_accounts_new(api);
 	c->timer = timer_new(l, ask, c);

@@ -14,6 +14,7 @@ struct citadel_cluster_options {
 	/* The cluster's token issuer and its keys; again whenever they change. Borrowed for the call. */
 	void (*on_keys)(void *ctx, const char *issuer, struct str jwks);
 	void *ctx;
+	const char *roots_config_map; /* name of the ConfigMaps with the trust bundle */
 	const char *const *audiences; /* of tokens; borrowed for life */
 };
 
@@ -32,7 +33,7 @@ void citadel_cluster_debug(const struct citadel_cluster *c, struct strbuf *json)
 
 /* ---- bundles.c */
 struct bundles;
-struct bundles *bundles_new(struct loop *l, struct kube *api);
+struct bundles *bundles_new(struct loop *l, struct kube *api, const char *config_map);
 void bundles_free(struct bundles *b);
 void bundles_set(struct bundles *b, struct str roots_pem);
 void bundles_debug(const struct bundles *b, struct strbuf *json);

@@ -22,6 +22,7 @@ struct inject_options {
 	bool cni; /* capture is somebody else's: istio-validation in place of istio-init */
 	bool hold_application;
 	const char *discovery_address, *ca_address; /* ca_address "": the former */
+	const char *roots_config_map; /* "": INJECT_ROOTS */
 	const char *cluster_id, *network; /* unless the webhook's path says otherwise */
 	const char *resources; /* of the proxy, JSON as in a container */
 	const char **never; /* labels "key=value" or "key" of pods that get no proxy unless they ask for it */
@@ -40,6 +41,7 @@ struct inject_options {
 #define INJECT_UID_RANGE "openshift.io/sa.scc.uid-range"
 #define INJECT_GROUPS "openshift.io/sa.scc.supplemental-groups"
 #define INJECT_DISCOVERY_ADDRESS "istiod.istio-system.svc:15012"
+#define INJECT_ROOTS "istio-ca-root-cert"
 #define INJECT_RESOURCES \
 	"{\"requests\":{\"cpu\":\"100m\",\"memory\":\"128Mi\"},\"limits\":{\"cpu\":\"2\",\"memory\":\"1Gi\"}}"
 
@@ -60,6 +62,8 @@ struct inject_options {
 						     "where proxies find pilot, host:port")}, \
 		{prefix "ca-address", \
 			OPT_STR(config, at.ca_address, "", "who signs their certificates (default: pilot)")}, \
+		{prefix "roots-config-map", OPT_STR(config, at.roots_config_map, INJECT_ROOTS, \
+						    "ConfigMap of each namespace with the roots that prove pilot")}, \
 		{prefix "cluster-id", OPT_STR(config, at.cluster_id, "Kubernetes", "the cluster that pods are in")}, \
 		{prefix "network", OPT_STR(config, at.network, "", "the network that they are in")}, \
 		{prefix "proxy-config", \

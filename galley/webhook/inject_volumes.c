@@ -44,6 +44,7 @@ static json_t *field_file(const char *path, const char *field)
 
 json_t *proxy_volumes(const struct injection *i)
 {
+	const char *roots = str_empty(i->o->roots_config_map) ? INJECT_ROOTS : i->o->roots_config_map;
 	json_t *out = json_pack("[{s:s, s:{s:s}}, {s:s, s:{}}]", "name", "istio-envoy", "emptyDir", "medium", "Memory",
 		"name", "istio-data", "emptyDir");
 	(void)json_array_append_new(out,
@@ -53,7 +54,7 @@ json_t *proxy_volumes(const struct injection *i)
 						 "projected", "sources", "serviceAccountToken", "path", "istio-token",
 						 "expirationSeconds", 43200, "audience", "istio-ca"));
 	(void)json_array_append_new(
-		out, json_pack("{s:s, s:{s:s}}", "name", "istiod-ca-cert", "configMap", "name", "istio-ca-root-cert"));
+		out, json_pack("{s:s, s:{s:s}}", "name", "istiod-ca-cert", "configMap", "name", roots));
 	if (annotation_of(i, BOOTSTRAP_ANNOTATION, NULL))
 		(void)json_array_append_new(
 			out, json_pack("{s:s, s:{s:s}}", "name", "custom-bootstrap-volume", "configMap", "name",

@@ -471,6 +471,20 @@ def test_C11_citadel_may_read_pods_only_when_there_are_node_accounts(render, hel
     assert "CA_TRUSTED_NODE_ACCOUNTS" in said
 
 
+def test_C16_the_bundles_name_is_chosen_in_one_place(render, tmp_path):
+    for values, name in (({}, "istio-ca-root-cert"), ({"global": {"trustBundleName": "roots"}}, "roots")):
+        objects = render(values=values)
+        assert options_given(objects, "citadel")["roots-config-map"] == options_given(objects, "galley")["inject-roots-config-map"] == name
+        volumes = {o["metadata"]["name"]: [v["configMap"]["name"] for v in o["spec"]["template"]["spec"]["volumes"] if v["name"] == "istiod-ca-cert"]
+                   for o in of_kind(objects, "Deployment")}
+        assert volumes == {"galley": [name], "pilot": [name], "citadel": []}
+        assert [r["resourceNames"] for r in rules_of(objects, "citadel") if "configmaps" in r.get("resources", []) and "patch" in r["verbs"]] == [[name]]
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: a, image: i}]}\n"
+    done = subprocess.run([BUILD / "cli/fairlead", "kube-inject", "-f", "-", "--image", "p:1", "--roots-config-map", "roots"], input=pod,
+                          capture_output=True, text=True, check=True)
+    assert {v["name"]: v for v in yaml.safe_load(done.stdout)["spec"]["volumes"]}["istiod-ca-cert"]["configMap"]["name"] == "roots"
+
+
 @pytest.mark.parametrize("chart", NAMES)
 def test_every_value_is_in_the_schema(chart):
     def check(values, schema, path):

@@ -139,6 +139,17 @@ def test_C16_a_bundle_that_is_changed_or_deleted_is_repaired_within_a_second(cit
     wait_until(lambda: bundle(fake, "shop") == good, seconds=1)
 
 
+def test_C16_the_name_is_chosen(tmp_path, fake, issuer):
+    fake.apply(NAMESPACES, {"metadata": {"name": "shop"}})
+    c = started(tmp_path, fake, "--roots-config-map", "roots")
+    mine = (CONFIG_MAPS, "shop/roots")
+    wait_until(lambda: mine in fake.objects)
+    assert fake.objects[mine]["data"]["root-cert.pem"] == (c.state / "root-cert.pem").read_text() and bundle(fake, "shop") is None
+    fake.delete(CONFIG_MAPS, "shop", "roots")
+    wait_until(lambda: mine in fake.objects, seconds=1)
+    assert c.stop() == 0
+
+
 def test_a_write_that_is_refused_is_tried_again(citadel, fake):
     wait_until(lambda: bundle(fake, "shop"))
     fake.refuse(500, "etcd is away", 1)

@@ -178,7 +178,7 @@ write them, but would look only after a minute whether an optional one has come.
     sources:
       - serviceAccountToken: {audience: istio-ca, expirationSeconds: 43200, path: istio-token}
 - name: istiod-ca-cert
-  configMap: {name: istio-ca-root-cert}
+  configMap: {name: {{ .root.Values.global.trustBundleName }}}
 {{- end }}
 
 {{- define "fairlead.caMounts" -}}
