@@ -268,6 +268,16 @@ static bool check_config(const struct agent_config *c, const char *state_dir, st
 	       err_set(e, ERR_PEER, "--interception-mode: \"%.40s\" is not REDIRECT, TPROXY or NONE", mode);
 }
 
+/* As Go reads a truth value, which is how Istio's agent reads its environment. */
+static bool is_true(const char *text)
+{
+	static const char *const words[] = {"true", "t", "1"};
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (str_ieq(str_of(text), str_of(words[i])))
+			return true;
+	return false;
+}
+
 bool agent_start(struct daemon *d, const void *config, void **self, struct err *e)
 {
 	struct agent *a = xzalloc(sizeof(*a));
@@ -276,6 +286,7 @@ bool agent_start(struct daemon *d, const void *config, void **self, struct err *
 	a->told.environment = environ;
 	if (!a->told.proxy_config)
 		a->told.proxy_config = getenv("PROXY_CONFIG");
+	a->told.metrics_inside_only |= is_true(getenv("METRICS_LOCALHOST_ACCESS_ONLY"));
 	a->config = &a->told;
 	a->started_ms = clock_mono_ms();
 	if (!check_config(a->config, a->state_dir, e) || !start_identity(a, e) || !start_sds(a, e) ||

@@ -26,6 +26,7 @@ struct agent_config {
 	const char *ca_roots;
 	const char *token_file;
 	bool plaintext; /* xDS without TLS (port 15010) */
+	bool metrics_inside_only;
 	uint64_t cert_ttl_ms;
 	const char *key_type; /* NULL: by Istio's variables */
 	const char *envoy;

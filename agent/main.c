@@ -57,6 +57,9 @@ static const struct option_row options[] = {
 		OPT_U32(struct agent_config, base_id, "0", 0, 0, "Envoy's base id; 0: Envoy without hot restart")},
 	{.name = "status-address",
 		OPT_STR(struct agent_config, status_address, "*:15020", "health and metrics of this workload")},
+	{.name = "metrics-localhost-only",
+		OPT_BOOL(struct agent_config, metrics_inside_only,
+			"/stats/prometheus is for the pod itself (also by METRICS_LOCALHOST_ACCESS_ONLY)")},
 	{.name = "interception-mode",
 		OPT_STR(struct agent_config, interception_mode, NULL,
 			"how traffic reaches Envoy, by which pilot makes listeners: REDIRECT, TPROXY or NONE (default: "

@@ -43,6 +43,7 @@ struct status {
 	char *ready_url, *envoy_url;
 	struct scrape_targets application; /* none: it has no metrics, or does not want them merged */
 	unsigned scrapes; /* under way */
+	bool metrics_inside_only;
 	bool draining;
 	void (*on_drain)(void *ctx);
 	void *drain_ctx;
@@ -291,14 +292,29 @@ static void start_scrape(struct status *s, struct admin_request *r, bool envoy_o
 	}
 }
 
+static bool from_inside(struct admin_request *r, const char *what)
+{
+	if (admin_request_is_local(r))
+		return true;
+	log_warn(&status_log, "refused from outside", KV("page", what));
+	admin_respond(r, 403, TEXT, STR("only from 127.0.0.1 or ::1\n"));
+	return false;
+}
+
+static void give_metrics(struct status *s, struct admin_request *r, bool envoy_only)
+{
+	if (!s->metrics_inside_only || from_inside(r, "metrics"))
+		start_scrape(s, r, envoy_only);
+}
+
 static void metrics_page(void *ctx, struct admin_request *r)
 {
-	start_scrape(ctx, r, false);
+	give_metrics(ctx, r, false);
 }
 
 static void envoy_metrics_page(void *ctx, struct admin_request *r)
 {
-	start_scrape(ctx, r, true);
+	give_metrics(ctx, r, true);
 }
 
 /* ---- /healthz/ready */
@@ -341,15 +357,6 @@ void status_draining(struct status *s)
 }
 
 /* ---- /quitquitquit, /drain */
-
-static bool from_inside(struct admin_request *r, const char *what)
-{
-	if (admin_request_is_local(r))
-		return true;
-	log_warn(&status_log, "refused from outside", KV("page", what));
-	admin_respond(r, 403, TEXT, STR("only from 127.0.0.1 or ::1\n"));
-	return false;
-}
 
 /* As pilot-agent does: listeners are drained, and nothing ends. */
 static void drain_page(void *ctx, struct admin_request *r)
@@ -419,6 +426,7 @@ struct status *status_new(struct loop *l, const struct agent_config *c, struct e
 	uint16_t port = 0;
 	s->ready_url = escaped(ready);
 	s->envoy_url = xasprintf("http://127.0.0.1:%u/stats/prometheus", c->envoy_admin_port);
+	s->metrics_inside_only = c->metrics_inside_only;
 	s->http = http_client_new(l);
 	s->server = admin_new(l, c->status_address, &port, e);
 	if (!s->server)

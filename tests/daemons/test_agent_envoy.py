@@ -159,21 +159,21 @@ class Mesh:
         self.processes[name] = self.pod.start(*command, stdout=log, stderr=log)
         log.close()
 
-    def daemon(self, name, *options):
-        self.start(name, "env", "ISTIO_META_ENABLE_SELF_DISCOVERY=true", BUILD / name / name, "--bus", f"ipc://{self.folder}/bus-{{role}}", "--state-dir", self.folder / name,
+    def daemon(self, name, *options, environment=()):
+        self.start(name, "env", "ISTIO_META_ENABLE_SELF_DISCOVERY=true", *environment, BUILD / name / name, "--bus", f"ipc://{self.folder}/bus-{{role}}", "--state-dir", self.folder / name,
                    "--admin-address", f"unix:{self.folder}/{name}.admin", *options)
 
     def start_pilot(self):
         self.daemon("pilot", "--xds-address", "127.0.0.1:15010", "--xds-tls-address", "127.0.0.1:0")
 
-    def start_agent(self, *options):
+    def start_agent(self, *options, environment=()):
         annotations = {"prometheus.istio.io/scrape-targets": "8080:/stats,8080:/more"}
         self.daemon(
             "agent", "--pod-name", "cart-1", "--pod-namespace", "shop", "--pod-ip", POD, "--service-account", "cart", "--workload",
             "cart", "--labels", '{"app":"cart","version":"v1","topology.istio.io/locality":"r.z1"}', "--annotations", json.dumps(annotations), "--plaintext",
             "--discovery-address", "127.0.0.1:15010", "--ca-address", "127.0.0.1:8060", "--ca-roots",
             self.folder / "citadel/root-cert.pem", "--app-probers", json.dumps(PROBERS), "--token-file", self.folder / "token", "--envoy", ENVOY, "--concurrency", "1",
-            "--proxy-mark", "1337", *(options or ("--drain-duration", f"{DRAIN_S}s")))
+            "--proxy-mark", "1337", *(options or ("--drain-duration", f"{DRAIN_S}s")), environment=environment)
 
     def log(self, name):
         return (self.folder / (name + ".log")).read_text()
@@ -237,6 +237,15 @@ def series(text, name, **labels):
         float(line.rsplit(" ", 1)[1])
         for line in text.splitlines()
         if line.startswith(name + "{") and all(f'{k}="{v}"' in line for k, v in labels.items()))
+
+
+def only_inside(running):
+    """METRICS_LOCALHOST_ACCESS_ONLY: A10 of the pod that it is given to."""
+    for page in ("/stats/prometheus", "/stats/envoy"):
+        assert running.get(f"http://{POD}:15020{page}", ns=running.outside) == (403, "only from 127.0.0.1 or ::1\n")
+        assert running.get(f"http://127.0.0.1:15020{page}")[0] == 200
+    assert running.get(f"http://{POD}:15090/stats/prometheus", ns=running.outside)[0] == 200, "Envoy's port, as in Istio"
+    assert running.ready()[0] == 200
 
 
 def test_A12_ready_with_the_first_configuration(mesh):
@@ -479,12 +488,13 @@ def test_A01_what_is_wrong_is_said_at_the_start(running, tmp_path, option, value
     assert why in done.stderr.replace('\\"', '"')
 
 
-def test_I03_the_users_bootstrap_is_merged_over_the_agents(running):
+def test_I03_A10_the_users_bootstrap_is_merged_over_the_agents_and_metrics_may_stay_inside(running):
     running.end("agent")
     override = running.folder / "custom_bootstrap.json"
     override.write_text('{"stats_flush_interval": "77s", "node": {"metadata": {"MINE": "yes"}}}')
-    running.start_agent("--drain-duration", "100ms", "--bootstrap-override", override)
+    running.start_agent("--drain-duration", "100ms", "--bootstrap-override", override, environment=["METRICS_LOCALHOST_ACCESS_ONLY=true"])
     until(running.is_ready)
+    only_inside(running)
     bootstrap = json.loads(running.get("http://127.0.0.1:15000/config_dump?resource=&mask=bootstrap")[1])["configs"][0]["bootstrap"]
     assert bootstrap["stats_flush_interval"] == "77s" and bootstrap["node"]["metadata"]["MINE"] == "yes"
     assert bootstrap["node"]["metadata"]["LABELS"]["app"] == "cart" and running.call() == (200, "hello")
