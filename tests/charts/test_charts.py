@@ -471,6 +471,14 @@ def test_C11_citadel_may_read_pods_only_when_there_are_node_accounts(render, hel
     assert "CA_TRUSTED_NODE_ACCOUNTS" in said
 
 
+@pytest.mark.parametrize("value,version,native", [("auto", "v1.33.0", True), ("auto", "v1.37.2-gke.100", True), ("auto", "v1.32.9", False),
+                                                  (True, "v1.29.0", True), (False, "v1.37.0", False), (None, "v1.37.0", False)])
+def test_A12_native_sidecars_where_the_cluster_has_them(helm, value, version, native):
+    values = {} if value is None else {"global": {"proxy": {"nativeSidecar": value}}}
+    text = helm("template", "x", CHARTS / "fairlead", "--kube-version", version, values=values)
+    assert ("--inject-native-sidecars" in text) == native
+
+
 def test_C16_the_bundles_name_is_chosen_in_one_place(render, tmp_path):
     for values, name in (({}, "istio-ca-root-cert"), ({"global": {"trustBundleName": "roots"}}, "roots")):
         objects = render(values=values)

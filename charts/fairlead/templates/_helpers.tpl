@@ -120,6 +120,16 @@ resources: {{- toYaml .own.resources | nindent 2 }}
 {{- end -}}
 {{- end }}
 
+{{- /* auto: the API server is of 1.33 at least, so no kubelet is older than 1.30, where native sidecars are on unless somebody has switched them off. */ -}}
+{{- define "fairlead.nativeSidecar" -}}
+{{- $native := toString .Values.global.proxy.nativeSidecar -}}
+{{- if eq $native "auto" -}}
+{{ semverCompare ">=1.33.0-0" .Capabilities.KubeVersion.Version }}
+{{- else -}}
+{{ $native }}
+{{- end -}}
+{{- end }}
+
 {{- define "fairlead.env" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
