@@ -61,6 +61,12 @@ static const struct option_row rows[] = {
 			"how connections that come in reach the proxy: REDIRECT, TPROXY (the application sees the "
 			"client's "
 			"address), or NONE: not at all")},
+	{.name = "envoy-port",
+		OPT_U32(struct command, c.outbound_port, "15001", 1, 65535,
+			"where the proxy takes what goes out: the mesh config's proxyListenPort")},
+	{.name = "inbound-capture-port",
+		OPT_U32(struct command, c.inbound_port, "15006", 1, 65535,
+			"where it takes what comes in: proxyInboundListenPort")},
 	{.name = "proxy-uid", STR_ROW(proxy_uid, "1337", "the users that the proxy and the agent run as")},
 	{.name = "proxy-gid", STR_ROW(proxy_gid, "1337", "the groups that the proxy and the agent run as")},
 	{.name = "proxy-mark",
@@ -135,7 +141,7 @@ static int run(const struct capture_config *c)
 		(void)fprintf(stderr, "agent capture: %s\n", e.text);
 		return 1;
 	}
-	if (!c->run_validation || c->dry_run || capture_validate(c->probe_timeout_ms, &e))
+	if (!c->run_validation || c->dry_run || capture_validate(c, &e))
 		return 0;
 	(void)fprintf(stderr, "agent capture: %s\n", e.text);
 	return EXIT_NOT_CAPTURED;

@@ -18,6 +18,7 @@ struct capture_config {
 	const char *proxy_uid; /* list */
 	const char *proxy_gid; /* list */
 	const char *mode; /* REDIRECT, TPROXY, NONE */
+	uint32_t outbound_port, inbound_port; /* where the proxy takes what goes out and what comes in */
 	const char *include_inbound_ports; /* "*" or list */
 	const char *exclude_inbound_ports; /* counts where all ports are captured */
 	const char *include_outbound_ranges; /* "*" or CIDR list */
@@ -77,6 +78,7 @@ struct capture_list {
 struct capture_settings {
 	enum capture_mode mode;
 	uint32_t proxy_mark;
+	uint32_t outbound_port, inbound_port;
 	bool drop_invalid;
 	struct capture_list of[CAPTURE_SETTING_COUNT];
 };
@@ -92,5 +94,5 @@ char *capture_rules(const struct capture_settings *s);
 bool capture_routes_add(struct err *e) MUST_CHECK;
 bool capture_routes_remove(struct err *e) MUST_CHECK;
 
-/* ---- capture_check.c: true once a connection of this process has been redirected to the proxy's port */
-bool capture_validate(uint64_t timeout_ms, struct err *e) MUST_CHECK;
+/* ---- capture_check.c: true once a connection of this process has been redirected to one of the proxy's ports */
+bool capture_validate(const struct capture_config *c, struct err *e) MUST_CHECK;

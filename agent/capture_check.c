@@ -113,22 +113,22 @@ static bool run(const struct probe *p, uint64_t timeout_ms, struct err *e)
 		(void)close(fd);
 	return arrived ||
 	       err_set(e, ERR_SYSTEM,
-		       "no connection was redirected to 127.0.0.1:15001 or :15006 within %llu ms: traffic capture is "
+		       "no connection was redirected to the proxy's ports within %llu ms: traffic capture is "
 		       "not set up in this pod",
 		       (unsigned long long)timeout_ms);
 }
 
-static bool try_family(int family, uint64_t timeout_ms, struct err *e)
+static bool try_family(int family, const struct capture_config *c, struct err *e)
 {
-	struct probe p = {.family = family, .listeners = {listen_at(family, 15001), -1}};
+	struct probe p = {.family = family, .listeners = {listen_at(family, (uint16_t)c->outbound_port), -1}};
 	bool ok = p.listeners[0] >= 0;
 	if (ok) {
-		p.listeners[1] = listen_at(family, 15006);
+		p.listeners[1] = listen_at(family, (uint16_t)c->inbound_port);
 		ok = p.listeners[1] >= 0;
 	}
 	if (!ok)
-		(void)err_errno(e, "listen on the proxy's ports 15001 and 15006");
-	ok = ok && run(&p, timeout_ms, e);
+		(void)err_errno(e, "listen on the proxy's ports %u and %u", c->outbound_port, c->inbound_port);
+	ok = ok && run(&p, c->probe_timeout_ms, e);
 	for (size_t i = 0; i < 2; i++)
 		if (p.listeners[i] >= 0)
 			(void)close(p.listeners[i]);
@@ -155,7 +155,7 @@ static int family_of_pod(void)
 	return family ? family : AF_INET;
 }
 
-bool capture_validate(uint64_t timeout_ms, struct err *e)
+bool capture_validate(const struct capture_config *c, struct err *e)
 {
-	return try_family(family_of_pod(), timeout_ms, e);
+	return try_family(family_of_pod(), c, e);
 }

@@ -1,12 +1,12 @@
 /*
  * DOC: The rules of traffic capture. They are Istio's, as one nftables table of our own:
  *
- * - What comes from outside goes to 15006, but for the ports at which the proxy itself is served. With REDIRECT its destination is rewritten, and
+ * - What comes from outside goes to 15006, the inbound port, but for the ports at which the proxy itself is served. With REDIRECT its destination is rewritten, and
  *   the application sees the proxy as the client. With TPROXY it stays as it is, the proxy accepts it with foreign addresses, and calls the
  *   application in the client's name, with TPROXY_MARK on these packets: the connection remembers the mark, so that the application's answers
  *   have it, too, and a routing rule brings them to the proxy instead of to the client (capture_route.c). An application that listens on the
  *   loopback only could not answer a foreign address; there the client's address becomes 127.0.0.6, or ::6, as with REDIRECT.
- * - What the pod opens is redirected to 15001, unless the proxy opened it (known by its user or group, or by a mark on its sockets where only one
+ * - What the pod opens is redirected to 15001, the outbound port, unless the proxy opened it (known by its user or group, or by a mark on its sockets where only one
  *   user id is mapped).
  * - On loopback: 127.0.0.6, or ::6, is the proxy's passing-on of what came in; the application calling itself is left alone; the proxy calling the
  *   pod's own address, because a service chose this very endpoint, takes the inbound way, so that its policies hold there too.
@@ -20,12 +20,10 @@
 #include "agent/capture.h"
 
 #define TABLE "inet fairlead_capture"
-#define TO_OUTBOUND "redirect to :15001"
-#define TO_INBOUND "redirect to :15006"
 #define MARK "1337"
 _Static_assert(TPROXY_MARK == 1337, "one number, as text and as number");
-/* The proxy's and the agent's own: HBONE, status, health, Prometheus; and the two capture ports, which refuse what is sent to them. */
-#define PROXY_PORTS "15001, 15006, 15008, 15020, 15021, 15090"
+/* The proxy's and the agent's own: HBONE, status, health, Prometheus. */
+#define PROXY_PORTS "15008, 15020, 15021, 15090"
 
 struct script {
 	struct strbuf *b;
@@ -33,6 +31,7 @@ struct script {
 	char *proxy[2]; /* what matches the proxy's packets; the second may be NULL */
 	char *other; /* what matches all others */
 	char loopback[INET_ADDRSTRLEN + 4];
+	char to_outbound[24], to_inbound[24]; /* verdicts */
 };
 
 static const struct capture_list *list(const struct script *x, enum capture_setting s)
@@ -121,8 +120,8 @@ static void virtual_chain(const struct script *x)
 		const char *name = list(x, VIRTUAL_INTERFACES)->items.items[i].interface;
 		char *from cleanup(free_p) = xasprintf("iifname \"%s\" meta l4proto tcp", name);
 		if (list(x, INCLUDE_OUTBOUND_RANGES)->all)
-			rule(x, from, TO_OUTBOUND);
-		range_rules(x, from, INCLUDE_OUTBOUND_RANGES, TO_OUTBOUND);
+			rule(x, from, x->to_outbound);
+		range_rules(x, from, INCLUDE_OUTBOUND_RANGES, x->to_outbound);
 	}
 	end(x);
 }
@@ -130,7 +129,9 @@ static void virtual_chain(const struct script *x)
 static void inbound_chain(const struct script *x)
 {
 	bool transparent = x->s->mode == CAPTURE_TPROXY;
-	const char *capture = transparent ? "tproxy to :15006 meta mark set " MARK " accept" : TO_INBOUND;
+	char tproxy[64];
+	(void)snprintf(tproxy, sizeof(tproxy), "tproxy to :%u meta mark set " MARK " accept", x->s->inbound_port);
+	const char *capture = transparent ? tproxy : x->to_inbound;
 	begin(x, "inbound",
 		transparent ? "filter hook prerouting priority mangle" : "nat hook prerouting priority dstnat");
 	rule(x, "meta l4proto != tcp", "return");
@@ -140,7 +141,9 @@ static void inbound_chain(const struct script *x)
 	}
 	interface_rules(x, "iifname", EXCLUDE_INTERFACES);
 	interface_rules(x, "iifname", VIRTUAL_INTERFACES);
-	rule(x, "tcp dport { " PROXY_PORTS " }", "return");
+	/* The two capture ports refuse what is sent to them. */
+	strbuf_addf(
+		x->b, "\t\ttcp dport { %u, %u, " PROXY_PORTS " } return\n", x->s->outbound_port, x->s->inbound_port);
 	if (list(x, INCLUDE_INBOUND_PORTS)->all) {
 		number_rule(x, "tcp dport", EXCLUDE_INBOUND_PORTS, "return");
 		rule(x, "meta l4proto tcp", capture);
@@ -188,8 +191,8 @@ static void loopback_rules(const struct script *x)
 			"oifname \"lo\" %s ip daddr != %s tcp dport != 15008", x->proxy[i], x->loopback);
 		char *self6 cleanup(free_p) = xasprintf(
 			"oifname \"lo\" %s ip6 daddr != ::1 tcp dport != 15008", x->proxy[i]);
-		rule(x, self4, TO_INBOUND);
-		rule(x, self6, TO_INBOUND);
+		rule(x, self4, x->to_inbound);
+		rule(x, self6, x->to_inbound);
 	}
 	if (!has_loopback(list(x, INCLUDE_OUTBOUND_RANGES))) {
 		char *application cleanup(free_p) = xasprintf("oifname \"lo\" %s", x->other);
@@ -221,10 +224,10 @@ static void outbound_chain(const struct script *x)
 	rule(x, loopback, "return");
 	rule(x, "ip6 daddr ::1", "return");
 	range_rules(x, "meta l4proto tcp", EXCLUDE_OUTBOUND_RANGES, "return");
-	number_rule(x, "tcp dport", INCLUDE_OUTBOUND_PORTS, TO_OUTBOUND);
-	range_rules(x, "meta l4proto tcp", INCLUDE_OUTBOUND_RANGES, TO_OUTBOUND);
+	number_rule(x, "tcp dport", INCLUDE_OUTBOUND_PORTS, x->to_outbound);
+	range_rules(x, "meta l4proto tcp", INCLUDE_OUTBOUND_RANGES, x->to_outbound);
 	if (list(x, INCLUDE_OUTBOUND_RANGES)->all)
-		rule(x, "meta l4proto tcp", TO_OUTBOUND);
+		rule(x, "meta l4proto tcp", x->to_outbound);
 	end(x);
 }
 
@@ -249,6 +252,8 @@ static void write_table(const struct capture_settings *s, struct strbuf *b)
 	struct script x = {.b = b, .s = s};
 	know_proxy(&x);
 	range_text(&s->of[LOOPBACK_RANGE].items.items[0], x.loopback, sizeof(x.loopback));
+	(void)snprintf(x.to_outbound, sizeof(x.to_outbound), "redirect to :%u", s->outbound_port);
+	(void)snprintf(x.to_inbound, sizeof(x.to_inbound), "redirect to :%u", s->inbound_port);
 	strbuf_adds(b, "table " TABLE " {\n");
 	if (s->drop_invalid)
 		invalid_chain(&x);

@@ -256,7 +256,11 @@ static bool parse_all(
 	if (c->remove)
 		out->mode = CAPTURE_NONE;
 	out->proxy_mark = c->proxy_mark;
+	out->outbound_port = c->outbound_port;
+	out->inbound_port = c->inbound_port;
 	out->drop_invalid = c->drop_invalid;
+	if (c->outbound_port == c->inbound_port)
+		return err_set(e, ERR_PEER, "--inbound-capture-port: %u is the port of what goes out", c->inbound_port);
 	return out->mode != CAPTURE_TPROXY || c->proxy_mark != TPROXY_MARK ||
 	       err_set(e, ERR_PEER, "--proxy-mark: %u is TPROXY's own mark, of what goes to the application",
 		       TPROXY_MARK);

@@ -74,6 +74,7 @@ bool inject_read_mesh(struct arena *a, const char *path, struct inject_options *
 		if (config.len && str_empty(o->proxy_config))
 			o->proxy_config = arena_strdup(a, config.ptr);
 		o->no_metrics_merge |= !galley_merges_metrics(g);
+		galley_capture_ports(g, &o->outbound_port, &o->inbound_port);
 		o->trust_domain = text_in(a, mesh, "trustDomain", o->trust_domain);
 		o->root_namespace = text_in(a, mesh, "rootNamespace", o->root_namespace);
 	}

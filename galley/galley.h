@@ -51,6 +51,8 @@ void galley_analyze(const struct galley *g, struct diags *out);
 const char *galley_namespace_annotation(const struct galley *g, const char *ns, const char *annotation);
 /* The mesh config's defaultConfig as JSON; "" when it says nothing. */
 void galley_proxy_config(const struct galley *g, struct strbuf *json);
+/* Where proxies take what is captured: the mesh config's proxyListenPort and proxyInboundListenPort. */
+void galley_capture_ports(const struct galley *g, uint32_t *outbound, uint32_t *inbound);
 bool galley_merges_metrics(const struct galley *g); /* the mesh config's enablePrometheusMerge, by default true */
 /* The ProxyConfig resources as a JSON list, the oldest first. */
 void galley_proxy_configs(const struct galley *g, struct strbuf *json);

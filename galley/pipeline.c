@@ -120,6 +120,14 @@ void galley_proxy_config(const struct galley *g, struct strbuf *json)
 		strbuf_add(json, strbuf_str(&text));
 }
 
+void galley_capture_ports(const struct galley *g, uint32_t *outbound, uint32_t *inbound)
+{
+	struct arena *a cleanup(arena_free_p) = arena_new();
+	const Mesh__MeshConfig *m = galley_mesh(g, a);
+	*outbound = m->proxy_listen_port > 0 ? (uint32_t)m->proxy_listen_port : 15001;
+	*inbound = m->proxy_inbound_listen_port > 0 ? (uint32_t)m->proxy_inbound_listen_port : 15006;
+}
+
 bool galley_merges_metrics(const struct galley *g)
 {
 	struct arena *a cleanup(arena_free_p) = arena_new();

@@ -48,6 +48,7 @@ bool config_read(struct arena *a, const char *dir, bool tell, struct config *out
 	struct galley *g = galley_new(NULL);
 	bool ok = galley_load(g, dir, e);
 	size_t n = 0;
+	uint32_t outbound, inbound;
 	const struct bus_change *changes = ok ? galley_commit(g, &n) : NULL;
 	const Mesh__MeshConfig *mesh = mesh_config(a, changes, n);
 	if (ok && tell)
@@ -59,6 +60,9 @@ bool config_read(struct arena *a, const char *dir, bool tell, struct config *out
 	strbuf_clear(&json);
 	galley_proxy_configs(g, &json);
 	out->proxy_configs = arena_cstr(a, strbuf_str(&json));
+	galley_capture_ports(g, &outbound, &inbound);
+	out->outbound_port = arena_printf(a, "%u", outbound);
+	out->inbound_port = arena_printf(a, "%u", inbound);
 	galley_free(g);
 	return ok;
 }
@@ -81,6 +85,8 @@ bool config_for_pod(struct arena *a, const struct config *c, struct pod *p, stru
 	if (ok) {
 		p->annotations_json = text_of(a, annotations);
 		p->proxy_config_json = text_of(a, config);
+		p->outbound_port = c->outbound_port;
+		p->inbound_port = c->inbound_port;
 	}
 	json_decref(config);
 	json_decref(annotations);

@@ -7,6 +7,7 @@ struct config {
 	const char *trust_domain, *root_namespace; /* of the mesh config */
 	const char *default_config; /* its ProxyConfig, JSON; "": it says nothing */
 	const char *proxy_configs; /* ProxyConfig resources, a JSON list */
+	const char *outbound_port, *inbound_port; /* where proxies take what is captured */
 };
 
 /* What is wrong with the configuration is printed on standard error when `tell`: it starts nothing less. Everything is in the arena. */

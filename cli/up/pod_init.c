@@ -240,14 +240,18 @@ static char *capture_annotations(const char *annotations)
 static bool capture(struct pod_init *p, struct err *e)
 {
 	char *agent cleanup(free_p) = xasprintf("%s/agent/agent", p->spec.mesh.bin);
+	const struct pod *pod = &p->spec.pod;
 	const char *mode = pod_agent_mode(p->arena, &p->spec);
+	const char *outbound = str_empty(pod->outbound_port) ? "15001" : pod->outbound_port;
+	const char *inbound = str_empty(pod->inbound_port) ? "15006" : pod->inbound_port;
 	char *annotations cleanup(free_p) = capture_annotations(p->spec.pod.annotations_json);
 	if (!annotations)
 		return err_set(e, ERR_PEER, "the pod's annotations are no JSON object");
 	pid_t pid = fork();
 	if (pid == 0) {
 		(void)execl(agent, agent, "capture", "--proxy-mark", PROXY_MARK, "--interception-mode", mode,
-			"--annotations", annotations, (char *)NULL);
+			"--envoy-port", outbound, "--inbound-capture-port", inbound, "--annotations", annotations,
+			(char *)NULL);
 		_exit(127);
 	}
 	int status = 0;

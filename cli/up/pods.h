@@ -22,6 +22,7 @@ struct pod {
 	const char *labels_json; /* {"app":"reviews",...} */
 	const char *annotations_json;
 	const char *proxy_config_json; /* Istio's ProxyConfig, set when the pod starts; NULL: not yet */
+	const char *outbound_port, *inbound_port; /* of its proxy, where traffic is led; likewise */
 	const char *const *command; /* NULL: nothing to run beside the proxy */
 	const char *const *env; /* "K=V", NULL-terminated */
 	uint32_t port; /* first container port, 0: none */

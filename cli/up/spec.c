@@ -21,6 +21,8 @@ static const struct field fields[] = {
 	{"labels", offsetof(struct spec, pod.labels_json)},
 	{"annotations", offsetof(struct spec, pod.annotations_json)},
 	{"proxyConfig", offsetof(struct spec, pod.proxy_config_json)},
+	{"outboundPort", offsetof(struct spec, pod.outbound_port)},
+	{"inboundPort", offsetof(struct spec, pod.inbound_port)},
 	{"state", offsetof(struct spec, mesh.state)},
 	{"dir", offsetof(struct spec, mesh.dir)},
 	{"bin", offsetof(struct spec, mesh.bin)},

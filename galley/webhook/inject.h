@@ -29,6 +29,7 @@ struct inject_options {
 	const char *proxy_config; /* the mesh's defaultConfig, JSON; under what pods say; "": nothing */
 	const char *proxy_configs; /* ProxyConfig resources, a JSON list, what counts first in front; "": none */
 	bool no_metrics_merge, no_probe_rewrite; /* unless the pod says otherwise */
+	uint32_t outbound_port, inbound_port; /* of the mesh config, where capture leads to; 0: 15001, 15006 */
 	const char *platform; /* INJECT_OPENSHIFT, or "" */
 	const char *root_namespace; /* "": istio-system */
 	const char *trust_domain, *domain_suffix; /* NULL: cluster.local */

@@ -16,6 +16,19 @@ static void add_argument(json_t *args, const char *option, const char *value)
 	(void)json_array_append_new(args, json_string(arg));
 }
 
+static void add_port(json_t *args, const char *option, uint32_t port, uint32_t usual)
+{
+	char *text cleanup(free_p) = xasprintf("%u", port);
+	if (port && port != usual)
+		add_argument(args, option, text);
+}
+
+static void add_ports(const struct injection *i, json_t *args)
+{
+	add_port(args, "envoy-port", i->o->outbound_port, 15001);
+	add_port(args, "inbound-capture-port", i->o->inbound_port, 15006);
+}
+
 /* Of several annotations with one meaning the last counts. */
 static void add_annotations(const struct injection *i, json_t *args)
 {
@@ -71,6 +84,7 @@ static json_t *init_container(const struct injection *i)
 	char *excluded cleanup(free_p) = excluded_ports(i);
 	if (i->transparent)
 		add_argument(args, "interception-mode", "TPROXY");
+	add_ports(i, args);
 	add_annotations(i, args);
 	if (*excluded)
 		add_argument(args, "exclude-inbound-ports", excluded);
@@ -82,6 +96,7 @@ static json_t *init_container(const struct injection *i)
 static json_t *validation_container(const struct injection *i)
 {
 	json_t *args = json_pack("[s, s, s]", "capture", "--skip-rule-apply", "--run-validation");
+	add_ports(i, args);
 	uint32_t user = i->transparent ? PROXY_USER : i->user, group = i->transparent ? PROXY_USER : i->group;
 	return helper_container(i, VALIDATION_NAME, args, container_rights(NULL, user, group));
 }

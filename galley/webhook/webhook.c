@@ -30,6 +30,7 @@ LOG_SCOPE(webhook_log, "webhook", "admission webhooks");
 struct webhook {
 	char *proxy_config; /* of the mesh config */
 	bool no_metrics_merge; /* that, too */
+	uint32_t outbound_port, inbound_port; /* likewise; 0: not known yet */
 	char *proxy_configs; /* of the source; NULL: the option's */
 	struct loop *loop;
 	struct webhook_options o;
@@ -123,6 +124,8 @@ static void on_inject(void *ctx, struct admin_request *q)
 	if (!str_empty(w->proxy_config))
 		o.proxy_config = w->proxy_config;
 	o.no_metrics_merge |= w->no_metrics_merge;
+	o.outbound_port = w->outbound_port;
+	o.inbound_port = w->inbound_port;
 	if (!str_empty(w->proxy_configs))
 		o.proxy_configs = w->proxy_configs;
 	o.settings = w->settings;
@@ -329,6 +332,7 @@ void webhook_take(struct webhook *w, struct galley *g)
 		galley_proxy_config(g, &json);
 		replace(&w->proxy_config, strbuf_str(&json));
 		w->no_metrics_merge = !galley_merges_metrics(g);
+		galley_capture_ports(g, &w->outbound_port, &w->inbound_port);
 	}
 	strbuf_clear(&json);
 	if (galley_kind_changed(g, KIND_PROXY_CONFIG)) {

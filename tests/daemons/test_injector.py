@@ -245,14 +245,16 @@ def test_P124_the_meshs_default_config_is_under_what_the_pod_says(hook):
     mesh.write_text("""apiVersion: fairlead.dev/v1
 kind: MeshConfig
 metadata: {name: default}
-spec: {defaultConfig: {concurrency: 3, terminationDrainDuration: 7s, gatewayTopology: {numTrustedProxies: 1},
+spec: {proxyListenPort: 15101, proxyInboundListenPort: 15106, defaultConfig: {concurrency: 3, terminationDrainDuration: 7s, gatewayTopology: {numTrustedProxies: 1},
   proxyMetadata: {ISTIO_META_ENABLE_SELF_DISCOVERY: "true", MINE: "no"}}}
 """)
     pod = copy(POD)
     pod["metadata"]["annotations"] = {"proxy.istio.io/config": "concurrency: 4\nproxyMetadata: {MINE: 'yes'}"}
     try:
         wait_until(lambda: "PROXY_CONFIG" in env_of(hook.injected(POD)[0]))
-        env = env_of(hook.injected(pod)[0])
+        injected = hook.injected(pod)[0]
+        env, init = env_of(injected), next(c for c in injected["spec"]["initContainers"] if c["name"] == "istio-init")
+        assert init["args"] == ["capture", "--envoy-port=15101", "--inbound-capture-port=15106"]
         assert (env["FAIRLEAD_AGENT_CONCURRENCY"], env["MINE"], env["ISTIO_META_ENABLE_SELF_DISCOVERY"]) == ("4", "yes", "true")
         assert env["FAIRLEAD_AGENT_DRAIN_DURATION"] == "7s"
         assert json.loads(env["PROXY_CONFIG"])["gatewayTopology"] == {"numTrustedProxies": 1}

@@ -29,12 +29,21 @@ def copy_of_programs(folder):
     return folder
 
 
+def with_other_ports(folder):
+    small(folder)
+    with open(folder / "mesh.yaml", "a", encoding="utf-8") as file:
+        file.write("  proxyListenPort: 15101\n  proxyInboundListenPort: 15106\n")
+
+
 @pytest.mark.scenario(11)
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
-def test_N24_ordinary_user_runs_a_mesh():
-    with Mesh(prepare=small, user=NOBODY, programs=copy_of_programs, quick=True) as mesh:
+def test_N24_A16_ordinary_user_runs_a_mesh():
+    """With other ports of proxies than the usual ones, to which capture has to lead."""
+    with Mesh(prepare=with_other_ports, user=NOBODY, programs=copy_of_programs, quick=True) as mesh:
         assert {os.stat(f"/proc/{u['pid']}").st_uid for u in mesh.units()} == {NOBODY}
         assert mesh.json("/x")["peer"] == GATEWAY_ID
+        listening = mesh.run_in("default/echo-v1", "ss", "-Htln")
+        assert all(f":{port} " in listening for port in (15101, 15106)) and not any(f":{port} " in listening for port in (15001, 15006))
         # Link addresses that change when pods come and go make others wait for ARP.
         assert "0a:58:0a:58:00:01" in mesh.run_in(None, "ip", "link", "show", "fl0")
         assert "0a:58:0a:58:01:14" in mesh.run_in("default/echo-v1", "ip", "link", "show", "eth0")

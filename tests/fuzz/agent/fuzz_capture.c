@@ -24,7 +24,9 @@ static bool is_ours(struct str line)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *annotations = xstrndup((const char *)data, size), *out = NULL;
-	struct capture_config c = {.proxy_uid = "1337",
+	struct capture_config c = {.outbound_port = 15001,
+		.inbound_port = 15006,
+		.proxy_uid = "1337",
 		.proxy_gid = "1337",
 		.mode = "REDIRECT",
 		.include_outbound_groups = "*",

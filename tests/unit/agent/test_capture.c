@@ -19,6 +19,8 @@
 static struct capture_config defaults(void)
 {
 	return (struct capture_config){.mode = "REDIRECT",
+		.outbound_port = 15001,
+		.inbound_port = 15006,
 		.proxy_uid = "1337",
 		.proxy_gid = "1337",
 		.include_inbound_ports = "*",
@@ -291,6 +293,28 @@ static void A16_every_option_is_refused_by_its_name(void **state)
 	}
 }
 
+static void A16_ports_of_the_proxy(void **state)
+{
+	struct capture_config c = defaults();
+	struct err e = {0};
+	c.outbound_port = 15101;
+	c.inbound_port = 15106;
+	char *text = script(&c), *none = NULL;
+	assert_non_null(strstr(text, "\ttcp dport { 15101, 15106, 15008, 15020, 15021, 15090 } return\n"));
+	assert_non_null(strstr(text, "\tmeta l4proto tcp redirect to :15106\n"));
+	assert_non_null(strstr(text, "\tmeta l4proto tcp redirect to :15101\n"));
+	assert_null(strstr(text, "15001"));
+	assert_null(strstr(text, "15006"));
+	free(text);
+	c.mode = "TPROXY";
+	text = script(&c);
+	assert_non_null(strstr(text, "tproxy to :15106 meta mark set 1337 accept\n"));
+	free(text);
+	c.inbound_port = 15101;
+	assert_false(capture_script(&c, &none, &e));
+	assert_string_equal(e.text, "--inbound-capture-port: 15101 is the port of what goes out");
+}
+
 static void A16_the_proxys_mark_is_not_that_of_tproxy(void **state)
 {
 	struct capture_config c = defaults();
@@ -364,6 +388,7 @@ int main(void)
 		cmocka_unit_test(A16_exclusions_count_where_all_is_captured),
 		cmocka_unit_test(A16_invalid_packets_are_dropped_when_asked_for),
 		cmocka_unit_test(A16_every_option_is_refused_by_its_name),
+		cmocka_unit_test(A16_ports_of_the_proxy),
 		cmocka_unit_test(A16_the_proxys_mark_is_not_that_of_tproxy),
 		cmocka_unit_test(A16_what_is_not_understood_is_refused),
 		cmocka_unit_test(A16_an_option_is_named_too),

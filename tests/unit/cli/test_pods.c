@@ -232,6 +232,8 @@ static bool holds(const char *const *list, const char *text)
 }
 
 static const struct config mesh_settings = {.root_namespace = "root",
+	.outbound_port = "15101",
+	.inbound_port = "15106",
 	.default_config = "{\"concurrency\":4,\"interceptionMode\":\"NONE\",\"terminationDrainDuration\":\"40s\"}",
 	.proxy_configs = "[{\"metadata\":{\"namespace\":\"root\"},\"spec\":{\"environmentVariables\":{\"A\":\"root\","
 			 "\"B\":\"root\","
@@ -268,6 +270,8 @@ static void P124_the_agent_is_started_with_the_pods_proxy_config(void **state)
 	assert_non_null(strstr(value_of(got.argv, "--annotations"), "statsInclusionPrefixes\":\"a\""));
 	assert_true(holds(got.env, "A=n") && holds(got.env, "B=root") && !holds(got.env, "B=pod"));
 	assert_string_equal(pod_agent_mode(b->arena, &s), "NONE");
+	assert_string_equal(s.pod.outbound_port, "15101");
+	assert_string_equal(s.pod.inbound_port, "15106");
 	/* The container of a gateway is the proxy, and has the last word. */
 	s.pod.gateway = true;
 	pod_agent_build(b->arena, &s, &got);
