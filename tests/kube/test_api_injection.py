@@ -104,17 +104,31 @@ def test_I03_a_wrong_annotation_is_told_to_who_creates_the_pod(plane, shop):
 
 
 CANARY = "istio-canary"
+TEMPLATE = """
+metadata:
+  labels: {hello: {{ .ObjectMeta.Namespace }}}
+spec:
+  containers:
+  - name: istio-proxy
+    env: [{name: GREETING, value: {{ index .ObjectMeta.Labels "say" | default "nothing" | quote }}}]
+    resources: {$patch: replace, requests: {cpu: 50m}}
+    startupProbe: null
+  - {name: helper, image: "helper:1"}
+  tolerations: [{operator: Exists}]
+"""
 
 
 @pytest.fixture(scope="module")
 def canary(plane, galley):
     """A second control plane's galley: another revision, under its own account, with a tag."""
     plane.namespace(CANARY)
-    objects = rendered("fairlead", {"revision": "canary", "revisionTags": ["prod"]}, release="canary", ns=CANARY)
+    objects = rendered("fairlead", {"revision": "canary", "revisionTags": ["prod"], "sidecarInjectorWebhook": {"templates": {"custom": TEMPLATE}}},
+                       release="canary", ns=CANARY)
     path = short_folder()
+    (path / "config").write_text(next(o for o in objects if o["metadata"]["name"] == "istio-sidecar-injector-canary")["data"]["config"])
     hooks = [o for o in objects if o["kind"].endswith("WebhookConfiguration")]
     made = Galley(path, make_accounts(plane, objects, CANARY)("galley", path), "--revision", "canary", "--inject-revision", "canary",
-                  "--root-namespace", CANARY,
+                  "--root-namespace", CANARY, "--inject-config", path / "config",
                   configurations=[f"{o['kind'].removesuffix('WebhookConfiguration').lower()}/{o['metadata']['name']}" for o in hooks])
     with made.daemon:
         made.daemon.wait_ready()
@@ -149,6 +163,18 @@ def revision_of(pod):
 ])
 def test_G07_revision_and_tag_choose_the_injector(plane, revisions, ns, labels, revision):
     assert revision_of(create(plane, dict(POD, metadata={"name": "cart", "labels": labels}), ns)) == revision
+
+
+def test_I01_a_template_of_the_values_is_in_the_pod_that_the_api_server_keeps(plane, revisions):
+    pod = {**POD, "metadata": {"name": "cart", "labels": {"say": "hello"}, "annotations": {"inject.istio.io/templates": "sidecar,custom"}}}
+    got = create(plane, pod, "by-tag")
+    proxy = next(c for c in got["spec"]["containers"] if c["name"] == "istio-proxy")
+    assert got["metadata"]["labels"]["hello"] == "by-tag" and names(got) == ["istio-init", "cart", "helper", "istio-proxy"]
+    assert {"name": "GREETING", "value": "hello"} in proxy["env"] and proxy["resources"] == {"requests": {"cpu": "50m"}}
+    assert "startupProbe" not in proxy and {"operator": "Exists"} in got["spec"]["tolerations"]
+    pod["metadata"]["annotations"]["inject.istio.io/templates"] = "sidecar,other"
+    with pytest.raises(Refused, match='template "other" does not exist; there are custom, gateway, sidecar'):
+        create(plane, pod, "by-tag")
 
 
 def test_G07_each_revision_reads_its_own_configuration(plane, galley, canary):
