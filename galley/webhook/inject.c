@@ -154,6 +154,11 @@ static bool check_named(const json_t *spec, const char *list, bool needed, struc
 	return true;
 }
 
+bool is_injected(const char *container)
+{
+	return streq(container, PROXY_NAME) || streq(container, INIT_NAME) || streq(container, VALIDATION_NAME);
+}
+
 /* Traffic of the proxy's user is not captured, whosever it is. */
 static void warn_of_users(const struct injection *i, const char *list)
 {
@@ -163,7 +168,7 @@ static void warn_of_users(const struct injection *i, const char *list)
 		const json_t *c = json_array_get(containers, k);
 		const json_t *user = json_object_get(json_object_get(c, "securityContext"), "runAsUser");
 		char *path cleanup(free_p) = xasprintf("spec.%s[%zu].securityContext.runAsUser", list, k);
-		bool ours = streq(text_at(c, "name"), PROXY_NAME) || streq(text_at(c, "name"), INIT_NAME);
+		bool ours = is_injected(text_at(c, "name"));
 		if (!ours && json_integer_value(user ? user : pods) == i->user)
 			(void)diag_add(i->warnings, DIAG_WARNING, "user-of-proxy", path,
 				"%u is the proxy's user: what this container sends passes by the proxy", i->user);
@@ -237,7 +242,7 @@ static void put_containers(const struct injection *i, json_t *status)
 	else
 		put(i, proxy_container(i), "containers", i->hold ? 0 : SIZE_MAX, status);
 	if (i->capture)
-		put(i, capture_container(i), "initContainers", i->native ? 0 : SIZE_MAX, status);
+		put(i, capture_container(i), "initContainers", capture_is_first(i) ? 0 : SIZE_MAX, status);
 }
 
 static void put_volumes(const struct injection *i, json_t *status)

@@ -118,6 +118,30 @@ static bool names_proxy(const json_t *args)
 	return false;
 }
 
+/* The init containers of the pod run without the proxy, so rules come after them; but where they are there already, nothing runs before it is tried. */
+bool capture_is_first(const struct injection *i)
+{
+	return i->native || i->o->cni;
+}
+
+static void set_id(json_t *rights, const json_t *proxys, const char *key)
+{
+	json_t *id = json_object_get(proxys, key);
+	if (json_is_integer(id) && json_integer_value(id) > 0)
+		(void)json_object_set(rights, key, id);
+}
+
+/* What tries the capture has to be who the proxy is. */
+static void set_validation_user(const struct injection *i, const json_t *rights)
+{
+	const json_t *validation = list_named(json_object_get(i->spec, "initContainers"), VALIDATION_NAME, NULL);
+	json_t *own = json_object_get(validation, "securityContext");
+	if (!own || i->transparent)
+		return;
+	set_id(own, rights, "runAsUser");
+	set_id(own, rights, "runAsGroup");
+}
+
 void capture_set_user(const struct injection *i)
 {
 	const json_t *init = list_named(json_object_get(i->spec, "initContainers"), INIT_NAME, NULL);
@@ -125,6 +149,7 @@ void capture_set_user(const struct injection *i)
 	const json_t *id = json_object_get(rights, i->transparent ? "runAsGroup" : "runAsUser");
 	json_t *args = json_object_get(init, "args");
 	bool ours = streq(json_string_value(json_array_get(args, 0)), "capture");
+	set_validation_user(i, rights);
 	if (!ours || !json_is_integer(id) || json_integer_value(id) == PROXY_USER || names_proxy(args))
 		return;
 	char *text cleanup(free_p) = xasprintf("%lld", (long long)json_integer_value(id));

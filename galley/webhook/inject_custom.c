@@ -153,7 +153,8 @@ static void reorder(const struct injection *i)
 	if (i->gateway || i->native)
 		return;
 	move(json_object_get(i->spec, "containers"), PROXY_NAME, i->hold ? 0 : SIZE_MAX);
-	move(json_object_get(i->spec, "initContainers"), i->o->cni ? VALIDATION_NAME : INIT_NAME, SIZE_MAX);
+	if (!i->o->cni)
+		move(json_object_get(i->spec, "initContainers"), INIT_NAME, SIZE_MAX);
 }
 
 void custom_spec(const struct injection *i, json_t *status)

@@ -36,6 +36,7 @@ struct injection {
 /* ---- inject.c */
 json_t *object_in(json_t *parent, const char *key); /* what is there, or a new one */
 json_t *list_in(json_t *parent, const char *key);
+bool is_injected(const char *container); /* its name is of one that we make */
 json_t *find_proxy(const json_t *spec); /* the container istio-proxy, NULL: there is none (yet) */
 
 /* ---- inject_values.c: values of annotations */
@@ -73,6 +74,7 @@ json_t *proxy_volume_mounts(const struct injection *i);
 json_t *proxy_volumes(const struct injection *i);
 
 /* ---- inject_capture.c: when the proxy is in the pod */
+bool capture_is_first(const struct injection *i); /* of the init containers */
 json_t *capture_container(const struct injection *i);
 void capture_set_user(const struct injection *i); /* who may pass the capture, when the proxy's user is known */
 void capture_annotations(const struct injection *i, json_t *annotations); /* what a CNI plugin reads */

@@ -51,7 +51,7 @@ static const json_t *application_user(const json_t *spec)
 		for (size_t k = 0; k < json_array_size(list); k++) {
 			const char *name = json_string_value(json_object_get(json_array_get(list, k), "name"));
 			const json_t *found = user_of(json_array_get(list, k));
-			if (found && !streq(name, PROXY_NAME) && !streq(name, INIT_NAME))
+			if (found && !is_injected(name))
 				user = found;
 		}
 	}

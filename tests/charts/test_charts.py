@@ -118,6 +118,7 @@ def test_containers_are_confined_and_bounded(render):
 
 def test_I04_on_openshift_the_namespace_says_who_runs(render):
     """Its policy refuses a user outside of the namespace's range; elsewhere the charts name one."""
+    assert any(a == "--inject-cni" for _, _, c in containers(render(values={"pilot": {"cni": {"enabled": True}}})) for a in c.get("args", []))
     for platform in ("openshift", ""):
         objects = render(values={"global": {"platform": platform}}) + render("gateway", {"platform": platform})
         users = [s.get("runAsUser") for o, spec, c in containers(objects) for s in (spec["securityContext"], c["securityContext"])]
@@ -302,7 +303,7 @@ def test_I01_templates_of_the_values_reach_the_injector(render, tmp_path):
 def test_I05_kube_inject_from_the_config_maps_does_what_galley_does(render, tmp_path):
     """Istio's offline workflow: three texts out of ConfigMaps. The other side has galley's own options."""
     values = {"revision": "canary", "meshConfig": {"trustDomain": "td", "enablePrometheusMerge": False, "defaultConfig": {"concurrency": 3, "proxyMetadata": {"A": "b"}}},
-              "sidecarInjectorWebhook": {"rewriteAppHTTPProbe": False, "injectedAnnotations": {"x/y": "z"}},
+              "pilot": {"cni": {"enabled": True}}, "sidecarInjectorWebhook": {"rewriteAppHTTPProbe": False, "injectedAnnotations": {"x/y": "z"}},
               "global": {"hub": "example.com/mesh", "tag": "7", "imagePullPolicy": "Always", "imagePullSecrets": ["one", "two"], "network": "net1", "platform": "openshift",
                          "multiCluster": {"clusterName": "east"}, "proxy": {"clusterDomain": "c.local", "resources": {"limits": {"cpu": 3}}, "logLevel": "info",
                                                                             "nativeSidecar": True}}}
@@ -354,6 +355,14 @@ def test_I03_settings_of_all_proxies_are_annotations_that_pods_need_not_have(ren
     assert [proxy["readinessProbe"][n] for n in ("initialDelaySeconds", "periodSeconds", "failureThreshold")] == [1, 2, 3]
     env = {e["name"]: e.get("value") for e in proxy["env"]}
     assert env["FAIRLEAD_AGENT_ENVOY_LOG_LEVEL"] == "info,http:debug" and env["FAIRLEAD_AGENT_STATUS_ADDRESS"] == "*:15025"
+
+
+def test_I07_reinvocation_and_priority_are_values(render):
+    objects = render(values={"sidecarInjectorWebhook": {"reinvocationPolicy": "IfNeeded"}, "global": {"priorityClassName": "system-cluster-critical"}})
+    webhooks = of_kind(objects, "MutatingWebhookConfiguration")[0]["webhooks"]
+    assert {w["reinvocationPolicy"] for w in webhooks} == {"IfNeeded"} and {w["sideEffects"] for w in webhooks} == {"None"}
+    assert {o["spec"]["template"]["spec"]["priorityClassName"] for o in of_kind(objects, "Deployment")} == {"system-cluster-critical"}
+    assert {w["reinvocationPolicy"] for w in of_kind(render(), "MutatingWebhookConfiguration")[0]["webhooks"]} == {"Never"}
 
 
 def test_G07_a_tag_has_a_configuration_and_a_service(render, helm):
