@@ -2,6 +2,7 @@
 
 test_api_*.py need no root and no node. test_node_*.py run pods (node.py) and are skipped, with the reason, where the machine cannot.
 """
+import fcntl
 import http.client
 import json
 import pathlib
@@ -247,6 +248,8 @@ def node():
     reason = node_module.why_not()
     if reason:
         pytest.skip(f"no node on this machine: {reason}")
+    turn = open(pathlib.Path(tempfile.gettempdir()) / "fairlead-node.lock", "w", encoding="utf-8")
+    fcntl.flock(turn, fcntl.LOCK_EX)  # two kubelets of one machine end each other's containers
     path = short_folder()
     made = None
     try:
@@ -260,6 +263,7 @@ def node():
         if made:
             made.stop()
         shutil.rmtree(path, ignore_errors=True)
+        turn.close()
 
 
 @pytest.fixture(scope="session")
