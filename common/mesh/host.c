@@ -192,3 +192,17 @@ size_t host_aliases(struct arena *a, struct str fqdn, struct str client_ns, stru
 		out[n++] = arena_str(a, name);
 	return n;
 }
+
+size_t host_alias_owners(struct arena *a, struct str name, struct str client_ns, struct str suffix, struct str out[3])
+{
+	size_t n = 0;
+
+	out[n++] = name;
+	if (str_ends(name, STR(".svc")))
+		out[n++] = str_of(arena_printf(a, STR_FMT "." STR_FMT, STR_ARG(name), STR_ARG(suffix)));
+	else if (str_find(name, '.', &(size_t){0}))
+		out[n++] = str_of(arena_printf(a, STR_FMT ".svc." STR_FMT, STR_ARG(name), STR_ARG(suffix)));
+	out[n++] = str_of(arena_printf(
+		a, STR_FMT "." STR_FMT ".svc." STR_FMT, STR_ARG(name), STR_ARG(client_ns), STR_ARG(suffix)));
+	return n;
+}

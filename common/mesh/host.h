@@ -20,5 +20,7 @@ const char *host_check(struct str host, bool wildcard_allowed);
 /* All names under which a client in `client_ns` may call `fqdn` (Istio's virtual host domains): fqdn, and for cluster-local
  * services name.ns.svc, name.ns, name (same namespace). Fills at most 4; returns how many. */
 size_t host_aliases(struct arena *a, struct str fqdn, struct str client_ns, struct str suffix, struct str out[4]);
+/* Hosts that may have the name among these, whether there are such services or not; how many. */
+size_t host_alias_owners(struct arena *a, struct str name, struct str client_ns, struct str suffix, struct str out[3]);
 /* "ns" and "name" of "name.ns.svc.suffix"; false for other names. */
 bool host_split_service(struct str fqdn, struct str suffix, struct str *name, struct str *ns);

@@ -48,6 +48,13 @@ static uint64_t service_shape(const Fl__Service *s, uint64_t h)
 	return h;
 }
 
+static void service_emit_name(
+	struct entry *e, struct emitter *em, const char *visibility, const char *name, uint64_t shape)
+{
+	if (!str_empty(name))
+		emit(em, Q_SERVICE_NAME, str_of(arena_printf(e->arena, "%s:%s", visibility, name)), shape, true);
+}
+
 static void service_emit_to(struct entry *e, struct emitter *em, const char *visibility, uint64_t shape)
 {
 	const Fl__Service *s = e->value;
@@ -60,6 +67,11 @@ static void service_emit_to(struct entry *e, struct emitter *em, const char *vis
 		emit(em, Q_SERVICE_DYNAMIC, str_of(visibility), 1, true);
 	if (service_has_sessions(s))
 		emit(em, Q_SERVICE_SESSIONS, str_of(visibility), 1, true);
+	service_emit_name(e, em, visibility, s->hostname, shape);
+	for (size_t i = 0; i < s->n_addresses; i++)
+		service_emit_name(e, em, visibility, s->addresses[i], shape);
+	service_emit_name(e, em, visibility, s->auto_address, shape);
+	service_emit_name(e, em, visibility, s->auto_address_v6, shape);
 	for (size_t i = 0; i < s->n_ports; i++) {
 		const char *text = arena_printf(e->arena, "%s:%u", visibility, s->ports[i]->number);
 

@@ -18,6 +18,7 @@ enum question {
 	Q_SERVICE_HOST, /* host: the service as a whole */
 	Q_SERVICE_NS, /* namespace: its services as a whole, whoever may see them */
 	Q_SERVICE_PORT, /* "visibility:port": who listens there */
+	Q_SERVICE_NAME, /* "visibility:name": services with this host or address */
 	Q_SERVICE_DYNAMIC, /* visibility: services whose hosts are looked up on demand */
 	Q_SERVICE_DNS, /* visibility: services whose endpoints proxies resolve */
 	Q_SERVICE_SESSIONS, /* visibility: services whose sessions stay with an endpoint */

@@ -194,6 +194,11 @@ static int by_age(const void *x, const void *y)
 	return strcmp(a->hostname, b->hostname);
 }
 
+bool service_before(const Fl__Service *a, const Fl__Service *b)
+{
+	return by_age(&a, &b) < 0;
+}
+
 static int by_host(const void *x, const void *y)
 {
 	const Fl__Service *a = *(const Fl__Service *const *)x, *b = *(const Fl__Service *const *)y;
@@ -260,6 +265,42 @@ void view_services_on_port(struct view *v, uint32_t port, struct service_list *o
 	*out = (struct service_list){0};
 	(void)find_service(v, Q_SERVICE_PORT, arena_printf(v->scratch, ":%u", port), collect, &c);
 	settle(v, out);
+}
+
+static bool has_port(const Fl__Service *s, uint32_t port)
+{
+	for (size_t i = 0; i < s->n_ports; i++)
+		if (s->ports[i]->number == port)
+			return true;
+	return false;
+}
+
+void view_services_named(struct view *v, uint32_t port, struct str name, struct service_list *out)
+{
+	const struct str visibility[] = {STR("*"), v->scope->attributes->ns};
+	struct collected c = {.v = v, .list = out, .port = port};
+
+	*out = (struct service_list){0};
+	for (size_t i = 0; i < ARRAY_LEN(visibility); i++) {
+		const char *text = arena_printf(v->scratch, STR_FMT ":" STR_FMT, STR_ARG(visibility[i]), STR_ARG(name));
+		struct rows rows = ask(v, TOPIC_SERVICE, Q_SERVICE_NAME, str_of(text));
+
+		for (size_t k = 0; k < rows.n; k++)
+			if (has_port(rows.items[k].entry->value, port))
+				(void)collect(&c, rows.items[k].entry->value);
+	}
+	settle(v, out);
+}
+
+const Fl__Service *view_service_on_port(struct view *v, uint32_t port, struct str host)
+{
+	struct service_list list;
+
+	view_services_named(v, port, host, &list);
+	for (size_t i = 0; i < list.n; i++)
+		if (str_eqc(host, list.items[i]->hostname))
+			return list.items[i];
+	return NULL;
 }
 
 static void add_needed(void *ctx, struct str host)

@@ -47,9 +47,12 @@ struct service_list {
 	size_t n;
 };
 void view_services_on_port(struct view *v, uint32_t port, struct service_list *out);
+const Fl__Service *view_service_on_port(struct view *v, uint32_t port, struct str host); /* NULL: not among those */
+/* With a host or address; not all of them are among those on the port, where a service without the address may stand for the host. */
+void view_services_named(struct view *v, uint32_t port, struct str name, struct service_list *out);
+bool service_before(const Fl__Service *a, const Fl__Service *b); /* in the order of lists */
 void view_services(struct view *v, struct service_list *out);
-/* Istio's labels of services whose sessions stay with an endpoint. */
-#define LABEL_SESSION_COOKIE "istio.io/persistent-session"
+#define LABEL_SESSION_COOKIE "istio.io/persistent-session" /* of services whose sessions stay */
 #define LABEL_SESSION_HEADER "istio.io/persistent-session-header"
 bool service_has_sessions(const Fl__Service *s);
 bool view_has_sessions(struct view *v); /* some have such a label */

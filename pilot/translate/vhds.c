@@ -5,7 +5,8 @@
  * stays the same.
  *
  * Domains must not repeat within a RouteConfiguration. Where all hosts are made together a table sees to that; here a host asks which of
- * its domains an older service has, and leaves those out: the same hosts have the same domains either way.
+ * its domains an older service has, and leaves those out: the same hosts have the same domains either way. It asks by name and address,
+ * never for all services of the port: a host must not cost more, nor be made anew, because there are others.
  */
 #include "common/base/map.h"
 #include "common/mesh/host.h"
@@ -137,19 +138,41 @@ static bool claims(struct view *v, const Fl__Service *s, struct str domain)
 	return false;
 }
 
-/* Leaves out what the first n services of the list have; "*" is the inline host's. */
-static void keep_own_domains(
-	struct view *v, Rds__VirtualHost *vh, const struct service_list *list, size_t n, uint32_t port)
+/* Another service has the domain, one that comes before ours; without one of ours (a host that is no service) all do. */
+static bool is_claimant(struct view *v, const Fl__Service *s, const Fl__Service *own, struct str domain, uint32_t port)
+{
+	return s && s != own && (!own || service_before(s, own)) && is_wildcard_http(v, s, port) &&
+	       claims(v, s, domain);
+}
+
+static bool is_taken(struct view *v, const Fl__Service *own, struct str domain, uint32_t port)
+{
+	struct str hosts[4], head = {0}, rest = {0};
+	struct service_list list;
+	size_t n = host_alias_owners(v->scratch, domain, v->scope->attributes->ns, view_domain_suffix(v), hosts);
+
+	if (str_cut(domain, '.', &head, &rest) && str_eqc(head, "*"))
+		hosts[n++] = rest; /* of a headless service */
+	for (size_t i = 0; i < n; i++)
+		if (is_claimant(v, view_service_on_port(v, port, hosts[i]), own, domain, port))
+			return true;
+	view_services_named(v, port, domain, &list);
+	for (size_t i = 0; i < list.n; i++)
+		if (is_claimant(v, list.items[i], own, domain, port) &&
+			view_service_on_port(v, port, str_of(list.items[i]->hostname)) == list.items[i])
+			return true;
+	return false;
+}
+
+/* "*" is the inline host's. */
+static void keep_own_domains(struct view *v, Rds__VirtualHost *vh, const Fl__Service *own, uint32_t port)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < vh->n_domains; i++) {
 		struct str domain = bare(v->scratch, str_of(vh->domains[i]), port);
-		bool taken = str_eqc(domain, "*");
 
-		for (size_t j = 0; !taken && j < n; j++)
-			taken = is_wildcard_http(v, list->items[j], port) && claims(v, list->items[j], domain);
-		if (!taken)
+		if (!str_eqc(domain, "*") && !is_taken(v, own, domain, port))
 			vh->domains[kept++] = vh->domains[i];
 	}
 	vh->n_domains = kept;
@@ -163,40 +186,65 @@ static Rds__VirtualHost *finish(struct route_table *t)
 	return vh;
 }
 
-/* Some service on the port has the rules of a VirtualService that names the host, too. */
-static bool shares_rules(struct view *v, const struct service_list *list, struct str host, uint32_t port)
+static bool has_rules(struct view *v, const Fl__Service *s, const struct entry *rules, uint32_t port)
 {
-	for (size_t i = 0; i < list->n; i++) {
-		const struct entry *e = is_wildcard_http(v, list->items[i], port) ? rules_of(v, list->items[i], port)
-										  : NULL;
-		const Cfg__VirtualService *vs = e ? e->value : NULL;
+	return s && is_wildcard_http(v, s, port) && rules_of(v, s, port) == rules;
+}
 
-		for (size_t j = 0; vs && j < vs->n_hosts; j++)
-			if (str_eqc(host, vs->hosts[j]))
-				return true;
+/* Some service on the port has these rules: one of their own hosts, or one that a wildcard among them covers. */
+static bool serves(struct view *v, const struct entry *rules, uint32_t port)
+{
+	const Cfg__VirtualService *vs = rules->value;
+	struct service_list list = {0};
+	bool wildcard = false;
+
+	for (size_t i = 0; i < vs->n_hosts; i++) {
+		wildcard |= host_is_wildcard(str_of(vs->hosts[i]));
+		if (has_rules(v, view_service_on_port(v, port, str_of(vs->hosts[i])), rules, port))
+			return true;
+	}
+	if (wildcard)
+		view_services_on_port(v, port, &list);
+	for (size_t i = 0; i < list.n; i++)
+		if (has_rules(v, list.items[i], rules, port))
+			return true;
+	return false;
+}
+
+/* Some service on the port has the rules of a VirtualService that names the host, too. */
+static bool shares_rules(struct view *v, struct str host, uint32_t port)
+{
+	struct entries list;
+
+	view_host_rules(v, host, &list);
+	for (size_t i = 0; i < list.n; i++) {
+		const Cfg__VirtualService *vs = list.items[i]->value;
+		bool named = false;
+
+		for (size_t j = 0; j < vs->n_hosts; j++)
+			named |= str_eqc(host, vs->hosts[j]);
+		if (named && serves(v, list.items[i], port))
+			return true;
 	}
 	return false;
 }
 
 static Rds__VirtualHost *build_host(struct view *v, struct str rc, struct str host, uint32_t port, struct arena *a)
 {
-	struct service_list list;
+	const Fl__Service *own = view_service_on_port(v, port, host);
 	struct route_table t;
 	Rds__VirtualHost *vh;
-	size_t at = 0;
 
-	view_services_on_port(v, port, &list);
-	while (at < list.n && !(str_eqc(host, list.items[at]->hostname) && is_wildcard_http(v, list.items[at], port)))
-		at++;
+	if (own && !is_wildcard_http(v, own, port))
+		own = NULL;
 	route_table_init(&t, v, a, rc);
-	if (at < list.n) {
-		route_table_service(&t, list.items[at], port);
-	} else if (port == 80 || shares_rules(v, &list, host, port)) {
+	if (own)
+		route_table_service(&t, own, port);
+	else if (port == 80 || shares_rules(v, host, port))
 		(void)route_table_orphan(&t, arena_cstr(a, host), port);
-	}
 	vh = finish(&t);
 	if (vh)
-		keep_own_domains(v, vh, &list, at, port);
+		keep_own_domains(v, vh, own, port);
 	return vh && vh->n_domains ? vh : NULL;
 }
 

@@ -120,7 +120,7 @@ static void invalid_names_are_refused_with_a_reason(void **state)
 static void services_are_split_into_name_and_namespace(void **state)
 {
 	static const char *const others[] = {"example.com", "svc.cluster.local", ".ns.svc.cluster.local",
-		"name..svc.cluster.local", "a.b.c.svc.cluster.local", "name.ns.svc.cluster.localx",
+		"name..svc.cluster.local", "a.b.bookinfo.svc.cluster.local", "name.ns.svc.cluster.localx",
 		"name.ns.svc.xcluster.local", "name.svc.cluster.local", "*.ns.svc.cluster.local", "cluster.local", ""};
 	struct str name, ns;
 
@@ -148,6 +148,33 @@ static void P01_a_service_is_called_by_its_aliases(void **state)
 	assert_string_equal(out[0].ptr, "example.com");
 }
 
+static bool owns(struct arena *a, const char *host, const char *client_ns, struct str alias)
+{
+	struct str out[3];
+	size_t n = host_alias_owners(a, alias, str_of(client_ns), SUFFIX, out);
+
+	for (size_t i = 0; i < n; i++)
+		if (str_eqc(out[i], host))
+			return true;
+	return false;
+}
+
+static void P01_who_is_called_by_an_alias(void **state)
+{
+	cleanup(arena_free_p) struct arena *a = arena_new();
+	static const char *const hosts[] = {"reviews.bookinfo.svc.cluster.local", "example.com", "short",
+		"reviews.bookinfo", "a.b.bookinfo.svc.cluster.local"};
+
+	for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+		struct str out[4];
+		size_t n = host_aliases(a, str_of(hosts[i]), STR("bookinfo"), SUFFIX, out);
+
+		for (size_t k = 0; k < n; k++)
+			assert_true(owns(a, hosts[i], "bookinfo", out[k]));
+	}
+	assert_false(owns(a, "reviews.bookinfo.svc.cluster.local", "other", STR("reviews")));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,6 +185,7 @@ int main(void)
 		cmocka_unit_test(invalid_names_are_refused_with_a_reason),
 		cmocka_unit_test(services_are_split_into_name_and_namespace),
 		cmocka_unit_test(P01_a_service_is_called_by_its_aliases),
+		cmocka_unit_test(P01_who_is_called_by_an_alias),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

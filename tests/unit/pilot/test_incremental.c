@@ -136,6 +136,9 @@ static const struct slot slots[] = {
 	{"names.yaml", {ENTRY("names", "\"*.example.com\"", "80", "HTTP", "DYNAMIC_DNS"),
 			       ENTRY("names", "\"*.example.com\"", "443", "TLS", "DYNAMIC_DNS"),
 			       ENTRY("names", "one.example.com", "80", "HTTP", "DNS"), NULL}},
+	/* It has a short name of a service, and comes before it. */
+	{"alias.yaml",
+		{ENTRY("alias", "a.default", "9080", "HTTP", "DNS"), ENTRY("alias", "b", "80", "HTTP", "DNS"), NULL}},
 	{"secret.yaml",
 		{SECRET("web", "istio-system"), SECRET("web", "default"), SECRET("other", "istio-system"), NULL}},
 	{"dr-b.yaml", {DR("b", "b",
@@ -175,7 +178,7 @@ static const struct slot slots[] = {
 
 struct proxies {
 	struct arena *a;
-	struct proxy *list[4];
+	struct proxy *list[5];
 };
 
 static struct proxies proxies_new(void)
@@ -186,6 +189,8 @@ static struct proxies proxies_new(void)
 	p.list[1] = world_proxy(p.a, "sidecar", "10.1.0.3", "c-1", "default", "{\"app\":\"c\"}");
 	p.list[2] = world_proxy(p.a, "sidecar", "10.1.9.9", "x", "other", "{}");
 	p.list[3] = world_proxy(p.a, "router", "10.1.8.8", "gw", "istio-system", "{\"istio\":\"gw\"}");
+	p.list[4] = world_proxy(p.a, "sidecar", "10.1.0.4", "v", "default", "{}");
+	p.list[4]->vhds = true;
 	for (size_t i = 0; i < ARRAY_LEN(p.list); i++)
 		p.list[i]->verified_ns = p.list[i]->ns;
 	p.list[2]->network = STR("near");
@@ -223,7 +228,7 @@ static void compare_with_fresh(
 static void incremental_equals_rebuilt_after_random_edits(void **state)
 {
 	struct proxies p = proxies_new();
-	struct cache caches[4] = {0};
+	struct cache caches[5] = {0};
 	size_t variant[N_SLOTS];
 	struct world w;
 	uint32_t seed = 20260801;
