@@ -21,8 +21,8 @@ METRIC(injected, COUNTER, "sidecar_injection_success_total", "pods that got a pr
 METRIC(not_injected, COUNTER, "sidecar_injection_failure_total", "pods that were refused, and requests not understood");
 METRIC(skipped, COUNTER, "sidecar_injection_skip_total", "pods that get no proxy");
 METRIC(injection_seconds, HISTOGRAM, "sidecar_injection_time_seconds", "answering one request for injection");
-METRIC(settings_good, GAUGE, "galley_injection_settings_good",
-	"1 while the settings of injection are those of the file");
+METRIC(settings_bad, GAUGE, "galley_injection_settings_bad",
+	"1 while the file with the settings of injection is not taken");
 METRIC(review_seconds, HISTOGRAM, "galley_webhook_review_seconds", "answering one admission review", "webhook");
 
 LOG_SCOPE(webhook_log, "webhook", "admission webhooks");
@@ -163,7 +163,7 @@ static void read_settings(void *ctx)
 				    : "settings of injection not taken, pods are refused",
 			KV("error", e.text));
 	}
-	metric_set(&settings_good, *e.text ? 0 : 1);
+	metric_set(&settings_bad, *e.text ? 1 : 0);
 	w->settings_error = e;
 }
 

@@ -330,11 +330,11 @@ def test_I01_settings_are_read_again_without_a_restart(tmp_path):
         assert label() == "world" and proxy_of(hook.injected(POD)[0])
         publish(3, greeting % "{{ .Values.x }}")
         wait_until(lambda: "line 1: {{ .Values.x }}: is not supported" in error())
-        assert label() == "world" and "galley_injection_settings_good 0" in hook.metrics()
+        assert label() == "world" and "galley_injection_settings_bad 1" in hook.metrics()
         assert "the last good ones hold" in hook.log.read_text()
         publish(4, greeting % '{{ index .ObjectMeta.Labels "app" }}')
         wait_until(lambda: label() == "cart")
-        assert not error() and "galley_injection_settings_good 1" in hook.metrics()
+        assert not error() and "galley_injection_settings_bad 0" in hook.metrics()
         assert hook.inject(dict(POD, metadata={"annotations": {"inject.istio.io/templates": "other"}}))["status"]["message"].endswith(
             'template "other" does not exist; there are custom, gateway, sidecar')
     finally:
