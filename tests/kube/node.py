@@ -4,7 +4,6 @@ Everything is made in that namespace and one folder; stop() ends the containers,
 behind outside of the folder. Facts of such machines: runc may not lower oom scores (restrict_oom_score_adj); containers' networks are namespaces that
 containerd makes in /run/netns.
 """
-import fcntl
 import json
 import os
 import pathlib
@@ -26,7 +25,6 @@ DNS_ADDRESS, PODS = "10.96.0.10", "10.244.0.0/24"
 PAUSE = "docker.io/local/pause:1"
 PROGRAMS = ("containerd", "runc", "ctr", "ip", "nft", "conntrack", "ipset", "nsenter")
 LEFT_BEHIND = ("/var/log/containers",)
-LOCK = "/run/lock/fairlead-test-node"
 
 
 def why_not():
@@ -118,22 +116,10 @@ def proxy_settings(kubeconfig):
             "metricsBindAddress": "127.0.0.1:10249", "healthzBindAddress": "127.0.0.1:10256"}
 
 
-def lock_machine():
-    """One node at a time: kubelet ends what it does not know below the control group of pods, and that is the machine's. Freed when it is closed."""
-    lock = open(LOCK, "w", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("waiting for another test's node on this machine", file=sys.stderr, flush=True)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
-
-
 class Node(ControlPlane):
     """A control plane with one node, node1."""
 
     def __init__(self, folder):
-        self.lock = lock_machine()
         self.folder = pathlib.Path(folder)
         self.networks_before = set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
         self.left_before = {path for path in LEFT_BEHIND if os.path.exists(path)}
@@ -237,7 +223,6 @@ class Node(ControlPlane):
         super().stop()
         self._clean()
         self.inside.close()
-        self.lock.close()
 
     def _end_containers(self):
         for task in (self.ctr("tasks", "ls", "-q", ok=None) or "").split():
