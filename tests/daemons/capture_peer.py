@@ -2,6 +2,7 @@
 
 listen PORT...                     accepts on all addresses, answers each connection with one JSON line, runs until its input ends
 call ADDRESS PORT [MARK [SOURCE]]  connects, prints the line it is answered with; the source may be a foreign address
+astray SOURCE ADDRESS PORT         sends a packet that no connection begins or ends with, prints whether it is answered with a reset
 forward PORT MARK                  as a proxy with TPROXY: accepts what was meant for others, calls those in the caller's name, and adds
                                    to the line that it was here"""
 import json
@@ -87,6 +88,31 @@ def forward(port, mark):
     sys.stdin.read()
 
 
+def astray(source, address, port):
+    """FIN alone: connection tracking calls it invalid, and a port where nobody listens resets it. IPv4."""
+    fin, rst, own = 0x01, 0x04, 40001
+    addresses = socket.inet_aton(source) + socket.inet_aton(address)
+
+    def segment(checksum):
+        return struct.pack("!HHIIBBHHH", own, int(port), 1, 0, 5 << 4, fin, 1024, checksum, 0)
+    words = struct.unpack("!16H", addresses + struct.pack("!HH", socket.IPPROTO_TCP, 20) + segment(0))
+    total = sum(words)
+    total = (total & 0xffff) + (total >> 16)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as s:
+        s.settimeout(1)
+        s.bind((source, 0))
+        s.sendto(segment(~((total & 0xffff) + (total >> 16)) & 0xffff), (address, 0))
+        try:
+            while True:
+                packet = s.recv(2048)
+                tcp = packet[(packet[0] & 15) * 4:]
+                if struct.unpack("!HH", tcp[:4]) == (int(port), own):
+                    print("reset" if tcp[13] & rst else "answered")
+                    return
+        except TimeoutError:
+            print("silence")
+
+
 def call(address, port, mark=0, source=None):
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
         s.settimeout(5)
@@ -103,6 +129,8 @@ def call(address, port, mark=0, source=None):
 if __name__ == "__main__":
     if sys.argv[1] == "listen":
         listen([int(port) for port in sys.argv[2:]])
+    elif sys.argv[1] == "astray":
+        astray(*sys.argv[2:])
     elif sys.argv[1] == "forward":
         forward(int(sys.argv[2]), int(sys.argv[3]))
     else:
