@@ -118,6 +118,40 @@ def test_A10_probes_reach_the_application_although_it_is_strict(mesh):
         assert next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")["status"] == "True"
 
 
+WHO = """import http.server
+class Who(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
+http.server.ThreadingHTTPServer(("", 9080), Who).serve_forever()"""
+
+
+def test_A16_I03_with_tproxy_an_application_sees_who_calls(mesh):
+    """Envoy has the one right that it needs for that, and the client has come by mutual TLS all the same."""
+    mesh.api.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "who", "namespace": "default"},
+                    "spec": {"selector": {"app": "who"}, "ports": [{"name": "http", "port": 9080}]}})
+    mesh.api.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {
+        "name": "who", "namespace": "default", "labels": {"app": "who"}, "annotations": {"sidecar.istio.io/interceptionMode": "TPROXY"}},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
+            "name": "who", "image": "docker.io/fairlead/bookinfo:0.1.0", "args": ["-c", WHO], "ports": [{"containerPort": 9080}],
+            "readinessProbe": {"httpGet": {"path": "/", "port": 9080}, "periodSeconds": 1}}]}})
+
+    def ready():
+        (pod,) = mesh.pods("default", "app=who")
+        return pod if all(c["ready"] for c in pod["status"].get("containerStatuses", [{"ready": False}])) else None
+    pod = until(ready, what="the pod with TPROXY ready")
+    security = next(c for c in pod["spec"]["containers"] if c["name"] == "istio-proxy")["securityContext"]
+    assert security["capabilities"] == {"add": ["NET_ADMIN"], "drop": ["ALL"]} and not security["allowPrivilegeEscalation"]
+    client = mesh.pods("default", "app=productpage")[0]
+
+    def ask():
+        code = "import urllib.request; print(urllib.request.urlopen('http://who:9080/', timeout=5).read().decode())"
+        return mesh.node.kubectl("-n", "default", "exec", client["metadata"]["name"], "-c", "productpage", "--", "python3", "-c", code).strip()
+    until(lambda: ask() == client["status"]["podIP"], what="the client's address")
+    served = [labels for name, labels, _ in mesh.metrics(pod, 15020, "/stats/prometheus") if name == "istio_requests_total"]
+    assert {s["connection_security_policy"] for s in served if s["reporter"] == "destination"} == {"mutual_tls"}, served
+    mesh.node.kubectl("-n", "default", "delete", "pod/who", "service/who", "--wait=false")
+
+
 def requests_served(mesh, pod):
     return sum(value for name, labels, value in mesh.metrics(pod, 15020, "/stats/prometheus")
                if name == "istio_requests_total" and labels["reporter"] == "destination")
