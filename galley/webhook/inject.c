@@ -159,19 +159,24 @@ bool is_injected(const char *container)
 	return streq(container, PROXY_NAME) || streq(container, INIT_NAME) || streq(container, VALIDATION_NAME);
 }
 
-/* Traffic of the proxy's user is not captured, whosever it is. */
+static void warn_of_id(
+	const struct injection *i, const char *list, size_t at, const char *field, const char *what, uint32_t id)
+{
+	const json_t *c = json_array_get(json_object_get(i->spec, list), at);
+	const json_t *own = json_object_get(json_object_get(c, "securityContext"), field);
+	const json_t *pods = json_object_get(json_object_get(i->spec, "securityContext"), field);
+	char *path cleanup(free_p) = xasprintf("spec.%s[%zu].securityContext.%s", list, at, field);
+	if (!is_injected(text_at(c, "name")) && json_integer_value(own ? own : pods) == id)
+		(void)diag_add(i->warnings, DIAG_WARNING, "user-of-proxy", path,
+			"%u is the proxy's %s: what this container sends passes by the proxy", id, what);
+}
+
+/* Traffic of the proxy's user and group is not captured, whosever it is. */
 static void warn_of_users(const struct injection *i, const char *list)
 {
-	const json_t *containers = json_object_get(i->spec, list);
-	const json_t *pods = json_object_get(json_object_get(i->spec, "securityContext"), "runAsUser");
-	for (size_t k = 0; i->capture && k < json_array_size(containers); k++) {
-		const json_t *c = json_array_get(containers, k);
-		const json_t *user = json_object_get(json_object_get(c, "securityContext"), "runAsUser");
-		char *path cleanup(free_p) = xasprintf("spec.%s[%zu].securityContext.runAsUser", list, k);
-		bool ours = is_injected(text_at(c, "name"));
-		if (!ours && json_integer_value(user ? user : pods) == i->user)
-			(void)diag_add(i->warnings, DIAG_WARNING, "user-of-proxy", path,
-				"%u is the proxy's user: what this container sends passes by the proxy", i->user);
+	for (size_t k = 0; i->capture && k < json_array_size(json_object_get(i->spec, list)); k++) {
+		warn_of_id(i, list, k, "runAsUser", "user", i->user);
+		warn_of_id(i, list, k, "runAsGroup", "group", PROXY_USER);
 	}
 }
 
