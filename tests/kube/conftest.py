@@ -224,14 +224,18 @@ class Mesh:
         return util.parse_metrics(self.fetch(pod["status"]["podIP"], port, path)[1])
 
     def envoy(self, pod, path):
-        """A page of a pod's Envoy, which serves it on the pod's loopback only: asked from inside of the pod's network."""
+        """A page of a pod's Envoy, which serves it on the pod's loopback only."""
+        return json.loads(self.inside(pod, "-f", f"http://127.0.0.1:15000{path}"))
+
+    def inside(self, pod, *curl):
+        """What curl says inside of the pod's network, where `kubectl port-forward` leads."""
         uid = pod["metadata"]["uid"]
         for cgroup in pathlib.Path("/proc").glob("[0-9]*/cgroup"):
             try:
                 if f"pod{uid}" in cgroup.read_text():
-                    done = subprocess.run(["nsenter", "-t", cgroup.parent.name, "-n", "curl", "-sf", "--max-time", "10", f"http://127.0.0.1:15000{path}"],
+                    done = subprocess.run(["nsenter", "-t", cgroup.parent.name, "-n", "curl", "-s", "--max-time", "10", *curl],
                                           capture_output=True, text=True, check=True)
-                    return json.loads(done.stdout)
+                    return done.stdout
             except FileNotFoundError:
                 continue
         raise AssertionError(f"no process of pod {pod['metadata']['name']}")

@@ -25,6 +25,31 @@ def test_O11_an_empty_cluster_has_a_mesh_by_helm(mesh):
     assert len(restarts) >= 3 and not any(restarts), restarts
 
 
+def test_O10_each_daemon_has_controlz_on_its_pods_loopback(mesh):
+    for name, scope in (("galley", "kubernetes"), ("pilot", "ads"), ("citadel", "bundles")):
+        pod = mesh.daemons(name)[0]
+        url = "http://127.0.0.1:9876/scopej/" + scope
+        assert json.loads(mesh.inside(pod, url))["output_level"] == "info"
+        assert mesh.inside(pod, "-X", "PUT", "-o", "/dev/null", "-w", "%{http_code}", "-d", '{"output_level": "warn"}', url) == "202"
+        assert json.loads(mesh.inside(pod, url))["output_level"] == "warn"
+        assert mesh.inside(pod, "-X", "PUT", "-d", '{"output_level": "info"}', url) == ""
+        with pytest.raises(OSError):
+            mesh.fetch(pod["status"]["podIP"], 9876, "/scopej/")
+    pilot = mesh.daemons("pilot")[0]
+    assert "ready" in mesh.inside(pilot, "http://127.0.0.1:8080/ready")
+    assert [p["metadata"]["name"] for p in mesh.pods(SYSTEM, "istio.io/rev=default,app=istiod")] == [pilot["metadata"]["name"]]
+
+
+def test_O12_each_daemon_fits_its_request(mesh):
+    asked = {"galley": 15024, "pilot": 15014, "citadel": 15034}
+    for name, port in asked.items():
+        pod = mesh.daemons(name)[0]
+        request = next(c for c in pod["spec"]["containers"] if c["name"] == name)["resources"]["requests"]["memory"]
+        memory = mesh.page(pod, port, "memory")
+        print(f"{name}: {memory['private_bytes'] >> 10} KiB of its own, {request} asked for")
+        assert memory["private_bytes"] < int(request.removesuffix("Mi")) << 20
+
+
 def test_I01_each_pod_has_its_proxy_confined(mesh):
     pods = bookinfo_pods(mesh)
     assert len(pods) == 6
