@@ -73,15 +73,6 @@ static const char *text_of(struct arena *a, const json_t *j)
 	return arena_strdup(a, text);
 }
 
-/* Proxies are known by a mark here, and it is the one that TPROXY uses itself. */
-static bool check_mode(const json_t *annotations, const json_t *config, struct err *e)
-{
-	const char *mode = json_string_value(json_object_get(annotations, "sidecar.istio.io/interceptionMode"));
-	mode = mode ? mode : json_string_value(json_object_get(config, "interceptionMode"));
-	return !streq(mode, "TPROXY") ||
-	       err_set(e, ERR_PEER, "interceptionMode TPROXY: of machine-local pods it is REDIRECT or NONE");
-}
-
 bool config_for_pod(struct arena *a, const struct config *c, struct pod *p, struct diags *warnings, struct err *e)
 {
 	const struct inject_options o = {.proxy_config = c->default_config,
@@ -91,7 +82,6 @@ bool config_for_pod(struct arena *a, const struct config *c, struct pod *p, stru
 	json_t *config = NULL;
 	bool ok = labels && annotations ? inject_proxy_config(&o, p->ns, labels, annotations, &config, warnings, e)
 					: err_set(e, ERR_PEER, "labels or annotations are not UTF-8");
-	ok = ok && check_mode(annotations, config, e);
 	if (ok) {
 		p->annotations_json = text_of(a, annotations);
 		p->proxy_config_json = text_of(a, config);

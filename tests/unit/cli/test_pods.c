@@ -303,9 +303,6 @@ static void P124_without_a_word_a_proxy_has_one_thread(void **state)
 	s.pod.annotations_json = "{\"proxy.istio.io/config\":\"concurrency: many\"}";
 	assert_false(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
 	assert_non_null(strstr(e.text, "annotation proxy.istio.io/config: concurrency: "));
-	s.pod.annotations_json = "{\"proxy.istio.io/config\":\"interceptionMode: TPROXY\"}";
-	assert_false(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
-	assert_non_null(strstr(e.text, "REDIRECT or NONE"));
 }
 
 int main(void)
