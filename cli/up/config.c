@@ -73,6 +73,15 @@ static const char *text_of(struct arena *a, const json_t *j)
 	return arena_strdup(a, text);
 }
 
+/* What the ProxyConfig says has been looked at already. */
+static bool check_mode(const json_t *annotations, struct err *e)
+{
+	const char *name = "sidecar.istio.io/interceptionMode";
+	const char *mode = json_string_value(json_object_get(annotations, name));
+	return !mode || streq(mode, "REDIRECT") || streq(mode, "TPROXY") || streq(mode, "NONE") ||
+	       err_set(e, ERR_PEER, "annotation %s: \"%.60s\" is not REDIRECT, TPROXY or NONE", name, mode);
+}
+
 bool config_for_pod(struct arena *a, const struct config *c, struct pod *p, struct diags *warnings, struct err *e)
 {
 	const struct inject_options o = {.proxy_config = c->default_config,
@@ -82,6 +91,7 @@ bool config_for_pod(struct arena *a, const struct config *c, struct pod *p, stru
 	json_t *config = NULL;
 	bool ok = labels && annotations ? inject_proxy_config(&o, p->ns, labels, annotations, &config, warnings, e)
 					: err_set(e, ERR_PEER, "labels or annotations are not UTF-8");
+	ok = ok && check_mode(annotations, e);
 	if (ok) {
 		p->annotations_json = text_of(a, annotations);
 		p->proxy_config_json = text_of(a, config);

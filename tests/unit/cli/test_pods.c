@@ -303,6 +303,13 @@ static void P124_without_a_word_a_proxy_has_one_thread(void **state)
 	s.pod.annotations_json = "{\"proxy.istio.io/config\":\"concurrency: many\"}";
 	assert_false(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
 	assert_non_null(strstr(e.text, "annotation proxy.istio.io/config: concurrency: "));
+	s.pod.annotations_json = "{\"proxy.istio.io/config\":\"interceptionMode: TPROXY\"}";
+	assert_true(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
+	assert_string_equal(pod_agent_mode(b->arena, &s), "TPROXY");
+	s.pod.annotations_json = "{\"sidecar.istio.io/interceptionMode\":\"tproxy\"}";
+	assert_false(config_for_pod(b->arena, &nothing, &s.pod, &b->warnings, &e));
+	assert_string_equal(
+		e.text, "annotation sidecar.istio.io/interceptionMode: \"tproxy\" is not REDIRECT, TPROXY or NONE");
 }
 
 int main(void)
