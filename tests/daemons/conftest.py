@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is ended cleans up as after Ctrl-C
+
 
 def children():
     found = set()

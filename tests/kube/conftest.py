@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ import daemons  # noqa: E402
 import util  # noqa: E402
 from load import Load  # noqa: E402
 from util import until  # noqa: E402
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is ended cleans up as after Ctrl-C
 
 CHARTS = toolbox.ROOT / "charts"
 SYSTEM = "istio-system"

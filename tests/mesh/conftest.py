@@ -1,4 +1,5 @@
 """Fixtures and the report of the mesh's scenarios. `tools/demo --check` runs these same tests with --lines: a line for each, then the figures."""
+import signal
 import tempfile
 import time
 
@@ -6,6 +7,8 @@ import pytest
 import util
 from lab import Lab
 from mesh import Mesh
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is ended cleans up as after Ctrl-C
 
 
 class Figures:
