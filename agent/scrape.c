@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "common/base/limits.h"
+#include "common/mesh/proxy_ports.h"
 
 /* ---- where */
 
@@ -18,23 +19,13 @@ static const char *annotation(const json_t *all, const char *key, const char *fa
 	return str_empty(v) ? fallback : v;
 }
 
-/* The agent's and Envoy's own: no application is there, or what is there is merged already. */
-static bool is_reserved(uint32_t port)
-{
-	static const uint32_t reserved[] = {15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090};
-	for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
-		if (reserved[i] == port)
-			return true;
-	return false;
-}
-
 static bool add_target(struct scrape_targets *t, const char *scheme, struct str port_text, struct str path,
 	const char *key, struct err *e)
 {
 	uint32_t port;
 	if (!str_u32(port_text, 65535, &port) || !port)
 		return err_set(e, ERR_PEER, "annotation %s: \"" STR_FMT "\" is not 1..65535", key, STR_ARG(port_text));
-	if (is_reserved(port))
+	if (port_is_proxys(port))
 		return err_set(e, ERR_PEER, "annotation %s: port %u belongs to the proxy", key, port);
 	if (t->urls.len >= LIMIT_SCRAPE_TARGETS)
 		return err_set(e, ERR_LIMIT, "annotation %s: more than %u targets", key, LIMIT_SCRAPE_TARGETS);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "common/base/limits.h"
+#include "common/mesh/proxy_ports.h"
 #include "galley/webhook/inject_internal.h"
 
 static const char *text_at(const json_t *o, const char *key)
@@ -124,15 +125,11 @@ static bool wants_metrics(const struct injection *i)
 
 static bool check_port(const char *name, struct str text, struct err *e)
 {
-	static const uint32_t reserved[] = {15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090};
 	uint32_t port;
 	if (!str_u32(text, 65535, &port) || !port)
 		return err_set(e, ERR_PEER, "annotation %s: \"" STR_FMT "\" is not 1..65535", name,
 			STR_ARG(str_sub(text, 0, 60)));
-	for (size_t k = 0; k < ARRAY_LEN(reserved); k++)
-		if (port == reserved[k])
-			return err_set(e, ERR_PEER, "annotation %s: port %u belongs to the proxy", name, port);
-	return true;
+	return !port_is_proxys(port) || err_set(e, ERR_PEER, "annotation %s: port %u belongs to the proxy", name, port);
 }
 
 /* "port:path, port" */
