@@ -8,10 +8,11 @@
 #include <linux/ipv6.h>
 #include <net/if.h>
 #include <nftables/libnftables.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 
-#include "common/daemon/option.h"
+#include "agent/subcommand.h"
 
 #define EXIT_NOT_CAPTURED 126 /* Istio's, which its CNI repair looks for */
 
@@ -134,8 +135,9 @@ static bool change(const struct capture_config *c, struct err *e)
 	return apply(script, e) && capture_routes_remove(e) && (s.mode == CAPTURE_NONE || add_source(e));
 }
 
-static int run(const struct capture_config *c)
+static int run(const void *config)
 {
+	const struct capture_config *c = &((const struct command *)config)->c;
 	struct err e = {0};
 	if (!change(c, &e)) {
 		(void)fprintf(stderr, "agent capture: %s\n", e.text);
@@ -149,18 +151,8 @@ static int run(const struct capture_config *c)
 
 int capture_main(int argc, char **argv)
 {
-	struct arena *a cleanup(arena_free_p) = arena_new();
+	static const struct subcommand s = {"capture", "directs a pod's traffic to its proxy", rows, ARRAY_LEN(rows),
+		offsetof(struct command, help), run};
 	struct command c = {0};
-	const char *const *rest = NULL;
-	struct err e = {0};
-	if (!options_parse(a, "agent-capture", rows, ARRAY_LEN(rows), argc, argv, &c, &rest, &e)) {
-		(void)fprintf(stderr, "agent capture: %s\n", e.text);
-		return 2;
-	}
-	if (!c.help)
-		return run(&c.c);
-	struct strbuf out cleanup(strbuf_done) = {0};
-	options_help("agent capture", "directs a pod's traffic to its proxy", rows, ARRAY_LEN(rows), &out);
-	(void)fputs(out.ptr, stdout);
-	return 0;
+	return subcommand_main(&s, argc, argv, &c);
 }

@@ -3,11 +3,12 @@
  * sidecar: the kubelet runs it when the pod begins to end, and stops the proxy itself only behind the application. Callers learn of the end while both
  * still serve.
  */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "agent/daemon.h"
-#include "common/daemon/option.h"
+#include "agent/subcommand.h"
 #include "common/io/http.h"
 
 struct command {
@@ -37,8 +38,9 @@ static void on_answer(void *ctx, int status, struct str body, struct str type)
 	loop_stop(d->loop);
 }
 
-static int drain(const struct command *c)
+static int drain(const void *config)
 {
+	const struct command *c = config;
 	struct draining d = {.loop = loop_new()};
 	struct http_client *http = http_client_new(d.loop);
 	const struct http_request r = {.method = "POST", .url = c->url, .timeout_ms = c->timeout_ms};
@@ -55,19 +57,8 @@ static int drain(const struct command *c)
 
 int drain_main(int argc, char **argv)
 {
-	struct arena *a cleanup(arena_free_p) = arena_new();
+	static const struct subcommand s = {"drain", "drains the proxy, which goes on", rows, ARRAY_LEN(rows),
+		offsetof(struct command, help), drain};
 	struct command c = {0};
-	const char *const *rest = NULL;
-	struct err e = {0};
-	if (!options_parse(a, "agent-drain", rows, ARRAY_LEN(rows), argc, argv, &c, &rest, &e)) {
-		(void)fprintf(stderr, "agent drain: %s\n", e.text);
-		return 2;
-	}
-	if (c.help) {
-		struct strbuf out cleanup(strbuf_done) = {0};
-		options_help("agent drain", "drains the proxy, which goes on", rows, ARRAY_LEN(rows), &out);
-		(void)fputs(out.ptr, stdout);
-		return 0;
-	}
-	return drain(&c);
+	return subcommand_main(&s, argc, argv, &c);
 }

@@ -2,12 +2,13 @@
  * DOC: `agent wait`: ends when Envoy is ready. It is the postStart hook of a proxy that the application's containers wait for: the kubelet starts the
  * next container when the hook has ended.
  */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "agent/daemon.h"
+#include "agent/subcommand.h"
 #include "common/base/clock.h"
-#include "common/daemon/option.h"
 #include "common/io/http.h"
 
 struct command {
@@ -53,8 +54,9 @@ static void ask(void *ctx)
 	(void)http_send(w->http, &r, on_answer, w);
 }
 
-static int wait_for(const struct command *c)
+static int wait_for(const void *config)
 {
+	const struct command *c = config;
 	struct waiting w = {.c = c, .loop = loop_new(), .end_ms = clock_mono_ms() + c->timeout_ms};
 	w.http = http_client_new(w.loop);
 	w.next = timer_new(w.loop, ask, &w);
@@ -71,19 +73,8 @@ static int wait_for(const struct command *c)
 
 int wait_main(int argc, char **argv)
 {
-	struct arena *a cleanup(arena_free_p) = arena_new();
+	static const struct subcommand s = {"wait", "ends when the proxy is ready", rows, ARRAY_LEN(rows),
+		offsetof(struct command, help), wait_for};
 	struct command c = {0};
-	const char *const *rest = NULL;
-	struct err e = {0};
-	if (!options_parse(a, "agent-wait", rows, ARRAY_LEN(rows), argc, argv, &c, &rest, &e)) {
-		(void)fprintf(stderr, "agent wait: %s\n", e.text);
-		return 2;
-	}
-	if (c.help) {
-		struct strbuf out cleanup(strbuf_done) = {0};
-		options_help("agent wait", "ends when the proxy is ready", rows, ARRAY_LEN(rows), &out);
-		(void)fputs(out.ptr, stdout);
-		return 0;
-	}
-	return wait_for(&c);
+	return subcommand_main(&s, argc, argv, &c);
 }
