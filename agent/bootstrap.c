@@ -7,6 +7,7 @@
  * starts with are waited for without end: an Envoy that gives up waiting would listen with nothing to serve.
  */
 #include "agent/agent.h"
+#include "agent/bootstrap_parts.h"
 #include "agent/metadata.h"
 #include "agent/services.h"
 
@@ -159,9 +160,9 @@ static bool node(const struct agent_config *c, json_t **out, struct err *e)
 
 /* ---- what is there without pilot */
 
-static json_t *socket_address(const char *host, unsigned port)
+json_t *socket_address(struct str host, unsigned port)
 {
-	return json_pack("{s:{s:s, s:i}}", "socket_address", "address", host, "port_value", (int)port);
+	return json_pack("{s:{s:s%, s:i}}", "socket_address", "address", host.ptr, host.len, "port_value", (int)port);
 }
 
 static json_t *static_cluster(const char *name, json_t *address, bool http2)
@@ -189,17 +190,23 @@ static json_t *pipe_cluster(const char *name, const char *state_dir, const char 
 	return c;
 }
 
-/* Of every family that the pod has addresses of. */
+struct families pod_families(const struct agent_config *c)
+{
+	struct str rest = str_of(text_or(c->pod_ips, c->pod_ip)), ip;
+	struct families f = {0};
+	while (str_split(&rest, ',', &ip))
+		*(memchr(ip.ptr, ':', ip.len) ? &f.v6 : &f.v4) = true;
+	return f;
+}
+
 static void listen_everywhere(const struct agent_config *c, unsigned port, json_t *listener)
 {
-	struct str rest = str_of(text_or(text_or(c->pod_ips, c->pod_ip), "")), ip;
-	bool v4 = false, v6 = false;
-	while (str_split(&rest, ',', &ip))
-		*(memchr(ip.ptr, ':', ip.len) ? &v6 : &v4) = true;
-	(void)json_object_set_new(listener, "address", socket_address(v6 && !v4 ? "::" : "0.0.0.0", port));
-	if (v6 && v4)
-		(void)json_object_set_new(
-			listener, "additional_addresses", json_pack("[{s:o}]", "address", socket_address("::", port)));
+	struct families f = pod_families(c);
+	(void)json_object_set_new(
+		listener, "address", socket_address(f.v6 && !f.v4 ? STR("::") : STR("0.0.0.0"), port));
+	if (f.v6 && f.v4)
+		(void)json_object_set_new(listener, "additional_addresses",
+			json_pack("[{s:o}]", "address", socket_address(STR("::"), port)));
 }
 
 /* A listener that passes one path on to the agent. It works also when the limit of connections is reached: probes must see that Envoy lives. */
@@ -234,7 +241,7 @@ static json_t *static_resources(const struct agent_config *c, const char *state_
 {
 	json_t *clusters = json_pack("[o, o, o]", pipe_cluster("xds-grpc", state_dir, AGENT_XDS_SOCKET),
 		pipe_cluster("sds-grpc", state_dir, AGENT_SDS_SOCKET),
-		static_cluster("agent", socket_address("127.0.0.1", status_port(c)), false));
+		static_cluster("agent", socket_address(STR("127.0.0.1"), status_port(c)), false));
 	if (self)
 		(void)json_array_append_new(clusters, self_cluster());
 	(void)json_array_extend(clusters, services);
@@ -351,7 +358,7 @@ static json_t *cluster_manager(const struct agent_config *c, bool self)
 
 static json_t *admin(const struct agent_config *c)
 {
-	return json_pack("{s:o, s:b}", "address", socket_address("127.0.0.1", c->envoy_admin_port),
+	return json_pack("{s:o, s:b}", "address", socket_address(STR("127.0.0.1"), c->envoy_admin_port),
 		"ignore_global_conn_limit", 1);
 }
 

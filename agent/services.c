@@ -4,6 +4,7 @@
  */
 #include "agent/services.h"
 
+#include "agent/bootstrap_parts.h"
 #include "common/io/addr.h"
 
 #define TYPE "type.googleapis.com/envoy.extensions."
@@ -42,11 +43,6 @@ static const char *environment_of(const struct agent_config *c, const char *name
 	return "";
 }
 
-static json_t *socket_address(struct str host, uint16_t port)
-{
-	return json_pack("{s:{s:s%, s:i}}", "socket_address", "address", host.ptr, host.len, "port_value", (int)port);
-}
-
 static bool split(const char *text, struct str *host, uint16_t *port, struct err *e)
 {
 	return addr_split(str_of(text), host, port, e) &&
@@ -70,11 +66,8 @@ static bool endpoint(const struct agent_config *c, const char *text, json_t **ou
 /* Names are asked for in the families that the pod has. */
 static const char *family(const struct agent_config *c)
 {
-	struct str rest = str_of(str_empty(c->pod_ips) ? c->pod_ip : c->pod_ips), ip;
-	bool v4 = false, v6 = false;
-	while (str_split(&rest, ',', &ip))
-		*(memchr(ip.ptr, ':', ip.len) ? &v6 : &v4) = true;
-	return v4 && v6 ? "ALL" : v6 ? "V6_ONLY" : "V4_ONLY";
+	struct families f = pod_families(c);
+	return f.v4 && f.v6 ? "ALL" : f.v6 ? "V6_ONLY" : "V4_ONLY";
 }
 
 /* ---- how */

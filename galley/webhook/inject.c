@@ -15,7 +15,7 @@
 
 static const char *const system_namespaces[] = {"kube-system", "kube-public", "kube-node-lease", "local-path-storage"};
 
-static const char *text_at(const json_t *o, const char *key)
+const char *text_at(const json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));
 	return s ? s : "";

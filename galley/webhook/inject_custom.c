@@ -10,12 +10,6 @@
 
 static const char *const lists[] = {"initContainers", "containers", "volumes", "imagePullSecrets"};
 
-static const char *text_at(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-	return s ? s : "";
-}
-
 /* ---- which */
 
 static bool read_name(struct injection *i, const char *name, json_t *custom, struct err *e)

@@ -34,6 +34,7 @@ struct injection {
 };
 
 /* ---- inject.c */
+const char *text_at(const json_t *o, const char *key); /* "": no text is there */
 json_t *object_in(json_t *parent, const char *key); /* what is there, or a new one */
 json_t *list_in(json_t *parent, const char *key);
 bool is_injected(const char *container); /* its name is of one that we make */

@@ -10,12 +10,6 @@
 #include "common/mesh/proxy_ports.h"
 #include "galley/webhook/inject_internal.h"
 
-static const char *text_at(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-	return s ? s : "";
-}
-
 /* ---- the workload's name */
 
 static const json_t *controller_of(const json_t *metadata)
