@@ -16,6 +16,7 @@
 #include "common/io/addr.h"
 #include "common/daemon/admin.h"
 #include "common/io/file.h"
+#include "common/mesh/interception.h"
 
 #define BOOTSTRAP_FILE "envoy-rev.json"
 
@@ -264,8 +265,7 @@ static bool check_config(const struct agent_config *c, const char *state_dir, st
 	if (!streq(c->type, "sidecar") && !streq(c->type, "router"))
 		return err_set(e, ERR_PEER, "--type: \"%.40s\" is neither sidecar nor router", c->type);
 	const char *mode = c->interception_mode;
-	return str_empty(mode) || streq(mode, "REDIRECT") || streq(mode, "TPROXY") || streq(mode, "NONE") ||
-	       err_set(e, ERR_PEER, "--interception-mode: \"%.40s\" is not REDIRECT, TPROXY or NONE", mode);
+	return str_empty(mode) || interception_mode_check(mode, e) || err_in(e, "--interception-mode");
 }
 
 /* As Go reads a truth value, which is how Istio's agent reads its environment. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "cfg/model.pb-c.h"
+#include "common/mesh/interception.h"
 #include "common/mesh/kinds.h"
 #include "common/pb/pb.h"
 #include "galley/galley.h"
@@ -78,8 +79,7 @@ static bool check_mode(const json_t *annotations, struct err *e)
 {
 	const char *name = "sidecar.istio.io/interceptionMode";
 	const char *mode = json_string_value(json_object_get(annotations, name));
-	return !mode || streq(mode, "REDIRECT") || streq(mode, "TPROXY") || streq(mode, "NONE") ||
-	       err_set(e, ERR_PEER, "annotation %s: \"%.60s\" is not REDIRECT, TPROXY or NONE", name, mode);
+	return !mode || interception_mode_check(mode, e) || err_in(e, "annotation %s", name);
 }
 
 bool config_for_pod(struct arena *a, const struct config *c, struct pod *p, struct diags *warnings, struct err *e)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/io/addr.h"
+#include "common/mesh/interception.h"
 #include "common/pb/node.h"
 #include "galley/webhook/inject_internal.h"
 
@@ -42,8 +43,7 @@ static bool is_duration(const json_t *v)
 
 static bool is_mode(const json_t *v)
 {
-	const char *mode = json_string_value(v);
-	return streq(mode, "REDIRECT") || streq(mode, "TPROXY") || streq(mode, "NONE");
+	return interception_mode_is_known(json_string_value(v));
 }
 
 static bool is_texts(const json_t *v)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/io/addr.h"
+#include "common/mesh/interception.h"
 #include "galley/webhook/inject_internal.h"
 
 #define TRAFFIC "traffic.sidecar.istio.io/"
@@ -209,12 +210,6 @@ static bool check_envoy_level(const char *text, struct err *e)
 		       text);
 }
 
-static bool check_mode(const char *text, struct err *e)
-{
-	return streq(text, "REDIRECT") || streq(text, "TPROXY") || streq(text, "NONE") ||
-	       err_set(e, ERR_PEER, "\"%.60s\" is not REDIRECT, TPROXY or NONE", text);
-}
-
 static bool check_group_item(struct str item, struct err *e)
 {
 	uint32_t id;
@@ -288,7 +283,7 @@ static const struct row {
 	{"sidecar.istio.io/inject", check_any},
 	{STATUS_ANNOTATION, check_any},
 	{"sidecar.istio.io/rewriteAppHTTPProbers", check_bool},
-	{"sidecar.istio.io/interceptionMode", check_mode},
+	{"sidecar.istio.io/interceptionMode", interception_mode_check},
 	{"sidecar.istio.io/proxyImage", check_image},
 	{"sidecar.istio.io/proxyImageType", check_image_type},
 	{"sidecar.istio.io/proxyCPU", check_quantity},
